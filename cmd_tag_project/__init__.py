@@ -1,0 +1,1 @@
+"""`cmd-tag-project`: create a tag in another GitLab project."""

@@ -1,0 +1,1 @@
+"""An embedded GitLab for one machine: what the demo and the functional tests talk to."""

@@ -1,0 +1,217 @@
+"""The sandbox's records: plain data without behaviour, guarded by one lock.
+
+Every thread that reads or changes a record holds `State.lock`. `State.changed` is the condition on
+that lock: whoever changes a pipeline or a job calls `notify_all()`, so that nobody has to poll.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Clock(Protocol):
+    """Where the sandbox gets the time, so that a test can drive scripted pipelines by hand."""
+
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+
+
+class WallClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+        return datetime.now(UTC)
+
+
+class Access(IntEnum):
+    """GitLab's roles by their numeric access levels."""
+
+    NONE = 0
+    GUEST = 10
+    PLANNER = 15
+    REPORTER = 20
+    DEVELOPER = 30
+    MAINTAINER = 40
+    OWNER = 50
+
+
+TokenKind = Literal["personal", "project", "group", "oauth"]
+
+# The statuses that pipelines and jobs share, in GitLab's words.
+ENDED = frozenset({"success", "failed", "canceled", "skipped"})
+
+
+@dataclass(eq=False)
+class User:
+    """A person or a bot."""
+
+    id: int
+    username: str
+    name: str
+    email: str
+    admin: bool = False
+
+
+@dataclass(eq=False)
+class Token:
+    """A personal, project, group or OAuth access token. Job tokens live on their `Job`."""
+
+    id: int
+    secret: str
+    kind: TokenKind
+    name: str
+    user: User
+    scopes: frozenset[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked: bool = False
+
+
+@dataclass(eq=False)
+class TriggerToken:
+    """A pipeline trigger token: starts pipelines of one project as its owner, reads nothing."""
+
+    id: int
+    secret: str
+    owner: User
+    description: str = ""
+
+
+@dataclass(eq=False)
+class ProtectedRef:
+    """Who may create a tag, or push to a branch, whose name matches a wildcard pattern."""
+
+    pattern: str
+    level: Access = Access.MAINTAINER
+
+
+@dataclass(eq=False)
+class Variable:
+    """A CI/CD variable of a group, a project or a pipeline."""
+
+    key: str
+    value: str
+    kind: Literal["env_var", "file"] = "env_var"
+    masked: bool = False
+    protected: bool = False
+
+
+@dataclass(eq=False)
+class Release:
+    """A release of a tag."""
+
+    tag: str
+    name: str
+    description: str
+    created_at: datetime
+    author: User
+
+
+@dataclass(eq=False)
+class Project:
+    """A project and its settings; the repository is a bare git repository on disk."""
+
+    id: int
+    path: str  # group/sub/name
+    repository: Path
+    default_branch: str = "main"
+    visibility: Literal["private", "internal", "public"] = "private"
+    members: dict[int, Access] = field(default_factory=dict)  # by user id
+    old_paths: set[str] = field(default_factory=set)  # answers 301, or 405 to a write
+    ci_enabled: bool = True
+    variables: list[Variable] = field(default_factory=list)
+    protected_tags: list[ProtectedRef] = field(default_factory=list)
+    protected_branches: list[ProtectedRef] = field(default_factory=list)
+    # None: any project's job token may come in; else the paths that may, beside the project itself.
+    job_token_allowlist: set[str] | None = field(default_factory=set)
+    job_token_push: bool = False  # "Allow Git push requests to the repository"
+    pipeline_variables_role: Access = Access.DEVELOPER  # above OWNER: no one allowed
+    trigger_tokens: list[TriggerToken] = field(default_factory=list)
+    releases: dict[str, Release] = field(default_factory=dict)
+    # What a pre-receive hook answers to every push and tag; None: it accepts. May be empty.
+    hook_message: str | None = None
+    pipeline_iids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+
+@dataclass(eq=False)
+class Job:
+    """A job or, with `bridge`, a trigger job."""
+
+    id: int
+    name: str
+    stage: str
+    pipeline: Pipeline
+    status: str = "created"
+    allow_failure: bool = False
+    when: Literal["on_success", "on_failure", "always", "manual", "delayed", "never"] = "on_success"
+    bridge: bool = False
+    downstream: Pipeline | None = None  # of a bridge, once it exists
+    retried: bool = False
+    failure_reason: str | None = None
+    exit_code: int | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    trace: bytearray = field(default_factory=bytearray)
+    user: User | None = None
+    token: str = ""  # the CI_JOB_TOKEN; valid while the job runs
+    spec: object | None = None  # what the executor needs to run it; its own business
+
+
+@dataclass(eq=False)
+class Pipeline:
+    """A pipeline."""
+
+    id: int
+    iid: int
+    project: Project
+    ref: str
+    sha: str
+    source: str
+    user: User
+    created_at: datetime
+    updated_at: datetime
+    tag: bool = False
+    status: str = "created"
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    yaml_errors: str | None = None
+    name: str | None = None
+    variables: list[Variable] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    upstream: Job | None = None  # the bridge that started it
+    stages: list[str] = field(default_factory=list)
+    test_summary: dict[str, int] | None = None  # total, success, failed, skipped, error
+    scripted: bool = False  # its statuses follow a timeline; no job of it runs
+
+
+@dataclass
+class State:
+    """Everything the embedded server holds."""
+
+    root: Path  # where repositories and job directories live
+    clock: Clock = field(default_factory=WallClock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    users: dict[int, User] = field(default_factory=dict)
+    tokens: dict[str, Token] = field(default_factory=dict)  # by secret
+    projects: dict[int, Project] = field(default_factory=dict)
+    pipelines: dict[int, Pipeline] = field(default_factory=dict)
+    jobs: dict[int, Job] = field(default_factory=dict)
+    group_variables: dict[str, list[Variable]] = field(default_factory=dict)  # by group path
+    instance_variables: list[Variable] = field(default_factory=list)
+    ids: Iterator[int] = field(default_factory=lambda: itertools.count(101))
+    external_url: str = ""  # set once the server listens; ends without a slash
+
+    def __post_init__(self) -> None:
+        """Ties the condition to the lock."""
+        self.changed = threading.Condition(self.lock)

@@ -1,0 +1,139 @@
+"""Semantic versions, by the examples of the specification and of node-semver."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cicd_common.semver import Part, SemVer
+
+
+def version(text: str) -> SemVer:
+    parsed = SemVer.parse(text)
+    assert parsed is not None
+    return parsed
+
+
+VALID = [
+    "0.0.0",
+    "1.2.3",
+    "10.20.30",
+    "1.0.0-alpha",
+    "1.0.0-0.3.7",
+    "1.0.0-x-y-z.--",
+    "1.0.0-0a.1",
+    "1.0.0-alpha+001",
+    "1.0.0+20130313144700",
+    "1.0.0+21AF26D3----117B344092BD",
+]
+
+
+@pytest.mark.parametrize("text", VALID)
+def test_a_version_reads_and_prints_the_same(text: str) -> None:
+    assert str(version(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1",
+        "1.2",
+        "1.2.3.4",
+        "v1.2.3",
+        "01.2.3",
+        "1.02.3",
+        "1.2.3-",
+        "1.2.3-01",
+        "1.2.3-a..b",
+        "1.2.3+",
+        "1.2.3\n",
+        " 1.2.3",
+        "1.2.٣",
+        "1.2.3-ß",
+        "9" * 5000 + ".0.0",
+        "1.2.3-" + "0" * 100_000 + "!",
+    ],
+)
+def test_what_is_no_version_is_none(text: str) -> None:
+    assert SemVer.parse(text) is None
+
+
+def test_versions_sort_as_the_specification_does() -> None:
+    ascending = [
+        "1.0.0-alpha",
+        "1.0.0-alpha.1",
+        "1.0.0-alpha.beta",
+        "1.0.0-beta",
+        "1.0.0-beta.2",
+        "1.0.0-beta.11",
+        "1.0.0-rc.1",
+        "1.0.0",
+        "1.0.1",
+        "1.2.0",
+        "1.10.0",
+        "2.0.0-0",
+        "2.0.0",
+    ]
+    assert all(version(low) < version(high) for low, high in pairwise(ascending))
+    assert not any(version(low) >= version(high) for low, high in pairwise(ascending))
+
+
+def test_builds_of_one_version_are_equal() -> None:
+    assert version("1.0.0+a") == version("1.0.0+b")
+    assert not version("1.0.0+a") < version("1.0.0+b")
+
+
+def test_a_version_does_not_compare_with_text() -> None:
+    with pytest.raises(TypeError):
+        assert version("1.0.0") < "2.0.0"
+
+
+@pytest.mark.parametrize(
+    ("current", "part", "expected"),
+    [
+        ("1.2.3", "major", "2.0.0"),
+        ("1.2.3", "minor", "1.3.0"),
+        ("1.2.3", "patch", "1.2.4"),
+        ("1.2.3-rc.1", "major", "2.0.0"),
+        ("1.2.0-rc.1", "major", "2.0.0"),
+        ("2.0.0-rc.1", "major", "2.0.0"),
+        ("1.2.3-rc.1", "minor", "1.3.0"),
+        ("1.2.0-rc.1", "minor", "1.2.0"),
+        ("1.2.3-rc.1", "patch", "1.2.3"),
+        ("1.2.3+build.7", "patch", "1.2.4"),
+        ("0.0.0", "patch", "0.0.1"),
+    ],
+)
+def test_the_next_version_is_counted_as_npm_does(current: str, part: Part, expected: str) -> None:
+    assert str(version(current).next(part)) == expected
+
+
+numbers = st.integers(min_value=0, max_value=10**12)
+versions = st.builds(
+    SemVer,
+    numbers,
+    numbers,
+    numbers,
+    st.lists(st.from_regex(r"[0-9]*[a-z-][0-9a-z-]*|[1-9][0-9]*", fullmatch=True), max_size=3).map(
+        tuple
+    ),
+)
+
+
+@given(versions, st.sampled_from(("major", "minor", "patch")))
+def test_the_next_version_is_higher_and_no_prerelease(current: SemVer, part: Part) -> None:
+    following = current.next(part)
+    assert current < following
+    assert following.prerelease == ()
+
+
+@given(versions)
+def test_any_version_reads_back(current: SemVer) -> None:
+    assert SemVer.parse(str(current)) == current
+
+
+@given(st.text(max_size=300))
+def test_no_text_makes_reading_fail(text: str) -> None:
+    SemVer.parse(text)

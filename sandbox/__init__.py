@@ -1,1 +1,7 @@
 """An embedded GitLab for one machine: what the demo and the functional tests talk to."""
+
+from sandbox.faults import Fault
+from sandbox.model import Access, ManualClock
+from sandbox.world import Sandbox
+
+__all__ = ["Access", "Fault", "ManualClock", "Sandbox"]

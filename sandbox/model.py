@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -33,6 +33,21 @@ class WallClock:
         return datetime.now(UTC)
 
 
+class ManualClock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self, start: datetime | None = None) -> None:
+        self._now = start or datetime(2026, 1, 5, 9, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Goes on by so many seconds."""
+        self._now += timedelta(seconds=seconds)
+
+
 class Access(IntEnum):
     """GitLab's roles by their numeric access levels."""
 
@@ -48,6 +63,21 @@ class Access(IntEnum):
 TokenKind = Literal["personal", "project", "group", "oauth"]
 
 # The statuses that pipelines and jobs share, in GitLab's words.
+STATUSES = (
+    "created",
+    "waiting_for_resource",
+    "preparing",
+    "waiting_for_callback",
+    "pending",
+    "running",
+    "success",
+    "failed",
+    "canceling",
+    "canceled",
+    "skipped",
+    "manual",
+    "scheduled",
+)
 ENDED = frozenset({"success", "failed", "canceled", "skipped"})
 
 
@@ -60,6 +90,7 @@ class User:
     name: str
     email: str
     admin: bool = False
+    bot: bool = False
 
 
 @dataclass(eq=False)
@@ -104,6 +135,7 @@ class Variable:
     kind: Literal["env_var", "file"] = "env_var"
     masked: bool = False
     protected: bool = False
+    raw: bool = False  # references to other variables in it stay as they are
 
 
 @dataclass(eq=False)
@@ -143,6 +175,23 @@ class Project:
     pipeline_iids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
 
+@dataclass(frozen=True)
+class Timeline:
+    """Statuses by time, of a scripted pipeline or job."""
+
+    start: datetime
+    steps: tuple[tuple[float, str], ...]  # seconds after the start, and the status from then on
+
+    def status(self, now: datetime) -> tuple[str, datetime] | None:
+        """The status at a time, and since when it has held; None before the first step."""
+        reached = [
+            (status, since)
+            for seconds, status in self.steps
+            if (since := self.start + timedelta(seconds=seconds)) <= now
+        ]
+        return reached[-1] if reached else None
+
+
 @dataclass(eq=False)
 class Job:
     """A job or, with `bridge`, a trigger job."""
@@ -166,6 +215,9 @@ class Job:
     user: User | None = None
     token: str = ""  # the CI_JOB_TOKEN; valid while the job runs
     spec: object | None = None  # what the executor needs to run it; its own business
+    scheduled_at: datetime | None = None  # when a delayed job is to start
+    dotenv: list[Variable] = field(default_factory=list)  # of its artifacts:reports:dotenv
+    timeline: Timeline | None = None  # of a scripted job
 
 
 @dataclass(eq=False)
@@ -192,7 +244,8 @@ class Pipeline:
     upstream: Job | None = None  # the bridge that started it
     stages: list[str] = field(default_factory=list)
     test_summary: dict[str, int] | None = None  # total, success, failed, skipped, error
-    scripted: bool = False  # its statuses follow a timeline; no job of it runs
+    scripted: bool = False  # its statuses follow timelines; no job of it runs
+    timeline: Timeline | None = None  # of a scripted one; without, its status follows from its jobs
 
 
 @dataclass
@@ -211,6 +264,8 @@ class State:
     instance_variables: list[Variable] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(101))
     external_url: str = ""  # set once the server listens; ends without a slash
+    registry: str | None = None  # host:port of a container registry, for CI_REGISTRY
+    pipelines_per_minute: int | None = None  # of one project, user and commit; None: no limit
 
     def __post_init__(self) -> None:
         """Ties the condition to the lock."""

@@ -1,0 +1,12 @@
+"""The REST API, v4: a module for each resource, over one table of routes."""
+
+from sandbox.api import branches, commits, instance, projects, releases, tags
+from sandbox.web import Router
+
+ROUTER = Router(
+    [
+        route
+        for module in (instance, projects, tags, branches, commits, releases)
+        for route in module.routes.table
+    ]
+)

@@ -1,0 +1,41 @@
+"""The server's version, and who is asking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sandbox import entities
+from sandbox.web import Routes, not_found
+
+if TYPE_CHECKING:
+    from sandbox.context import Call
+
+VERSION = "18.9.0"
+
+routes = Routes(authenticated=True)
+
+
+@routes.on("GET", "/version", scopes=["read_user"])
+@routes.on("GET", "/metadata", scopes=["read_user"])
+def version(_: Call) -> dict[str, Any]:
+    """The server's version."""
+    return {
+        "version": VERSION,
+        "revision": "0" * 11,
+        "kas": {"enabled": False, "externalUrl": None, "version": None},
+        "enterprise": False,
+    }
+
+
+@routes.on("GET", "/user", scopes=["read_user"])
+def user(call: Call) -> dict[str, Any]:
+    """The token's user."""
+    return entities.current_user(call.state, call.user)
+
+
+@routes.on("GET", "/personal_access_tokens/self", scopes=["*"])
+def token(call: Call) -> dict[str, Any]:
+    """The token itself, whatever its scopes."""
+    if call.caller.token is None:
+        raise not_found()
+    return entities.access_token(call.state, call.caller.token)

@@ -1,0 +1,56 @@
+"""What the server answers: the REST API, git over HTTP, and a page for anything else."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from sandbox import auth
+from sandbox.api import ROUTER
+from sandbox.context import Call, Instance
+from sandbox.web import ApiError, Response, as_json, read_params
+
+if TYPE_CHECKING:
+    from sandbox.web import Request
+
+_API = "/api/v4"
+_NO_PAGE = b"<!DOCTYPE html><html><body><h1>404: Page not found</h1></body></html>"
+
+
+class Application:
+    """GitLab, as far as the commands meet it.
+
+    Args:
+        instance: Its records and what works on them.
+        relative_root: The path that everything is below, such as `/gitlab`; empty for none.
+    """
+
+    def __init__(self, instance: Instance, relative_root: str) -> None:
+        self._instance = instance
+        self._root = relative_root
+
+    def answer(self, request: Request) -> Response:
+        """Answers a request, whatever it is."""
+        path = request.path
+        if path.startswith(f"{self._root}{_API}/"):
+            return self._answer_api(request, path.removeprefix(self._root + _API))
+        return Response(404, _NO_PAGE, {"Content-Type": "text/html; charset=utf-8"})
+
+    def _answer_api(self, request: Request, path: str) -> Response:
+        try:
+            return self._call(request, path)
+        except ApiError as error:
+            return as_json(error.body, error.status, error.headers)
+        except Exception:  # noqa: BLE001 - a bug here must not leave the client waiting
+            traceback.print_exc()
+            return as_json({"message": "500 Internal Server Error"}, 500)
+
+    def _call(self, request: Request, path: str) -> Response:
+        route, path_params = ROUTER.find(request.method, path)
+        state = self._instance.state
+        # One lock for a whole call: what a handler reads is still so when it writes.
+        with state.lock:
+            caller = auth.authenticate(state, request, route)
+            call = Call(self._instance, request, caller, read_params(request, path_params))
+            answer = route.handler(call)
+        return answer if isinstance(answer, Response) else as_json(answer)

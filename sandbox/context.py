@@ -1,0 +1,126 @@
+"""What the handlers of the API work with: the caller, and one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sandbox import permissions
+from sandbox.model import Access
+from sandbox.web import ApiError, forbidden, not_found, unauthorized
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sandbox.model import Job, Project, State, Token, User
+    from sandbox.web import Params, Request
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The running server's parts that handlers reach for."""
+
+    state: State
+    later: Callable[[Callable[[], None]], None]  # work after the answer, one after the other
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is asking; all None is an anonymous request."""
+
+    user: User | None = None
+    token: Token | None = None
+    job: Job | None = None  # whose CI_JOB_TOKEN it is
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request on its way through a handler."""
+
+    instance: Instance
+    request: Request
+    caller: Caller
+    params: Params
+
+    @property
+    def state(self) -> State:
+        """The records."""
+        return self.instance.state
+
+    @property
+    def now(self) -> datetime:
+        """The sandbox's time."""
+        return self.state.clock.now()
+
+    @property
+    def user(self) -> User:
+        """Who is asking.
+
+        Raises:
+            ApiError: 401, if nobody says.
+        """
+        if self.caller.user is None:
+            raise unauthorized()
+        return self.caller.user
+
+    def access(self, project: Project) -> Access:
+        """The caller's role in a project."""
+        return permissions.access(project, self.caller.user)
+
+    def project(self, least: Access = Access.NONE) -> Project:
+        """The project of the path, by id or by path.
+
+        Args:
+            least: The role that the caller must have in it.
+
+        Raises:
+            ApiError: 404 if it does not exist or the caller may not see it; 403 without the role
+                or if its job token allowlist says no; 301 or 405 if it has moved.
+        """
+        named = self.params.text("id")
+        project = permissions.find_project(self.state, named)
+        if project is None:
+            raise not_found("Project")
+        self._check_visible(project)
+        if named in project.old_paths:
+            raise self._moved(project, named)
+        if self.access(project) < least:
+            raise forbidden()
+        return project
+
+    def code(self, least: Access = Access.NONE) -> Project:
+        """The project of the path, if the caller may read its repository.
+
+        Raises:
+            ApiError: As `project`; 403 for a Guest of one that is not public.
+        """
+        project = self.project()
+        if not permissions.may_read_code(project, self.caller.user) or self.access(project) < least:
+            raise forbidden()
+        return project
+
+    def _check_visible(self, project: Project) -> None:
+        visible = permissions.may_see(project, self.caller.user)
+        job = self.caller.job
+        if job is None:
+            if not visible:
+                raise not_found("Project")
+        elif not (visible and permissions.takes_job_token_of(project, job)):
+            source = job.pipeline.project.path.rpartition("/")[2]
+            raise forbidden(
+                "Authentication by CI/CD job token not allowed from "
+                f"{source} to project #{project.id}."
+            )
+
+    def _moved(self, project: Project, named: str) -> ApiError:
+        if self.request.method not in ("GET", "HEAD"):
+            return ApiError(405, {"message": "Non GET methods are not allowed for moved projects"})
+        segment = named.replace("/", "%2F")
+        target = self.request.target.replace(segment, str(project.id), 1)
+        location = self.state.external_url + target
+        return ApiError(
+            301,
+            {"message": f"This resource has been moved permanently to {location}"},
+            {"Location": location},
+        )

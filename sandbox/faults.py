@@ -1,0 +1,95 @@
+"""Faults by rule: what goes wrong with which request."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from sandbox.web import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sandbox.web import Request
+
+_HTML = "<!DOCTYPE html><html><body><h1>{status}</h1><p>GitLab is not responding</p></body></html>"
+
+
+@dataclass(eq=False)
+class Fault:
+    """One rule: which requests it meets, and what happens to them.
+
+    Attributes:
+        path: A regular expression, looked for in the path and query as they were sent.
+        method: The method; empty for any.
+        nth: Only the nth matching request, counted from 1.
+        first: Only the first so many matching requests; without both, all.
+        status: Answers with this status instead of handling the request. 302 with a `Location`
+            header is a redirect, 200 with an HTML body the page of a proxy in between.
+        body: That answer's: a map becomes JSON, text is HTML; None is an error page.
+        headers: That answer's.
+        delay: Seconds that pass before the request is handled.
+        delay_after: Seconds that pass between the handling and the answer.
+        reset: The connection is reset `before` the request is handled, or `after`: then it was
+            done, and its answer is lost.
+        truncate: The answer's body breaks off half-way, and the connection is closed.
+        fired: How often it has happened.
+    """
+
+    path: str = ""
+    method: str = ""
+    nth: int | None = None
+    first: int | None = None
+    status: int | None = None
+    body: Mapping[str, Any] | str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    delay_after: float = 0.0
+    reset: Literal["before", "after"] | None = None
+    truncate: bool = False
+    fired: int = 0
+    _seen: int = 0
+
+    def meets(self, request: Request) -> bool:
+        """Whether it happens to this request, which it counts."""
+        if self.method not in ("", request.method) or not re.search(self.path, request.target):
+            return False
+        self._seen += 1
+        if self.nth not in (None, self._seen):
+            return False
+        if self.first is not None and self._seen > self.first:
+            return False
+        self.fired += 1
+        return True
+
+    def response(self) -> Response | None:
+        """What it answers instead of handling the request; None if it lets it through."""
+        if self.status is None:
+            return None
+        if self.body is None or isinstance(self.body, str):
+            text = _HTML.format(status=self.status) if self.body is None else self.body
+            kind, content = "text/html; charset=utf-8", text
+        else:
+            kind, content = "application/json", json.dumps(self.body)
+        return Response(self.status, content.encode(), {"Content-Type": kind, **self.headers})
+
+
+class Faults:
+    """The rules that are active."""
+
+    def __init__(self) -> None:
+        self._rules: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def add(self, fault: Fault) -> None:
+        """Makes a rule active."""
+        with self._lock:
+            self._rules.append(fault)
+
+    def of(self, request: Request) -> list[Fault]:
+        """The faults that happen to a request."""
+        with self._lock:
+            return [fault for fault in self._rules if fault.meets(request)]

@@ -1,0 +1,276 @@
+"""Requests, answers, errors and routes of the REST API, apart from any socket."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from email.message import Message
+
+    from sandbox.context import Call
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came in."""
+
+    method: str
+    target: str  # the request line's: path and query, still encoded
+    headers: Message
+    body: bytes
+
+    @property
+    def path(self) -> str:
+        """The path, still percent-encoded."""
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark."""
+        return urlsplit(self.target).query
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class ApiError(Exception):
+    """An answer that ends the handling: an error, or a redirect."""
+
+    def __init__(
+        self, status: int, body: dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, body)
+        self.status = status
+        self.body = body
+        self.headers = headers or {}
+
+
+def as_json(
+    content: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer in JSON."""
+    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
+    return Response(status, body, {"Content-Type": "application/json", **(headers or {})})
+
+
+def refuse(status: int, message: object) -> ApiError:
+    """GitLab's usual error: a message, which may be a map."""
+    return ApiError(status, {"message": message})
+
+
+def not_found(what: str = "") -> ApiError:
+    """`404 Tag Not Found` and its like."""
+    return refuse(404, f"404 {what} Not Found" if what else "404 Not Found")
+
+
+def no_record() -> ApiError:
+    """The answer to the id of no record; its small letter is GitLab's."""
+    return refuse(404, "404 Not found")
+
+
+def forbidden(reason: str = "") -> ApiError:
+    """`403 Forbidden`, with or without a reason."""
+    return refuse(403, f"403 Forbidden - {reason}" if reason else "403 Forbidden")
+
+
+def unauthorized() -> ApiError:
+    """`401 Unauthorized`."""
+    return refuse(401, "401 Unauthorized")
+
+
+def invalid(problem: str) -> ApiError:
+    """What GitLab says of parameters that are missing or wrong."""
+    return ApiError(400, {"error": problem})
+
+
+class Params:
+    """The parameters of a request: of its path, its query and its body, checked when read."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+
+    def require(self, *names: str) -> None:
+        """Refuses a request that lacks parameters, naming them all.
+
+        Raises:
+            ApiError: 400.
+        """
+        missing = [f"{name} is missing" for name in names if name not in self.values]
+        if missing:
+            raise invalid(", ".join(missing))
+
+    def text(self, name: str, default: str = "") -> str:
+        """A string; a number or a flag is turned into one, as GitLab does."""
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if isinstance(value, (dict, list)):
+            raise invalid(f"{name} is invalid")
+        return str(value)
+
+    def choice(self, name: str, values: Collection[str], default: str = "") -> str:
+        """One of a few words."""
+        value = self.text(name, default)
+        if value not in (*values, default):
+            raise invalid(f"{name} does not have a valid value")
+        return value
+
+    def integer(self, name: str, default: int) -> int:
+        """A whole number."""
+        try:
+            return int(self.text(name, str(default)))
+        except ValueError:
+            raise invalid(f"{name} is invalid") from None
+
+    def flag(self, name: str) -> bool:
+        """Whether it is switched on."""
+        return self.text(name, "false").lower() in ("true", "1", "t", "on", "yes")
+
+    def texts(self, name: str) -> list[str]:
+        """A list of strings: given as `name[]`, as a list or as one value."""
+        value = self.values.get(name, [])
+        return [str(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def read_params(request: Request, path_params: Mapping[str, str]) -> Params:
+    """Puts the parameters together; those of the path win.
+
+    Raises:
+        ApiError: 400, if the body is not what its Content-Type says.
+    """
+    values = _pairs(parse_qsl(request.query, keep_blank_values=True))
+    if request.body:
+        values |= _read_body(request)
+    return Params({**values, **path_params})
+
+
+def _read_body(request: Request) -> dict[str, Any]:
+    kind = request.headers.get_content_type()
+    try:
+        if kind == "application/json":
+            content = json.loads(request.body)
+            if not isinstance(content, dict):
+                raise invalid("The request body is not an object")
+            return content
+        if kind == "application/x-www-form-urlencoded":
+            return _pairs(parse_qsl(request.body.decode(), keep_blank_values=True))
+    except ValueError:
+        raise refuse(400, "400 Bad request - Malformed request body") from None
+    raise ApiError(415, {"error": f"The provided content-type '{kind}' is not supported."})
+
+
+def _pairs(pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    """Rack's reading of pairs: `a[]=1` makes a list, `a[b]=1` a map."""
+    values: dict[str, Any] = {}
+    for name, value in pairs:
+        inner = re.fullmatch(r"([^\[\]]+)\[([^\[\]]*)\]", name)
+        if inner is None:
+            values[name] = value
+        elif inner[2]:
+            values.setdefault(inner[1], {})[inner[2]] = value
+        else:
+            values.setdefault(inner[1], []).append(value)
+    return values
+
+
+@dataclass(frozen=True)
+class Route:
+    """One line of the routing table.
+
+    Attributes:
+        method: GET, POST, …; HEAD is answered like GET.
+        template: The path below `/api/v4`, with `:names` that take one encoded segment each.
+        handler: Answers a call, with a `Response` or with what becomes a 200 in JSON.
+        job_token: Whether a CI job token is taken; where it is not, it is ignored and the
+            request is anonymous.
+        authenticated: Whether an anonymous request is refused (401) before anything else.
+        scopes: The scopes that do, beside `api`, and `read_api` for reads; `*` is any.
+    """
+
+    method: str
+    template: str
+    handler: Callable[[Call], object]
+    job_token: bool = False
+    authenticated: bool = False
+    scopes: frozenset[str] = frozenset()
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """What a path must look like."""
+        return re.compile(re.sub(r":(\w+)", r"(?P<\1>[^/]+)", self.template))
+
+
+class Routes:
+    """The routes of one resource, filled by decorating its handlers."""
+
+    def __init__(self, *, authenticated: bool = False, authenticated_writes: bool = False) -> None:
+        self.table: list[Route] = []
+        self._authenticated = authenticated
+        self._authenticated_writes = authenticated_writes
+
+    def on(
+        self,
+        method: str,
+        template: str,
+        *,
+        job_token: bool = False,
+        authenticated: bool = False,
+        scopes: Collection[str] = (),
+    ) -> Callable[[Callable[[Call], object]], Callable[[Call], object]]:
+        """Adds a handler to the table; the arguments are those of `Route`."""
+
+        def add(handler: Callable[[Call], object]) -> Callable[[Call], object]:
+            always = authenticated or self._authenticated
+            self.table.append(
+                Route(
+                    method,
+                    template,
+                    handler,
+                    job_token=job_token,
+                    authenticated=always or (self._authenticated_writes and method != "GET"),
+                    scopes=frozenset(scopes),
+                )
+            )
+            return handler
+
+        return add
+
+
+class Router:
+    """Finds the route of a request."""
+
+    def __init__(self, table: Collection[Route]) -> None:
+        self._table = [(route.pattern, route) for route in table]
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route, and the decoded parameters of the path.
+
+        Args:
+            method: The request's method.
+            path: The encoded path below `/api/v4`.
+
+        Raises:
+            ApiError: 404 for an unknown path, 405 for a known one that lacks the method.
+        """
+        known_path = False
+        for pattern, route in self._table:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if route.method == ("GET" if method == "HEAD" else method):
+                return route, {name: unquote(value) for name, value in match.groupdict().items()}
+            known_path = True
+        if known_path:
+            raise ApiError(405, {"error": "405 Not Allowed"})
+        raise ApiError(404, {"error": "404 Not Found"})

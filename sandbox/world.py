@@ -1,0 +1,266 @@
+"""The sandbox as tests and the demo hold it: start it, fill it, look into it, stop it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from sandbox import git, pushes
+from sandbox.application import Application
+from sandbox.context import Instance
+from sandbox.model import Access, Project, ProtectedRef, State, Token, User, WallClock
+from sandbox.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from concurrent.futures import Future
+    from datetime import datetime
+
+    from sandbox.faults import Fault
+    from sandbox.model import Clock, TokenKind
+    from sandbox.server import RecordedRequest
+
+# A scripted pipeline changes by the clock, which notifies nobody.
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+class Sandbox:
+    """An embedded GitLab, which serves while its `with` block runs.
+
+    Args:
+        clock: Where it gets the time; None is the machine's clock.
+        run_jobs: Whether the jobs of pipelines really run.
+        root: Where its files go; None makes a temporary folder and removes it in the end.
+        host: The address to listen at.
+        port: The port; 0 takes a free one.
+        relative_root: The path that everything is below, such as `/gitlab`.
+
+    Attributes:
+        url: Where it serves.
+        state: Its records; whoever reads or changes them holds `state.lock`.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        run_jobs: bool = True,  # noqa: ARG002
+        root: Path | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        relative_root: str = "",
+    ) -> None:
+        self._temporary = root is None
+        self.state = State(
+            root=root or Path(tempfile.mkdtemp(prefix="gitlab-")), clock=clock or WallClock()
+        )
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="sandbox-worker")
+        self._work: list[Future[None]] = []
+        self._instance = Instance(self.state, self._later)
+        application = Application(self._instance, relative_root)
+        self._server = Server(application.answer, host, port)
+        self.url = f"http://{host}:{self._server.port}{relative_root}"
+        self.state.external_url = self.url
+
+    def __enter__(self) -> Self:
+        """Begins to serve."""
+        self._server.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Ends every connection, thread and job, and removes the temporary folder."""
+        self._server.stop()
+        self._worker.shutdown()
+        if self._temporary:
+            shutil.rmtree(self.state.root, ignore_errors=True)
+        for work in self._work:
+            work.result()  # a bug in what happens after an answer shall be seen
+
+    def _later(self, work: Callable[[], None]) -> None:
+        self._work.append(self._worker.submit(work))
+
+    # Records
+
+    def add_user(self, username: str, *, name: str = "", admin: bool = False) -> User:
+        """A user, whose e-mail address is made up of the name."""
+        with self.state.lock:
+            user = User(
+                id=next(self.state.ids),
+                username=username,
+                name=name or username,
+                email=f"{username}@example.com",
+                admin=admin,
+            )
+            self.state.users[user.id] = user
+        return user
+
+    def add_token(
+        self,
+        user: User,
+        *,
+        kind: TokenKind = "personal",
+        scopes: Collection[str] = ("api",),
+        name: str = "ci-cd-execution",
+        expires_at: datetime | None = None,
+        revoked: bool = False,
+    ) -> Token:
+        """An access token; its `secret` is what a client sends."""
+        token = Token(
+            id=next(self.state.ids),
+            secret=f"glpat-{secrets.token_urlsafe(20)}",
+            kind=kind,
+            name=name,
+            user=user,
+            scopes=frozenset(scopes),
+            created_at=self.state.clock.now(),
+            expires_at=expires_at,
+            revoked=revoked,
+        )
+        with self.state.lock:
+            self.state.tokens[token.secret] = token
+        return token
+
+    def add_project(
+        self,
+        path: str,
+        files: Mapping[str, str | bytes] | None = None,
+        *,
+        default_branch: str = "main",
+        visibility: Literal["private", "internal", "public"] = "private",
+        members: Mapping[User, Access] | None = None,
+    ) -> Project:
+        """A project with a first commit, which starts no pipeline.
+
+        Args:
+            path: `group/sub/name`.
+            files: The first commit's, content by path; None leaves the repository empty.
+            default_branch: Its name. As on GitLab it is protected: Maintainers push to it.
+            visibility: Who sees the project.
+            members: Roles by user.
+        """
+        project_id = next(self.state.ids)
+        project = Project(
+            id=project_id,
+            path=path,
+            repository=self.state.root / "repositories" / f"{project_id}.git",
+            default_branch=default_branch,
+            visibility=visibility,
+            members={user.id: role for user, role in (members or {}).items()},
+            protected_branches=[ProtectedRef(default_branch)],
+        )
+        git.init(project.repository, default_branch)
+        with self.state.lock:
+            self.state.projects[project.id] = project
+        if files is not None:
+            self.commit(project, files, message="Initial commit", start_pipeline=False)
+        return project
+
+    def commit(
+        self,
+        project: Project,
+        files: Mapping[str, str | bytes | None],
+        *,
+        branch: str | None = None,
+        message: str = "Change files",
+        start_pipeline: bool = True,
+    ) -> str:
+        """Commits as the project's first member.
+
+        Args:
+            project: Where.
+            files: What changes, content by path; None removes a file.
+            branch: The branch, which is made from the default branch if it does not exist; None
+                is the default branch.
+            message: The commit's message.
+            start_pipeline: Whether it counts as a push.
+
+        Returns:
+            The commit's SHA.
+        """
+        branch = branch or project.default_branch
+        with self.state.lock:
+            author = self._someone_of(project)
+            parent = git.resolve(project.repository, f"refs/heads/{branch}") or git.resolve(
+                project.repository, f"refs/heads/{project.default_branch}"
+            )
+            sha = git.write_commit(
+                project.repository,
+                branch,
+                files,
+                message=message,
+                author=author,
+                when=self.state.clock.now(),
+                parent=parent,
+            )
+        if start_pipeline:
+            push = pushes.Push(project, f"refs/heads/{branch}", sha, author)
+            pushes.announce(self._instance, [push])
+        return sha
+
+    def tag(self, project: Project, name: str, ref: str | None = None, message: str = "") -> str:
+        """Tags a ref, the default branch if None; starts no pipeline; the commit's SHA."""
+        sha = self.sha(project, ref)
+        with self.state.lock:
+            git.write_tag(
+                project.repository,
+                name,
+                sha,
+                message=message,
+                author=self._someone_of(project),
+                when=self.state.clock.now(),
+            )
+        return sha
+
+    def _someone_of(self, project: Project) -> User:
+        member = next(iter(project.members), None)
+        return self.state.users[member] if member else User(0, "root", "root", "root@example.com")
+
+    # Looking
+
+    def sha(self, project: Project, ref: str | None = None) -> str:
+        """The commit of a ref, of the default branch if None.
+
+        Raises:
+            LookupError: There is none.
+        """
+        found = git.resolve(project.repository, ref or f"refs/heads/{project.default_branch}")
+        if found is None:
+            raise LookupError(f"{project.path} has no {ref or project.default_branch}")
+        return found
+
+    def tags(self, project: Project) -> dict[str, str]:
+        """The commits of a project's tags by name."""
+        return {tag.name: tag.sha for tag in git.tags(project.repository)}
+
+    @property
+    def requests(self) -> list[RecordedRequest]:
+        """The requests that came in, oldest first; `clear()` forgets them."""
+        return self._server.requests
+
+    def fault(self, fault: Fault) -> Fault:
+        """Makes a fault happen from now on; returns it, so that `fired` can be read."""
+        self._server.faults.add(fault)
+        return fault
+
+    def wait_until(self, holds: Callable[[], bool], timeout: float = 10.0) -> None:
+        """Waits for something to become true of the records.
+
+        Args:
+            holds: Says whether it is; called with the lock held.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TimeoutError: It did not.
+        """
+        deadline = time.monotonic() + timeout
+        with self.state.changed:
+            while not holds():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError(f"not within {timeout} seconds")
+                self.state.changed.wait(min(left, _LOOK_AGAIN_SECONDS))

@@ -1,1 +1,69 @@
-"""`cmd-tag-project`: create a tag in another GitLab project."""
+"""`cmd-tag-project`: create a tag in another GitLab project.
+
+From Python:
+
+    from cmd_tag_project import tag_project
+
+    result = tag_project(
+        project="group/name", tag_name="v1.2.3",
+        base_url="https://gitlab.example.com", api_access_token=token,
+    )
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from cicd_common.connection import ConnectionOptions
+    from cicd_common.semver import Part
+    from cmd_tag_project.tagging import TagResult
+
+__all__ = ["tag_project"]
+
+
+def tag_project(
+    *,
+    project: str,
+    tag_name: str | None = None,
+    next: Part | None = None,  # noqa: A002 - the option's name
+    prefix: str = "v",
+    ref: str | None = None,
+    message: str = "",
+    release: bool = False,
+    release_notes: str = "",
+    dry_run: bool = False,
+    **connection: Unpack[ConnectionOptions],
+) -> TagResult:
+    """Creates a tag in a project, unless it is there already; prints nothing.
+
+    Args:
+        project: Its path (`group/sub/name`), numeric id, or the URL of its page.
+        tag_name: The tag's name; or else
+        next: `major`, `minor` or `patch`: the version that follows the project's highest.
+        prefix: What stands before the version.
+        ref: The branch, tag or SHA to tag; default: the project's default branch.
+        message: Makes the tag annotated, unless it is empty.
+        release: Whether to create the release as well.
+        release_notes: The release's description, in Markdown.
+        dry_run: Whether to change nothing.
+        connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
+            and `retry_for`, in seconds.
+
+    Returns:
+        The tag; `created` is False if it was there, at the same commit.
+
+    Raises:
+        cicd_common.errors.CommandError: It is not there; the subclass says why.
+    """
+    # Imported here, so that the console script can show its help without python-gitlab.
+    from cicd_common.client import GitLab  # noqa: PLC0415
+    from cicd_common.connection import connection_from  # noqa: PLC0415
+    from cmd_tag_project.request import TagRequest  # noqa: PLC0415
+    from cmd_tag_project.tagging import create_tag  # noqa: PLC0415
+
+    request = TagRequest(tag_name, next, prefix, ref, message, release, release_notes, dry_run)
+    request.check()
+    return create_tag(GitLab(connection_from(connection)), project, request)

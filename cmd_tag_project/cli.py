@@ -1,0 +1,105 @@
+"""The console script: options in, one call, result out."""
+
+from __future__ import annotations
+
+import os
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from cicd_common import boundary
+from cicd_common.options import Command, Settings, option, project_option, shared_options
+from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
+
+if TYPE_CHECKING:
+    from cicd_common.semver import Part
+
+JOB_TAG_NAME = ("CI_PROJECT_PATH_SLUG", "CI_COMMIT_SHA", "CI_JOB_ID")
+
+EXAMPLES = {
+    "Tag a project, which starts its tag pipeline": (
+        "cmd-tag-project --base-url https://gitlab.example.com "
+        "--project group/name --tag-name v1.2.3"
+    ),
+    "Count the version up, with a message": (
+        "cmd-tag-project --project group/name --next minor --message 'The spring release'"
+    ),
+    "In a GitLab job: several projects, named after this job": (
+        "cmd-tag-project --project group/one --project group/two"
+    ),
+}
+
+
+@click.command("cmd-tag-project", cls=Command, examples=EXAMPLES)
+@project_option(multiple=True, required=True, help="The project to tag; may be repeated.")
+@option(
+    "--tag-name",
+    metavar="NAME",
+    help="The tag. In a GitLab job there is a default: see above.",
+)
+@option(
+    "--next",
+    type=click.Choice(["major", "minor", "patch"]),
+    help="Instead of a name: the version that follows the project's highest.",
+)
+@option(
+    "--prefix",
+    default=DEFAULT_PREFIX,
+    show_default=True,
+    metavar="TEXT",
+    help="What stands before the version.",
+)
+@option("--ref", metavar="REF", help="Branch, tag or SHA. Default: the default branch.")
+@option("--message", metavar="TEXT", default="", help="Make the tag annotated.")
+@option("--release", is_flag=True, help="Also create the release.")
+@option(
+    "--release-notes",
+    metavar="FILE",
+    type=click.File(encoding="utf-8"),
+    help="The release's description, in Markdown; implies --release.",
+)
+@shared_options
+def cli(
+    *,
+    settings: Settings,
+    project: tuple[str, ...],
+    tag_name: str | None,
+    next: Part | None,  # noqa: A002 - the option's name
+    prefix: str,
+    ref: str | None,
+    message: str,
+    release: bool,
+    release_notes: IO[str] | None,
+) -> int:
+    """Create a tag in another project, which starts that project's tag pipeline.
+
+    That the tag exists already, at the same commit, is success too. In a GitLab job a tag that
+    is not named is ${CI_PROJECT_PATH_SLUG}_${CI_COMMIT_SHA}_${CI_JOB_ID}.
+    """
+    request = TagRequest(
+        tag_name=tag_name if next else tag_name or _job_tag_name(),
+        next=next,
+        prefix=prefix,
+        ref=ref,
+        message=message,
+        release=release or release_notes is not None,
+        release_notes=release_notes.read() if release_notes else "",
+        dry_run=settings.dry_run,
+    )
+    request.check()
+    # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
+    from cmd_tag_project.tagging import create_tag  # noqa: PLC0415
+
+    gitlab = settings.connect()
+    return settings.for_each(project, lambda name: create_tag(gitlab, name, request))
+
+
+def _job_tag_name() -> str | None:
+    """The name of a tag that stands for this job; None outside a job."""
+    parts = [os.environ.get(name, "") for name in JOB_TAG_NAME]
+    return "_".join(parts) if all(parts) else None
+
+
+def main() -> None:
+    """The console script."""
+    boundary.run(cli)

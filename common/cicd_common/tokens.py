@@ -1,0 +1,109 @@
+"""Credentials: their kinds, and which routes take a CI job token."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from cicd_common.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class TokenKind(Enum):
+    """How GitLab takes a token, by the name people know it under."""
+
+    ACCESS = "access token"  # personal, project or group: header PRIVATE-TOKEN
+    JOB = "CI job token"  # header JOB-TOKEN
+    OAUTH = "OAuth token"  # header Authorization: Bearer
+
+
+@dataclass(frozen=True)
+class Token:
+    """A credential.
+
+    Attributes:
+        kind: How GitLab takes it.
+        source: Where it came from, for people: an option, a variable or a file.
+        secret: The token itself; never part of the representation.
+    """
+
+    kind: TokenKind
+    source: str
+    secret: str = field(repr=False)
+
+
+def token_of(kind: TokenKind, secret: str, source: str) -> Token:
+    """Makes a token after checking that its text can be one.
+
+    Raises:
+        UsageError: It is empty, or looks like an option or an unexpanded variable (as happens
+            where a protected variable is missing on an unprotected branch), or cannot be a header.
+    """
+    secret = secret.strip()
+    problem = ""
+    if not secret:
+        problem = "it is empty"
+    elif secret.startswith("--"):
+        problem = "it looks like an option"
+    elif secret.startswith("$"):
+        problem = "it looks like a variable that was not expanded"
+    elif not re.fullmatch(r"[\x21-\x7e]+", secret):
+        problem = "it holds characters that no token has"
+    if problem:
+        raise UsageError(
+            f"The {kind.value} from {source} cannot be right: {problem}.",
+            hint="Is the CI/CD variable set, and visible to this branch (protected variables are "
+            "missing on unprotected branches)?",
+        )
+    return Token(kind, source, secret)
+
+
+def read_token_file(path: Path, source: str) -> Token:
+    """Reads an access token from a file, such as a Docker secret or a GitLab file variable.
+
+    Raises:
+        UsageError: The file cannot be read, or what it holds cannot be a token.
+    """
+    try:
+        secret = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise UsageError(
+            f"The token file {path} from {source} cannot be read: {reason}."
+        ) from error
+    return token_of(TokenKind.ACCESS, secret, source)
+
+
+# https://docs.gitlab.com/ci/jobs/ci_job_token/ and the routes' `route_setting :authentication` in
+# GitLab's source: on any other route GitLab ignores a job token and the request is anonymous,
+# which ends in a puzzling 404 or 401.
+_JOB_TOKEN_ROUTES = re.compile(
+    r"""
+    GET\ job
+  | GET\ projects/[^/]+/(
+        repository/tags(/[^/]+)?
+      | repository/branches
+      | repository/commits/[^/]+
+      | repository/files/[^/]+/raw
+      | pipelines(/\d+(/bridges|/trigger_jobs|/jobs)?)?
+      | merge_requests
+      | releases(/[^/]+)?
+    )
+  | POST\ projects/[^/]+/(releases|trigger/pipeline)
+    """,
+    re.VERBOSE,
+)
+
+
+def takes_job_token(method: str, path: str) -> bool:
+    """Whether GitLab looks at a job token on a route, rather than ignoring it.
+
+    Args:
+        method: The HTTP method.
+        path: The path below `/api/v4/`.
+    """
+    return _JOB_TOKEN_ROUTES.fullmatch(f"{method} {path}") is not None

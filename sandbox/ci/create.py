@@ -1,0 +1,173 @@
+"""Makes a pipeline from the configuration of a commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandbox.ci import rules
+from sandbox.ci.config import read_plan
+from sandbox.ci.document import CONFIG_FILE, Library, compose
+from sandbox.ci.errors import ConfigError, PipelineRefused
+from sandbox.ci.plan import Include, JobPlan
+from sandbox.ci.predefined import Request
+from sandbox.ci.rules import Circumstances
+from sandbox.ci.variables import expand
+from sandbox.model import Job, Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sandbox.model import Project, State, User, Variable
+
+NO_CONFIG = "Missing CI config file"
+DISABLED = "Pipelines are disabled!"
+NO_WORKFLOW = "Pipeline filtered out by workflow rules."
+NO_JOBS = (
+    "Pipeline will not run for the selected trigger. "
+    "The rules configuration prevented any jobs from being added to the pipeline."
+)
+# Sources whose pipelines GitLab saves even where the configuration is wrong.
+_SAVED = frozenset({"push", "trigger", "pipeline", "parent_pipeline"})
+
+
+class _Filtered(Exception):  # noqa: N818 - an outcome, not a fault
+    """The pipeline is not to be; the text says why."""
+
+
+def create_pipeline(
+    state: State,
+    project: Project,
+    *,
+    ref: str,
+    sha: str,
+    tag: bool,
+    source: str,
+    user: User,
+    variables: Sequence[Variable] = (),
+    inputs: Mapping[str, object] | None = None,
+    upstream: Job | None = None,
+    skip_ci: bool = False,
+) -> Pipeline | None:
+    """Makes the pipeline of a commit and registers it; its jobs are `created` and do not run yet.
+
+    Args:
+        state: The records.
+        project: Whose pipeline.
+        ref: The name of the branch or tag.
+        sha: The full SHA of its commit.
+        tag: Whether the ref is a tag.
+        source: GitLab's word for what caused it, such as `push`, `api` or `trigger`.
+        user: Who did.
+        variables: The pipeline's own variables.
+        inputs: For the configuration's `spec:inputs`.
+        upstream: The bridge that starts it, for `pipeline` and `parent_pipeline`.
+        skip_ci: Whether the commit or the push said so: the pipeline is `skipped`, without jobs.
+
+    Returns:
+        The pipeline. Of a push None if there is nothing to run, and one that failed, with
+        `yaml_errors`, if the configuration is wrong.
+
+    Raises:
+        PipelineRefused: Of any other source there is nothing to run, or the configuration is wrong.
+    """
+    request = Request(project, ref, sha, tag, source, user)
+    try:
+        name, jobs = _read(Circumstances(state, request, variables), upstream, inputs or {})
+    except _Filtered as reason:
+        if source == "push":
+            return None
+        raise PipelineRefused([str(reason)]) from reason
+    except ConfigError as error:
+        saved = None
+        if source in _SAVED:
+            saved = _pipeline(state, request, variables, upstream)
+            saved.yaml_errors = str(error)
+            saved.status, saved.finished_at = "failed", saved.created_at
+            _register(state, saved)
+        if source == "push":
+            return saved
+        raise PipelineRefused([str(error)], saved) from error
+    pipeline = _pipeline(state, request, variables, upstream)
+    pipeline.name = name
+    if skip_ci:
+        pipeline.status = "skipped"
+    else:
+        pipeline.stages = list(dict.fromkeys(plan.stage for plan in jobs))
+        pipeline.jobs = [new_job(state, pipeline, plan, user) for plan in jobs]
+    _register(state, pipeline)
+    return pipeline
+
+
+def new_job(state: State, pipeline: Pipeline, plan: JobPlan, user: User) -> Job:
+    """A job as its plan says, not yet registered."""
+    return Job(
+        id=next(state.ids),
+        name=plan.name,
+        stage=plan.stage,
+        pipeline=pipeline,
+        allow_failure=bool(plan.allow_failure),
+        when=plan.when,
+        bridge=plan.trigger is not None,
+        created_at=state.clock.now(),
+        user=user,
+        spec=plan,
+    )
+
+
+def _read(
+    circumstances: Circumstances, upstream: Job | None, inputs: Mapping[str, object]
+) -> tuple[str | None, list[JobPlan]]:
+    """The pipeline's name and its jobs.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        _Filtered: There is nothing to run.
+    """
+    request = circumstances.request
+    if not request.project.ci_enabled:
+        raise _Filtered(DISABLED)
+    values = circumstances.values()
+    library = Library(circumstances.state, request.project, request.sha, request.user, values)
+    entries: Sequence[Include] = (Include(local=CONFIG_FILE),)
+    if request.source == "parent_pipeline" and upstream and isinstance(upstream.spec, JobPlan):
+        trigger = upstream.spec.trigger
+        entries = trigger.include if trigger else entries
+    elif library.read(CONFIG_FILE) is None:
+        raise _Filtered(NO_CONFIG)
+    plan = rules.workflow(read_plan(compose(library, entries, inputs)), circumstances)
+    if plan is None:
+        raise _Filtered(NO_WORKFLOW)
+    jobs = rules.select(plan, circumstances)
+    if not jobs:
+        raise _Filtered(NO_JOBS)
+    name = expand(plan.name, circumstances.values(plan.variables)) if plan.name else None
+    return name, jobs
+
+
+def _pipeline(
+    state: State, request: Request, variables: Sequence[Variable], upstream: Job | None
+) -> Pipeline:
+    now = state.clock.now()
+    return Pipeline(
+        id=next(state.ids),
+        iid=next(request.project.pipeline_iids),
+        project=request.project,
+        ref=request.ref,
+        sha=request.sha,
+        source=request.source,
+        user=request.user,
+        created_at=now,
+        updated_at=now,
+        tag=request.tag,
+        variables=list(variables),
+        upstream=upstream,
+    )
+
+
+def _register(state: State, pipeline: Pipeline) -> None:
+    with state.lock:
+        state.pipelines[pipeline.id] = pipeline
+        state.jobs.update({job.id: job for job in pipeline.jobs})
+        if pipeline.upstream and pipeline.upstream.bridge:
+            pipeline.upstream.downstream = pipeline
+        state.changed.notify_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from sandbox import auth
+from sandbox import auth, git_http, scripted
 from sandbox.api import ROUTER
 from sandbox.context import Call, Instance
 from sandbox.web import ApiError, Response, as_json, read_params
@@ -34,6 +34,11 @@ class Application:
         path = request.path
         if path.startswith(f"{self._root}{_API}/"):
             return self._answer_api(request, path.removeprefix(self._root + _API))
+        repository = git_http.PATH.fullmatch(path.removeprefix(self._root))
+        if repository:
+            return git_http.answer(
+                self._instance, request, repository["project"], repository["rest"]
+            )
         return Response(404, _NO_PAGE, {"Content-Type": "text/html; charset=utf-8"})
 
     def _answer_api(self, request: Request, path: str) -> Response:
@@ -50,6 +55,7 @@ class Application:
         state = self._instance.state
         # One lock for a whole call: what a handler reads is still so when it writes.
         with state.lock:
+            scripted.refresh(state)
             caller = auth.authenticate(state, request, route)
             call = Call(self._instance, request, caller, read_params(request, path_params))
             answer = route.handler(call)

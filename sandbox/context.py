@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sandbox import permissions
 from sandbox.model import Access
@@ -13,8 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from sandbox.model import Job, Project, State, Token, User
+    from sandbox.model import Job, Pipeline, Project, State, Token, User
     from sandbox.web import Params, Request
+
+
+class Steering(Protocol):
+    """What a person does to pipelines and jobs; called with the lock held."""
+
+    def cancel(self, pipeline: Pipeline) -> None:
+        """Cancels what has not ended."""
+
+    def cancel_job(self, job: Job) -> None:
+        """Cancels one job."""
+
+    def retry(self, pipeline: Pipeline, user: User) -> None:
+        """Runs the failed and canceled jobs again."""
+
+    def retry_job(self, job: Job, user: User) -> Job:
+        """Puts a new job in the place of one that has ended."""
+
+    def play(self, job: Job, user: User) -> None:
+        """Starts a manual job."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +41,13 @@ class Instance:
     """The running server's parts that handlers reach for."""
 
     state: State
+    scheduler: Steering  # of pipelines whose jobs run
+    director: Steering  # of scripted ones
     later: Callable[[Callable[[], None]], None]  # work after the answer, one after the other
+
+    def steering(self, pipeline: Pipeline) -> Steering:
+        """What acts on a pipeline."""
+        return self.director if pipeline.scripted else self.scheduler
 
 
 @dataclass(frozen=True)

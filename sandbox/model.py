@@ -172,24 +172,81 @@ class Project:
     releases: dict[str, Release] = field(default_factory=dict)
     # What a pre-receive hook answers to every push and tag; None: it accepts. May be empty.
     hook_message: str | None = None
+    # What its pipelines follow in place of their configuration.
+    script: ScriptedPipeline | None = None
     pipeline_iids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+
+# Seconds after a start, and the status from then on.
+Steps = tuple[tuple[float, str], ...]
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Statuses by time, of a scripted pipeline or job."""
+    """Steps and when they start."""
 
     start: datetime
-    steps: tuple[tuple[float, str], ...]  # seconds after the start, and the status from then on
+    steps: Steps
 
-    def status(self, now: datetime) -> tuple[str, datetime] | None:
-        """The status at a time, and since when it has held; None before the first step."""
-        reached = [
-            (status, since)
-            for seconds, status in self.steps
-            if (since := self.start + timedelta(seconds=seconds)) <= now
-        ]
-        return reached[-1] if reached else None
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedJob:
+    """What a test has a job do in place of work.
+
+    Attributes:
+        name: The job's name.
+        stage: Its stage.
+        timeline: Its statuses, in seconds after the pipeline's creation.
+        when: `manual` has it wait for a person, from the start.
+        played: Its statuses once a person has started it, in seconds after that.
+        retried: Those of the job that a retry puts in its place.
+        canceled: Its statuses once it is canceled.
+        allow_failure: Whether its failure is a warning only.
+        failure_reason: Why it fails, if it does.
+        trace: Its log, from its start on.
+        downstream: The pipeline that it starts, which makes it a trigger job.
+        downstream_after: Seconds of its timeline after which that pipeline exists.
+    """
+
+    name: str
+    stage: str = "test"
+    timeline: Steps = ((0, "success"),)
+    when: Literal["on_success", "manual"] = "on_success"
+    played: Steps = ((0, "running"), (1, "success"))
+    retried: Steps = ((0, "running"), (1, "success"))
+    canceled: Steps = ((0, "canceled"),)
+    allow_failure: bool = False
+    failure_reason: str = "script_failure"
+    trace: str = ""
+    downstream: ScriptedPipeline | None = None
+    downstream_after: float = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedPipeline:
+    """What a test has a pipeline do in place of its configuration.
+
+    Attributes:
+        timeline: Its statuses, in seconds after its creation; empty: they follow from its jobs.
+            What a person does to a pipeline with jobs ends its own timeline.
+        jobs: Its jobs.
+        retried: Its statuses after a retry, if it has no jobs.
+        canceled: Its statuses after it was canceled, if it has no jobs.
+        project: Whose it is, of a downstream pipeline; None is the upstream's own: a child.
+        ref: Its ref, of a downstream pipeline; None is the project's default branch, of a child
+            the upstream's ref.
+        name: Its name, if any.
+        test_summary: Counts of its tests by `total`, `success`, `failed`, `skipped`, `error`.
+    """
+
+    timeline: Steps = ()
+    jobs: tuple[ScriptedJob, ...] = ()
+    retried: Steps = ((0, "running"), (1, "success"))
+    canceled: Steps = ((0, "canceled"),)
+    project: Project | None = None
+    ref: str | None = None
+    name: str | None = None
+    test_summary: dict[str, int] | None = None
 
 
 @dataclass(eq=False)
@@ -217,7 +274,8 @@ class Job:
     spec: object | None = None  # what the executor needs to run it; its own business
     scheduled_at: datetime | None = None  # when a delayed job is to start
     dotenv: list[Variable] = field(default_factory=list)  # of its artifacts:reports:dotenv
-    timeline: Timeline | None = None  # of a scripted job
+    script: ScriptedJob | None = None
+    timeline: Timeline | None = None  # of a scripted job: what it follows now
 
 
 @dataclass(eq=False)
@@ -244,8 +302,13 @@ class Pipeline:
     upstream: Job | None = None  # the bridge that started it
     stages: list[str] = field(default_factory=list)
     test_summary: dict[str, int] | None = None  # total, success, failed, skipped, error
-    scripted: bool = False  # its statuses follow timelines; no job of it runs
+    script: ScriptedPipeline | None = None
     timeline: Timeline | None = None  # of a scripted one; without, its status follows from its jobs
+
+    @property
+    def scripted(self) -> bool:
+        """Whether its statuses follow timelines, and no job of it runs."""
+        return self.script is not None
 
 
 @dataclass
@@ -260,6 +323,7 @@ class State:
     projects: dict[int, Project] = field(default_factory=dict)
     pipelines: dict[int, Pipeline] = field(default_factory=dict)
     jobs: dict[int, Job] = field(default_factory=dict)
+    coming: list[Pipeline] = field(default_factory=list)  # scripted, to be created some time later
     group_variables: dict[str, list[Variable]] = field(default_factory=dict)  # by group path
     instance_variables: list[Variable] = field(default_factory=list)
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(101))

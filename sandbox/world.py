@@ -7,13 +7,27 @@ import shutil
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from sandbox import git, pushes
+from sandbox import git, git_http, pushes, scripted
 from sandbox.application import Application
+from sandbox.ci import Scheduler
 from sandbox.context import Instance
-from sandbox.model import Access, Project, ProtectedRef, State, Token, User, WallClock
+from sandbox.model import (
+    Access,
+    Project,
+    ProtectedRef,
+    ScriptedJob,
+    ScriptedPipeline,
+    State,
+    Timeline,
+    Token,
+    TriggerToken,
+    User,
+    WallClock,
+)
 from sandbox.server import Server
 
 if TYPE_CHECKING:
@@ -22,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sandbox.faults import Fault
-    from sandbox.model import Clock, TokenKind
+    from sandbox.model import Clock, Job, Pipeline, TokenKind
     from sandbox.server import RecordedRequest
 
 # A scripted pipeline changes by the clock, which notifies nobody.
@@ -39,6 +53,8 @@ class Sandbox:
         host: The address to listen at.
         port: The port; 0 takes a free one.
         relative_root: The path that everything is below, such as `/gitlab`.
+        job_environment: Variables for every job beside its own.
+        job_path: A folder whose programs jobs find first.
 
     Attributes:
         url: Where it serves.
@@ -49,11 +65,13 @@ class Sandbox:
         self,
         *,
         clock: Clock | None = None,
-        run_jobs: bool = True,  # noqa: ARG002
+        run_jobs: bool = True,
         root: Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
         relative_root: str = "",
+        job_environment: Mapping[str, str] | None = None,
+        job_path: Path | None = None,
     ) -> None:
         self._temporary = root is None
         self.state = State(
@@ -61,7 +79,16 @@ class Sandbox:
         )
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="sandbox-worker")
         self._work: list[Future[None]] = []
-        self._instance = Instance(self.state, self._later)
+        self._scheduler = Scheduler(
+            self.state,
+            run_jobs=run_jobs,
+            extra_env=job_environment or {},
+            path_prepend=job_path,
+        )
+        self._instance = Instance(
+            self.state, self._scheduler, scripted.Director(self.state), self._later
+        )
+        git_http.install_hooks(self.state.root)
         application = Application(self._instance, relative_root)
         self._server = Server(application.answer, host, port)
         self.url = f"http://{host}:{self._server.port}{relative_root}"
@@ -69,6 +96,7 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         """Begins to serve."""
+        self._scheduler.start()
         self._server.start()
         return self
 
@@ -76,6 +104,7 @@ class Sandbox:
         """Ends every connection, thread and job, and removes the temporary folder."""
         self._server.stop()
         self._worker.shutdown()
+        self._scheduler.stop()
         if self._temporary:
             shutil.rmtree(self.state.root, ignore_errors=True)
         for work in self._work:
@@ -220,6 +249,65 @@ class Sandbox:
         member = next(iter(project.members), None)
         return self.state.users[member] if member else User(0, "root", "root", "root@example.com")
 
+    def add_trigger_token(self, project: Project, owner: User) -> TriggerToken:
+        """A pipeline trigger token; its `secret` is what a client sends."""
+        token = TriggerToken(next(self.state.ids), f"glptt-{secrets.token_hex(20)}", owner)
+        with self.state.lock:
+            project.trigger_tokens.append(token)
+        return token
+
+    def add_pipeline(
+        self,
+        project: Project,
+        script: ScriptedPipeline,
+        *,
+        user: User,
+        ref: str | None = None,
+        source: str = "push",
+        after: float = 0,
+    ) -> Pipeline:
+        """A pipeline whose statuses follow a script, by the clock.
+
+        Args:
+            project: Whose pipeline.
+            script: Its timeline and its jobs.
+            user: Who started it.
+            ref: A branch or a tag; None is the default branch.
+            source: GitLab's word for what caused it.
+            after: Seconds from now when it comes to be; before that nobody sees it. Less than 0
+                is in the past.
+
+        Raises:
+            LookupError: There is no such ref.
+        """
+        ref = ref or project.default_branch
+        with self.state.changed:
+            pipeline = scripted.create(
+                self.state,
+                script,
+                project,
+                ref=ref,
+                sha=self.sha(project, ref),
+                tag=f"refs/tags/{ref}" in git.refs(project.repository, "refs/tags/"),
+                source=source,
+                user=user,
+                created_at=self.state.clock.now() + timedelta(seconds=after),
+            )
+            self.state.changed.notify_all()
+        return pipeline
+
+    def add_running_job(self, project: Project, user: User) -> Job:
+        """A job that runs until `finish`; its `token` is a live CI_JOB_TOKEN."""
+        job = ScriptedJob(name="job", timeline=((0, "running"),))
+        return self.add_pipeline(project, ScriptedPipeline(jobs=(job,)), user=user).jobs[0]
+
+    def finish(self, job: Job, status: str = "success") -> None:
+        """Ends a job of `add_running_job`, and with it its token."""
+        with self.state.changed:
+            job.timeline = Timeline(self.state.clock.now(), ((0, status),))
+            scripted.refresh(self.state)
+            self.state.changed.notify_all()
+
     # Looking
 
     def sha(self, project: Project, ref: str | None = None) -> str:
@@ -236,6 +324,16 @@ class Sandbox:
     def tags(self, project: Project) -> dict[str, str]:
         """The commits of a project's tags by name."""
         return {tag.name: tag.sha for tag in git.tags(project.repository)}
+
+    def pipelines(self, project: Project) -> list[Pipeline]:
+        """A project's pipelines as they are now, oldest first."""
+        with self.state.lock:
+            scripted.refresh(self.state)
+            return [
+                pipeline
+                for pipeline in self.state.pipelines.values()
+                if pipeline.project is project
+            ]
 
     @property
     def requests(self) -> list[RecordedRequest]:
@@ -259,8 +357,10 @@ class Sandbox:
         """
         deadline = time.monotonic() + timeout
         with self.state.changed:
+            scripted.refresh(self.state)
             while not holds():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"not within {timeout} seconds")
                 self.state.changed.wait(min(left, _LOOK_AGAIN_SECONDS))
+                scripted.refresh(self.state)

@@ -1,0 +1,51 @@
+"""Serves a small world until Ctrl-C: `python -m sandbox`."""
+
+from __future__ import annotations
+
+import argparse
+import threading
+from contextlib import suppress
+
+from sandbox.model import Access
+from sandbox.world import Sandbox
+
+_HELLO_WORLD = """\
+unit-tests:
+  script:
+    - echo "tested $CI_PROJECT_PATH at $CI_COMMIT_SHORT_SHA"
+"""
+_SERVICE_TESTS = """\
+run-on-upstream:
+  only: [tags]
+  script:
+    - echo "service tests for $CI_COMMIT_TAG"
+
+run-on-commit:
+  only: [branches]
+  script:
+    - echo "service tests for $CI_COMMIT_SHORT_SHA"
+"""
+
+
+def main() -> None:
+    """Reads the options, fills the world, prints how to reach it, and waits."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
+    parser.add_argument("--port", type=int, default=0, help="the port; default: a free one")
+    options = parser.parse_args()
+    with Sandbox(host=options.host, port=options.port) as gitlab:
+        user = gitlab.add_user("ci-cd-executor")
+        for name, config in (("hello-world", _HELLO_WORLD), ("service-tests", _SERVICE_TESTS)):
+            gitlab.add_project(
+                f"tech-lunch/{name}",
+                {".gitlab-ci.yml": config},
+                members={user: Access.MAINTAINER},
+            )
+        print(f"GITLAB_SERVER_BASE_URL={gitlab.url}")
+        print(f"COMMANDS_API_TOKEN={gitlab.add_token(user).secret}", flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

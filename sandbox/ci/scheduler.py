@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,6 @@ from sandbox.model import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from sandbox.model import Job, Pipeline, State, User
 
@@ -47,10 +48,11 @@ class Scheduler:
         self._state = state
         self._run_jobs = run_jobs
         self._concurrent = concurrent
-        path = os.environ.get("PATH", os.defpath)
+        # Last comes where the commands are installed: a job whose image is not used finds them there.
+        path = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)]
         if path_prepend:
-            path = f"{path_prepend}{os.pathsep}{path}"
-        self._machine = Machine(state.root / "home", path, dict(extra_env))
+            path.insert(0, str(path_prepend))
+        self._machine = Machine(state.root / "home", os.pathsep.join(path), dict(extra_env))
         self._docker: str | None = None
         self._docker_looked_for = False
         self._runs: dict[int, JobRun] = {}  # by job id

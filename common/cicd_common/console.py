@@ -12,12 +12,15 @@ import click
 LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
 TRACE = 5  # -vv: tracebacks too
 
+# GitLab's tokens have 20 characters and more; replacing a shorter text would garble the output.
+SHORTEST_SECRET = 8
 _secrets: set[str] = set()
 
 
 def hide(secret: str) -> None:
-    """Keeps a secret out of everything that is printed from now on."""
-    _secrets.add(secret)
+    """Keeps a secret out of everything that this process prints from now on."""
+    if len(secret) >= SHORTEST_SECRET:
+        _secrets.add(secret)
 
 
 def redacted(text: str) -> str:

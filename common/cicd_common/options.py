@@ -133,8 +133,9 @@ class Command(click.Command):
             if record := param.get_help_record(ctx):
                 groups.setdefault(getattr(param, "group", OUTPUT), []).append(record)
         for title, records in groups.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the examples."""
@@ -279,7 +280,7 @@ def _connection(ctx: click.Context) -> Connection:
     given_url = ctx.params["base_url"]
     base_url = parse_base_url(given_url or "") if given_url or not section else section.base_url
     token = _given_token(ctx) or (section.token if section else None)
-    if section and token is section.token and base_url != section.base_url:
+    if section and token and token is section.token and base_url != section.base_url:
         raise UsageError(
             f"The token of section {ctx.params['config_section']!r} is for {section.base_url}, "
             f"not for {base_url}.",

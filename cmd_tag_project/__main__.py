@@ -1,0 +1,5 @@
+"""`python -m cmd_tag_project`."""
+
+from cmd_tag_project.cli import main
+
+main()

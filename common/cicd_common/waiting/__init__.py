@@ -1,0 +1,1 @@
+"""Waiting for pipelines: one engine for `cmd-wait-pipeline` and for every `--wait`."""

@@ -1,0 +1,335 @@
+"""What a wait sees, says and returns: records of pipelines and jobs, events, results.
+
+The engine yields the events and renders nothing; presenters consume them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from types import TracebackType
+
+    from cicd_common.errors import CommandError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as GitLab showed it; with `bridge`, a trigger job.
+
+    Attributes:
+        id: Its id; a retried job has a new one.
+        name: Its name.
+        stage: Its stage.
+        status: One of `statuses.STATUSES`, or one that GitLab added since.
+        web_url: Its page.
+        allow_failure: Whether its failure is a warning only; of a manual job, whether it is
+            optional.
+        failure_reason: Why it failed, in GitLab's word, such as `script_failure`; else empty.
+        started_at: When it started, if it has; by GitLab's clock.
+        finished_at: When it ended, if it has.
+        duration: Seconds that it has run.
+        bridge: Whether it is a trigger job.
+        downstream: The pipeline that a trigger job started, if it exists and was looked at.
+        log: The end of its log, cleaned, line by line, if it was read.
+    """
+
+    id: int
+    name: str
+    stage: str
+    status: str
+    web_url: str
+    allow_failure: bool = False
+    failure_reason: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration: float | None = None
+    bridge: bool = False
+    downstream: Pipeline | None = None
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReportedTests:
+    """The counts of a pipeline's test report, in GitLab's words."""
+
+    total: int
+    success: int
+    failed: int
+    skipped: int
+    error: int
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline as GitLab showed it.
+
+    Attributes:
+        project: The project's path, or its numeric id where nothing told the path.
+        project_id: What stands for the project in an address, quoted.
+        id: Its id, unique on the server.
+        status: One of `statuses.STATUSES`, or one that GitLab added since.
+        ref: The branch or tag.
+        sha: The commit.
+        source: What started it, such as `push`.
+        web_url: Its page.
+        created_at: When it was created, by GitLab's clock.
+        updated_at: When it last changed, by GitLab's clock.
+        tag: Whether the ref is a tag; None where nothing told it.
+        duration: Seconds that its jobs have run, if that is known.
+        stages: The stages seen, in their order.
+        jobs: The jobs seen, in their order, without those that were retried. While several
+            pipelines of a project are waited for there are none until the end.
+        tests: The counts of its test report, if there is one and it was read.
+    """
+
+    project: str
+    project_id: str
+    id: int
+    status: str
+    ref: str
+    sha: str
+    source: str
+    web_url: str
+    created_at: datetime
+    updated_at: datetime
+    tag: bool | None = None
+    duration: float | None = None
+    stages: tuple[str, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    tests: ReportedTests | None = None
+
+    def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
+        """The pipeline with its jobs as they are now; stages keep the order they were seen in."""
+        # Ids grow with the stages; only a retried job comes late, and its stage is known by then.
+        ordered = sorted(jobs, key=lambda job: job.id)
+        stages = tuple(dict.fromkeys([*self.stages, *(job.stage for job in ordered)]))
+        ordered.sort(key=lambda job: stages.index(job.stage))
+        return replace(self, stages=stages, jobs=tuple(ordered))
+
+
+@dataclass(frozen=True)
+class FailedJob:
+    """A job that failed, as the result holds it.
+
+    Attributes:
+        project: The path of the project it ran in.
+        pipeline_id: The pipeline it ran in: the one waited for, or one downstream of it.
+        id: Its id.
+        stage: Its stage.
+        name: Its name.
+        failure_reason: GitLab's word for why.
+        allow_failure: Whether the pipeline may succeed all the same.
+        web_url: Its page.
+        log: The end of its log, cleaned, if it was read.
+    """
+
+    project: str
+    pipeline_id: int
+    id: int
+    stage: str
+    name: str
+    failure_reason: str
+    allow_failure: bool
+    web_url: str
+    log: str
+
+
+def failed_jobs(pipeline: Pipeline) -> Iterator[FailedJob]:
+    """The failed jobs of a pipeline and of those downstream, as far as they were looked at.
+
+    A trigger job is one of them only if none below it is: it fails because they do.
+    """
+    for job in pipeline.jobs:
+        below = list(failed_jobs(job.downstream)) if job.downstream else []
+        yield from below
+        if job.status == "failed" and not below:
+            yield FailedJob(
+                project=pipeline.project,
+                pipeline_id=pipeline.id,
+                id=job.id,
+                stage=job.stage,
+                name=job.name,
+                failure_reason=job.failure_reason or "unknown_failure",
+                allow_failure=job.allow_failure,
+                web_url=job.web_url,
+                log="\n".join(job.log),
+            )
+
+
+@dataclass(frozen=True)
+class WaitResult:
+    """A pipeline that was waited for; its fields are its JSON.
+
+    Attributes:
+        project: The project's path.
+        id: The pipeline's id.
+        status: Its last status.
+        ref: The branch or tag.
+        sha: The commit.
+        web_url: Its page.
+        duration: Seconds that its jobs have run, if that is known.
+        failed_jobs: The jobs that failed, downstream too; those that may fail included.
+        tests: The counts of its test report, where the server gives them.
+    """
+
+    project: str
+    id: int
+    status: str
+    ref: str
+    sha: str
+    web_url: str
+    duration: float | None
+    failed_jobs: tuple[FailedJob, ...] = ()
+    tests: ReportedTests | None = None
+
+    def text(self) -> str:
+        """One short line for a person."""
+        took = "" if self.duration is None else f" in {in_words(self.duration)}"
+        return f"{self.project}: pipeline {self.id} {self.status}{took} {self.web_url}"
+
+    def dotenv(self) -> dict[str, str]:
+        """The variables that later jobs get."""
+        return {
+            "PIPELINE_ID": str(self.id),
+            "PIPELINE_PROJECT": self.project,
+            "PIPELINE_URL": self.web_url,
+            "PIPELINE_STATUS": self.status,
+            "PIPELINE_SHA": self.sha,
+        }
+
+
+def result_of(pipeline: Pipeline) -> WaitResult:
+    """The result that a pipeline is."""
+    return WaitResult(
+        project=pipeline.project,
+        id=pipeline.id,
+        status=pipeline.status,
+        ref=pipeline.ref,
+        sha=pipeline.sha,
+        web_url=pipeline.web_url,
+        duration=pipeline.duration,
+        failed_jobs=tuple(failed_jobs(pipeline)),
+        tests=pipeline.tests,
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people: `45 s`, `3 min 5 s`, `2 h 0 min`."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left} min"
+    return f"{minutes} min {rest} s" if minutes else f"{whole} s"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a pipeline will take, by earlier ones of its ref that succeeded.
+
+    Attributes:
+        seconds: From its creation to its end: the median of the earlier ones.
+        spread: Seconds by which half of the earlier ones differed from it at most.
+    """
+
+    seconds: float
+    spread: float
+
+
+# Events, in the order in which they happen to a pipeline. All times are aware, by this machine's
+# clock; compare them with GitLab's own at the precision of seconds.
+
+
+@dataclass(frozen=True)
+class Seeking:
+    """A pipeline does not exist yet, and is waited for.
+
+    Attributes:
+        what: Which one, for people, such as `the pipeline of tag v1 in group/name`.
+        left: Seconds until that ends.
+    """
+
+    what: str
+    left: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pipeline was found; from now on it is known by its id."""
+
+    pipeline: Pipeline
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A pipeline, or a job of it, is not as it was at the look before."""
+
+    pipeline: Pipeline
+    before: Pipeline
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a person should know."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed, for timers and heartbeats.
+
+    Attributes:
+        at: The time.
+        left: Seconds until the time limit.
+    """
+
+    at: datetime
+    left: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The wait for one pipeline is over.
+
+    Attributes:
+        outcome: The result, or the error that it is; an error's `results` hold the result.
+        pipeline: With all its jobs, those of failed downstream pipelines, and the ends of their
+            logs; None if it was never found.
+    """
+
+    outcome: WaitResult | CommandError
+    pipeline: Pipeline | None = None
+
+
+Event = Seeking | Found | Changed | Note | Tick | Ended
+
+
+class Presenter(Protocol):
+    """Shows events; used in a `with` block, which it leaves tidy however it ends.
+
+    Attributes:
+        every: Seconds between the `Tick`s that it wants; None for no ticks.
+    """
+
+    every: float | None
+
+    def __enter__(self) -> Self:
+        """Begins to show."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends what it began, such as a live display."""
+
+    def show(self, event: Event) -> None:
+        """Shows one event."""

@@ -1,0 +1,72 @@
+"""GitLab's statuses, of pipelines and jobs alike: each has one meaning, and it stands here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cicd_common.errors import (
+    CommandError,
+    PipelineCanceledError,
+    PipelineFailedError,
+    PipelineManualError,
+    PipelineSkippedError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Phase(Enum):
+    """What is to be expected of a status."""
+
+    GOING = "going"  # it changes by itself
+    BLOCKED = "blocked"  # it changes when a person does something
+    ENDED = "ended"  # it stays, unless somebody retries
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a status means to whoever waits.
+
+    Attributes:
+        phase: What is to be expected of it.
+        error: How a wait that ends with it fails; None if it does not.
+    """
+
+    phase: Phase
+    error: type[CommandError] | None = None
+
+
+_GOING = Meaning(Phase.GOING)
+
+# https://docs.gitlab.com/api/pipelines/ and `Ci::HasStatus` in GitLab's source.
+STATUSES: Mapping[str, Meaning] = MappingProxyType(
+    {
+        "created": _GOING,
+        "waiting_for_resource": _GOING,
+        "preparing": _GOING,
+        "waiting_for_callback": _GOING,
+        "pending": _GOING,
+        "running": _GOING,
+        "canceling": _GOING,  # its jobs are still cleaning up
+        "scheduled": _GOING,  # a delayed job starts by itself
+        "manual": Meaning(Phase.BLOCKED, PipelineManualError),
+        "success": Meaning(Phase.ENDED),
+        "failed": Meaning(Phase.ENDED, PipelineFailedError),
+        "canceled": Meaning(Phase.ENDED, PipelineCanceledError),
+        "skipped": Meaning(Phase.ENDED, PipelineSkippedError),
+    }
+)
+
+
+def meaning_of(status: str) -> Meaning:
+    """What a status means; one that GitLab added since is taken to go on."""
+    return STATUSES.get(status, _GOING)
+
+
+def has_ended(status: str) -> bool:
+    """Whether a status stays as it is."""
+    return meaning_of(status).phase is Phase.ENDED

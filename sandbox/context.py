@@ -131,15 +131,22 @@ class Call:
         if job is None:
             if not visible:
                 raise not_found("Project")
-        elif not (visible and permissions.takes_job_token_of(project, job)):
+            return
+        # Anybody may read what is public, a job token that is not on the allowlist, too.
+        public = project.visibility == "public" and self._reading
+        if not public and not (visible and permissions.takes_job_token_of(project, job)):
             source = job.pipeline.project.path.rpartition("/")[2]
             raise forbidden(
                 "Authentication by CI/CD job token not allowed from "
                 f"{source} to project #{project.id}."
             )
 
+    @property
+    def _reading(self) -> bool:
+        return self.request.method in ("GET", "HEAD")
+
     def _moved(self, project: Project, named: str) -> ApiError:
-        if self.request.method not in ("GET", "HEAD"):
+        if not self._reading:
             return ApiError(405, {"message": "Non GET methods are not allowed for moved projects"})
         segment = named.replace("/", "%2F")
         target = self.request.target.replace(segment, str(project.id), 1)

@@ -245,7 +245,6 @@ def pipeline(state: State, record: Pipeline) -> dict[str, Any]:
         "queued_duration": _whole_seconds(record.created_at, record.started_at),
         "coverage": None,
         "detailed_status": _detailed_status(state, record),
-        "archived": False,
     }
 
 

@@ -249,6 +249,12 @@ class Sandbox:
         member = next(iter(project.members), None)
         return self.state.users[member] if member else User(0, "root", "root", "root@example.com")
 
+    def rename(self, project: Project, path: str) -> None:
+        """Gives a project another path; the old one leads to it."""
+        with self.state.lock:
+            project.old_paths.add(project.path)
+            project.path = path
+
     def add_trigger_token(self, project: Project, owner: User) -> TriggerToken:
         """A pipeline trigger token; its `secret` is what a client sends."""
         token = TriggerToken(next(self.state.ids), f"glptt-{secrets.token_hex(20)}", owner)

@@ -3,34 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-import requests
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sandbox import Sandbox
-    from sandbox.model import Project, Token
-
-
-class Api(requests.Session):
-    """A plain HTTP client of the sandbox's API."""
-
-    def __init__(self, gitlab: Sandbox, **headers: str) -> None:
-        super().__init__()
-        self.trust_env = False
-        self.base = f"{gitlab.url}/api/v4"
-        self.headers.update(headers)
-
-    def request(  # type: ignore[override]  # a path in place of the whole URL
-        self, method: str, path: str, **kwargs: object
-    ) -> requests.Response:
-        return super().request(method, f"{self.base}{path}", **kwargs)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def api(gitlab: Sandbox, token: Token) -> Iterator[Api]:
-    with Api(gitlab, **{"PRIVATE-TOKEN": token.secret}) as session:
-        yield session
+    from sandbox.model import Project
+    from tests.functional.conftest import Api
 
 
 TAGS = "/projects/tech-lunch%2Fservice-tests/repository/tags"

@@ -1,0 +1,114 @@
+"""`make demo`: the examples, run on the embedded GitLab before a person's eyes.
+
+Every step is checked; the demo ends with 1 and says which one did not happen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from sandbox.scenarios import DOCKER_STAND_IN, EXAMPLES, job, newest_pipeline, push, tech_lunch
+from sandbox.world import Sandbox
+
+if TYPE_CHECKING:
+    from sandbox.model import Job, Pipeline
+
+IMAGE = "registry.example.com/tech-lunch/ci-cd-commands/cmd-tag-project:latest"
+NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|section_(?:start|end):\d+:\S+\r|\r")
+
+
+class StepFailed(Exception):  # noqa: N818 - what a person reads is the step, not the name
+    """A step of the demo did not happen."""
+
+
+def main() -> int:
+    """Runs the demo and returns its exit code."""
+    started = time.monotonic()
+    say("An embedded GitLab starts on this machine; its pipelines really run.")
+    say("Here `docker` is a stand-in that runs the commands from this checkout.\n")
+    try:
+        with Sandbox(job_path=DOCKER_STAND_IN) as gitlab:
+            tag_chain(gitlab)
+    except (StepFailed, TimeoutError) as failure:
+        say(f"\n{colour('31', 'The demo failed:')} {failure}")
+        return 1
+    say(f"\n{colour('32', 'Every step happened')} ({time.monotonic() - started:.0f} s).")
+    say("The projects are in examples/; the command's own help: .venv/bin/cmd-tag-project --help")
+    return 0
+
+
+def tag_chain(gitlab: Sandbox) -> None:
+    """hello-world is pushed, tags service-tests, and service-tests' tag pipeline runs."""
+    scene = tech_lunch(gitlab, image=IMAGE)
+
+    step("git push to tech-lunch/hello-world")
+    push(scene, EXAMPLES / "hello-world", scene.hello_world)
+
+    step("its pipeline builds, tests, deploys, and tags tech-lunch/service-tests")
+    upstream = newest_pipeline(scene, scene.hello_world)
+    show(upstream)
+    tagging = job(upstream, "trigger-downstream-pipelines")
+    show_trace(tagging, f"docker run --rm --network host {IMAGE} …")
+    check(upstream.status == "success", f"hello-world's pipeline is {upstream.status}")
+
+    step("the tag is there")
+    tags = gitlab.tags(scene.service_tests)
+    check(len(tags) == 1, f"service-tests has the tags {sorted(tags)}")
+    for name, commit in tags.items():
+        say(f"  {name} -> {commit[:8]}")
+
+    step("and service-tests' tag pipeline runs the service tests")
+    downstream = newest_pipeline(scene, scene.service_tests)
+    show(downstream)
+    show_trace(job(downstream, "run-on-upstream"))
+    check(downstream.status == "success", f"service-tests' pipeline is {downstream.status}")
+    check(downstream.ref in tags, f"its ref is {downstream.ref}, not the tag")
+
+
+def step(text: str) -> None:
+    """Announces a step."""
+    say(f"{colour('36', '==>')} {text}")
+
+
+def check(holds: bool, otherwise: str) -> None:
+    """Ends the demo unless the step happened."""
+    if not holds:
+        raise StepFailed(otherwise)
+
+
+def show(pipeline: Pipeline) -> None:
+    """A line for the pipeline and one for each of its jobs."""
+    what = "tag" if pipeline.tag else "branch"
+    say(f"  pipeline #{pipeline.iid} of {pipeline.project.path}, {what} {pipeline.ref}")
+    for each in pipeline.jobs:
+        mark = {"success": colour("32", "passed")}.get(each.status, colour("31", each.status))
+        say(f"    {mark}  {each.stage}: {each.name}")
+
+
+def show_trace(of: Job, command: str = "") -> None:
+    """What the job's script printed, without the runner's own lines."""
+    lines = NOISE.sub("", of.trace.decode("utf-8", "replace")).splitlines()
+    shown = [line for line in lines if line.startswith(("tech-lunch/", "fake ", "error:"))]
+    if command:
+        say(f"    {of.name}: $ {command}")
+    for line in shown:
+        say(f"    {of.name}: {line}")
+
+
+def colour(code: str, text: str) -> str:
+    """The text in a colour, on a terminal that wants one."""
+    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return f"\x1b[{code}m{text}\x1b[0m" if wanted else text
+
+
+def say(text: str) -> None:
+    """A line, at once."""
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

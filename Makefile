@@ -1,0 +1,61 @@
+# Everything here does its own set-up in .venv, from the lock files.
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header
+
+.PHONY: help demo test lint format lock check-lock
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## Tag a project in an embedded GitLab, which starts its pipeline
+	$(BIN)/python -m sandbox.demo
+
+test: $(READY) ## Run all tests; those of the images skip where there is no Docker Engine
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Check format, style, types, imports and the pipeline's file
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+
+format: $(READY) ## Format the code, and repair what can be repaired
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: $(READY) ## Lock what pyproject.toml asks for; OPTIONS=--upgrade takes the newest
+	$(COMPILE) $(OPTIONS) --output-file requirements.lock pyproject.toml
+	$(COMPILE) $(OPTIONS) --output-file requirements-dev.lock --group dev pyproject.toml
+	$(COMPILE) $(OPTIONS) --output-file requirements-build.lock --group build
+	$(MAKE) check-lock
+
+# The image installs wheels alone, and Alpine's are not those that pip takes here.
+check-lock: $(READY) ## Check that every locked package has a wheel for the image
+	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT && \
+	for machine in x86_64 aarch64; do \
+	  $(BIN)/python -m pip download --quiet --dest "$$folder" --no-deps --only-binary :all: \
+	    --platform musllinux_1_2_$$machine --python-version 3.14 \
+	    --require-hashes --requirement requirements.lock || exit 1; \
+	done
+
+$(READY): $(LOCKS) pyproject.toml
+	@for python in python3 python3.14 python3.13 python3.12 python3.11 none; do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	if [ $$python = none ]; then \
+	  echo 'make: Python 3.11 or later is needed, and none is on PATH.' >&2; exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip' 2>/dev/null; then \
+	  echo "make: $$python comes without venv. On Debian: apt install python3-venv" >&2; exit 1; \
+	fi; \
+	echo "Setting up $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -126,6 +126,8 @@ def error_of(answer: Answer, request: str) -> CommandError:
         case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return UnavailableError(
                 message,
+                # A proxy has given up waiting; what is behind it has not.
+                unfinished=status == HTTPStatus.GATEWAY_TIMEOUT,
                 why="The server, or a proxy before it, failed.",
                 hint="Try again later; see the server's status.",
                 answer=answer,

@@ -116,6 +116,7 @@ class GitLab:
         read: Callable[[Any], T],
         look: Callable[[], T | None],
         check: str,
+        settle: float = 0.0,
     ) -> T:
         """Changes something exactly once.
 
@@ -126,6 +127,8 @@ class GitLab:
             read: Takes the result out of the answer; `UnavailableError` if it is not there.
             look: Reads whether it happened: the same result, or None.
             check: What a person should look at if the outcome stays unknown.
+            settle: Seconds for which looks must find nothing before that counts, if GitLab would
+                take the write twice; 0 if it would refuse the second.
 
         Returns:
             The result, as `read` or `look` gave it.
@@ -138,6 +141,7 @@ class GitLab:
             look,
             patience=Patience(self.connection.retry_for),
             check=check,
+            settle=settle,
         )
 
     def require_token(self) -> TokenKind:

@@ -139,6 +139,7 @@ class UnavailableError(CommandError):
         message: As for `CommandError`.
         sent: Whether the request may have reached GitLab, so that a write may have happened.
         transient: Whether the same request may well succeed a little later.
+        unfinished: Whether GitLab may still be at work on it, so that a write may happen yet.
         details: The other arguments of `CommandError`.
     """
 
@@ -156,6 +157,7 @@ class UnavailableError(CommandError):
         *,
         sent: bool = True,
         transient: bool = True,
+        unfinished: bool = False,
         why: str = "",
         hint: str = "",
         answer: Answer | None = None,
@@ -164,6 +166,7 @@ class UnavailableError(CommandError):
         super().__init__(message, why=why, hint=hint, answer=answer, results=results)
         self.sent = sent
         self.transient = transient
+        self.unfinished = unfinished
 
 
 class PipelineCanceledError(CommandError):

@@ -87,10 +87,9 @@ def find_project(gitlab: GitLab, text: str) -> Project:
         NotFoundError: There is no such project, or the token cannot see it.
         CommandError: There was no usable answer.
     """
-    name = parse_project(text, gitlab.base_url)
     if gitlab.token_kind is TokenKind.JOB:
-        page = f"projects/{name}" if name.isdecimal() else name
-        return Project(quoted(name), name, f"{gitlab.base_url}/{page}", None)
+        return name_project(gitlab, text)
+    name = parse_project(text, gitlab.base_url)
     try:
         answer = gitlab.get(f"projects/{quoted(name)}")
     except NotFoundError as error:
@@ -106,6 +105,21 @@ def find_project(gitlab: GitLab, text: str) -> Project:
         web_url=f"{gitlab.base_url}/{field(answer, 'path_with_namespace')}",
         default_branch=answer.get("default_branch"),
     )
+
+
+def name_project(gitlab: GitLab, text: str) -> Project:
+    """A project as it was named, where GitLab does not answer questions about it.
+
+    Args:
+        gitlab: The client; nothing is sent.
+        text: The project as a person named it.
+
+    Raises:
+        UsageError: The name is none.
+    """
+    name = parse_project(text, gitlab.base_url)
+    page = f"projects/{name}" if name.isdecimal() else name
+    return Project(quoted(name), name, f"{gitlab.base_url}/{page}", None)
 
 
 def find_default_branch(gitlab: GitLab, project: Project) -> str:

@@ -3,25 +3,34 @@
 A write has a way to be sent and a way to look whether it happened. What tells the two cases apart
 is the failure: a connection that was never made and a 429 say that nothing happened; a timeout, a
 reset, a 5xx and a garbled answer say nothing, so that only a look can tell.
+
+A second tag of one name is refused, so that one look is enough. A second pipeline is not: what may
+still happen is looked for a while, and after a timeout it is never sent again.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from cicd_common.answers import is_throttled
-from cicd_common.errors import CommandError, TimeLimitError, UnavailableError
+from cicd_common.errors import CommandError, UnavailableError
+from cicd_common.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cicd_common.patience import Patience
-
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 def reconcile(
-    send: Callable[[], T], look: Callable[[], T | None], *, patience: Patience, check: str
+    send: Callable[[], T],
+    look: Callable[[], T | None],
+    *,
+    patience: Patience,
+    check: str,
+    settle: float = 0.0,
 ) -> T:
     """Sends a write until it is known to have happened, or to be refused.
 
@@ -30,6 +39,8 @@ def reconcile(
         look: Reads whether it happened: what `send` would have returned, or None if it did not.
         patience: How long to go on.
         check: What a person should look at if the outcome stays unknown.
+        settle: Seconds for which looks must find nothing before that counts, if GitLab would take
+            the write twice; 0 if it would refuse the second.
 
     Returns:
         What `send` returned or `look` found.
@@ -44,8 +55,14 @@ def reconcile(
         except CommandError as failure:
             if not _is_open(failure):
                 raise
-            if _may_have_happened(failure) and (found := _look(look, failure, check)) is not None:
-                return found
+            if isinstance(failure, UnavailableError) and failure.sent:
+                # As long as GitLab may be at work on it, no look can show that it will not happen.
+                endless = settle > 0 and failure.unfinished
+                limit = patience if endless else Patience(settle)
+                if (found := _search(look, failure, limit, check)) is not None:
+                    return found
+                if endless:
+                    raise _unknown(failure, "GitLab may still be at work on it.", check) from None
             patience.pause(failure)
 
 
@@ -56,17 +73,29 @@ def _is_open(failure: CommandError) -> bool:
     return isinstance(failure, UnavailableError) and failure.transient
 
 
-def _may_have_happened(failure: CommandError) -> bool:
-    return isinstance(failure, UnavailableError) and failure.sent
+def _search(
+    look: Callable[[], T | None], failure: CommandError, limit: Patience, check: str
+) -> T | None:
+    """Looks until the write is seen, or the limit is reached."""
+    log.info("The answer was lost; looking whether it happened.")
+    while True:
+        try:
+            found = look()
+        except CommandError as error:
+            why = f"A look afterwards did not tell: {error.message}"
+            raise _unknown(failure, why, check) from error
+        if found is not None:
+            return found
+        try:
+            limit.pause(failure)
+        except CommandError:
+            return None
 
 
-def _look(look: Callable[[], T | None], failure: CommandError, check: str) -> T | None:
-    try:
-        return look()
-    except (UnavailableError, TimeLimitError) as error:
-        raise UnavailableError(
-            f"{failure.message} Whether it happened is unknown.",
-            why=f"The look afterwards failed too: {error.message}",
-            hint=f"Before you run this again, check {check}.",
-            answer=failure.answer,
-        ) from error
+def _unknown(failure: CommandError, why: str, check: str) -> UnavailableError:
+    return UnavailableError(
+        f"{failure.message} Whether it happened is unknown.",
+        why=why,
+        hint=f"Before you run this again, check {check}.",
+        answer=failure.answer,
+    )

@@ -35,8 +35,8 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10.0
 READS = frozenset({"GET", "HEAD"})
 MOST_REDIRECTS = 5
-# As many as the most projects handled side by side.
-POOL_SIZE = 16
+# As many as the most projects handled side by side: a few dozen of them take one round, not two.
+POOL_SIZE = 32
 
 
 class SafeSession(requests.Session):
@@ -219,6 +219,7 @@ def _failure(
     if isinstance(error, requests.Timeout):
         return UnavailableError(
             f"{where} did not answer within {limit:g} s ({request})",
+            unfinished=True,
             hint="Allow more with --request-timeout, or look at the server's load.",
         )
     return UnavailableError(f"{where} broke off: {_root(error)} ({request})")

@@ -19,6 +19,7 @@ class TokenKind(Enum):
     ACCESS = "access token"  # personal, project or group: header PRIVATE-TOKEN
     JOB = "CI job token"  # header JOB-TOKEN
     OAUTH = "OAuth token"  # header Authorization: Bearer
+    TRIGGER = "pipeline trigger token"  # in the body of the one request that takes it
 
 
 @dataclass(frozen=True)

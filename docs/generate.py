@@ -1,0 +1,133 @@
+"""Writes the parts of the documents that follow from the code: option tables and exit codes.
+
+`make docs` runs it; a test runs it with --check, so that the documents cannot fall behind.
+A part stands between `<!-- generated: NAME -->` and `<!-- end of generated -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cicd_common.errors import ALL_ERRORS
+from cicd_common.options import CONNECTION, OUTPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ("README.md", "docs/*.md")
+PART = re.compile(
+    r"(?P<begin><!-- generated: (?P<name>[^>]+?) -->\n).*?(?P<end><!-- end of generated -->)",
+    re.DOTALL,
+)
+
+
+def commands() -> dict[str, click.Command]:
+    """The console scripts of this distribution, by name."""
+    return {
+        script.name: sys.modules[script.load().__module__].cli
+        for script in sorted(entry_points(group="console_scripts"), key=lambda each: each.name)
+        if script.dist is not None and script.dist.name == "ci-cd-commands"
+    }
+
+
+def part(name: str) -> str:
+    """The text of a generated part.
+
+    Args:
+        name: `exit codes`, `shared options`, or `options of COMMAND`.
+    """
+    known = commands()
+    if name == "exit codes":
+        return exit_codes()
+    if name == "shared options":
+        return option_table(next(iter(known.values())), CONNECTION, OUTPUT)
+    return option_table(known[name.removeprefix("options of ")], "Options")
+
+
+def exit_codes() -> str:
+    """The table of exit codes."""
+    rows = [("0", "", "Done, or already so.")]
+    rows += [(str(kind.exit_code), f"`{kind.kind}`", kind.meaning) for kind in ALL_ERRORS]
+    rows.append(("130, 143", "", "Ended by SIGINT, SIGTERM."))
+    return table(("code", "kind", "meaning"), rows)
+
+
+def option_table(command: click.Command, *groups: str) -> str:
+    """The options of some groups of a command's help."""
+    with click.Context(command) as context:
+        rows = [
+            (spelling(param), variables(param), meaning(param))
+            for param in command.get_params(context)
+            if isinstance(param, click.Option) and getattr(param, "group", OUTPUT) in groups
+        ]
+    return table(("option", "environment", "meaning"), rows)
+
+
+def spelling(param: click.Option) -> str:
+    """How an option is written."""
+    value = "" if param.is_flag or param.count else f" {param.metavar or choices(param)}"
+    names = sorted([*param.opts, *param.secondary_opts], key=lambda name: name.startswith("--"))
+    return ", ".join(f"`{name}{value}`" for name in names)
+
+
+def choices(param: click.Option) -> str:
+    """The values of an option that has few."""
+    return "|".join(param.type.choices) if isinstance(param.type, click.Choice) else "VALUE"
+
+
+def variables(param: click.Option) -> str:
+    """The environment variables that give an option's value."""
+    names = [param.envvar] if isinstance(param.envvar, str) else param.envvar or []
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def meaning(param: click.Option) -> str:
+    """What the option's help says, and what holds without it."""
+    default = f" Default: `{param.default}`." if param.show_default else ""
+    return f"{param.help}{default}{' Required.' if param.required else ''}"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table in Markdown."""
+
+    def line(cells: tuple[str, ...]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(head), line(("---",) * len(head)), *map(line, rows)])
+
+
+def generated(text: str) -> str:
+    """A document with its generated parts made anew."""
+    return PART.sub(lambda found: f"{found['begin']}{part(found['name'])}\n{found['end']}", text)
+
+
+def documents() -> Iterator[Path]:
+    """The documents that may hold generated parts."""
+    for pattern in DOCUMENTS:
+        yield from sorted(ROOT.glob(pattern))
+
+
+def main() -> int:
+    """Writes the parts, or with --check only tells whether they are as they should be."""
+    stale = 0
+    for path in documents():
+        before = path.read_text(encoding="utf-8")
+        after = generated(before)
+        if before == after:
+            continue
+        stale += 1
+        print(f"{path.relative_to(ROOT)} is not as the code is")  # noqa: T201 - a tool for people
+        if "--check" not in sys.argv:
+            path.write_text(after, encoding="utf-8")
+    return stale if "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

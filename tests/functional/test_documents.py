@@ -1,0 +1,125 @@
+"""Every fenced block of the README and of docs/ is run, or validated, as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import Access, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sandbox.model import Project, Token, User
+
+ROOT = Path(__file__).parents[2]
+SERVER = "https://gitlab.example.com"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHA = re.compile(r"\b(?=[0-9a-f]*\d)([0-9a-f]{40}|[0-9a-f]{8})\b")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block and where it stands."""
+
+    place: str
+    language: str
+    text: str
+
+
+def blocks(language: str) -> list[Block]:
+    found = []
+    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        for fence in FENCE.finditer(text):
+            line = text.count("\n", 0, fence.start()) + 1
+            if fence[1] == language:
+                found.append(Block(f"{path.name}:{line}", fence[1], fence[2]))
+    return found
+
+
+def each(language: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("block", blocks(language), ids=lambda block: block.place)
+
+
+def commands(block: Block) -> Iterator[tuple[str, str]]:
+    """A console block as pairs of a command and what it prints."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        lines = part.splitlines(keepends=True)
+        last = next(n for n, line in enumerate(lines) if not line.endswith("\\\n"))
+        yield "".join(lines[: last + 1]), "".join(lines[last + 1 :])
+
+
+@pytest.fixture
+def world(gitlab: Sandbox, executor: User) -> Project:
+    roles = {executor: Access.MAINTAINER}
+    project = gitlab.add_project("tech-lunch/service-tests", {"a": "b"}, members=roles)
+    gitlab.tag(project, "v1.3.0")
+    return project
+
+
+def test_every_block_has_a_language_that_is_checked() -> None:
+    checked = ("console", "yaml", "python")
+    text = "".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    assert len(FENCE.findall(text)) == text.count("\n```") / 2
+    assert {found[0] for found in FENCE.findall(text)} <= set(checked)
+
+
+@each("console")
+def test_what_a_console_shows_is_what_happens(
+    block: Block, gitlab: Sandbox, token: Token, world: Project, tmp_path: Path
+) -> None:
+    shown = [pair for pair in commands(block) if not pair[0].startswith("make ")]
+    if not shown:
+        targets = re.findall(r"^\$ make (\w+)", block.text, re.MULTILINE)
+        known = (ROOT / "Makefile").read_text()
+        assert all(f"\n{target}:" in known for target in targets)
+        return
+    (tmp_path / "token").write_text(token.secret)
+    if "v1.4.0 created" not in block.text:
+        gitlab.tag(world, "v1.4.0")
+    script = "".join(f"{command}\necho ==end-of-command==\n" for command, _ in shown)
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script.replace(SERVER, gitlab.url)],
+        cwd=tmp_path,
+        env={
+            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+            "CI_SERVER_URL": gitlab.url,
+            "COMMANDS_API_TOKEN": token.secret,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.replace(gitlab.url, SERVER).split("==end-of-command==\n")
+    assert [SHA.sub("SHA", text) for text in printed[:-1]] == [
+        SHA.sub("SHA", output.rstrip("\n") + "\n" if output.strip() else "") for _, output in shown
+    ]
+
+
+@each("yaml")
+def test_a_pipeline_is_valid_for_gitlab(block: Block, tmp_path: Path) -> None:
+    (tmp_path / ".gitlab-ci.yml").write_text(block.text)
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci",
+         str(tmp_path / ".gitlab-ci.yml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each("python")
+@pytest.mark.usefixtures("world")
+def test_python_does_what_it_says(
+    block: Block, gitlab: Sandbox, token: Token, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = compile(block.text.replace(SERVER, gitlab.url), block.place, "exec")
+    exec(code, {"token": token.secret})  # noqa: S102 - the document's own example
+    assert capsys.readouterr().out.startswith("v1.3.1 ")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 import requests
@@ -32,6 +32,10 @@ class Api(requests.Session):
         self, method: str, path: str, **kwargs: object
     ) -> requests.Response:
         return super().request(method, f"{self.base}{path}", **kwargs)  # type: ignore[arg-type]
+
+
+def outcome(answer: requests.Response) -> tuple[int, Any]:
+    return answer.status_code, answer.json()
 
 
 @pytest.fixture

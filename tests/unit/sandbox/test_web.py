@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from email.message import Message
+
+import pytest
+
+from sandbox.web import ApiError, Params, Request, Response, Route, Router, read_params
+
+
+def answer(_: object) -> Response:
+    return Response(200)
+
+
+ROUTER = Router(
+    [
+        Route("GET", "/projects/:id", answer),
+        Route("GET", "/projects/:id/repository/tags/:tag_name", answer),
+        Route("POST", "/projects/:id/repository/tags", answer, job_token=True),
+    ]
+)
+
+
+def request(target: str = "/", body: bytes = b"", kind: str = "application/json") -> Request:
+    headers = Message()
+    headers["Content-Type"] = kind
+    return Request("POST", target, headers, body)
+
+
+def test_parameters_of_the_path_are_decoded() -> None:
+    _, params = ROUTER.find("GET", "/projects/group%2Fname/repository/tags/release%2F1")
+    assert params == {"id": "group/name", "tag_name": "release/1"}
+
+
+def test_head_is_answered_like_get() -> None:
+    assert ROUTER.find("HEAD", "/projects/1")[0].method == "GET"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "text"),
+    [
+        ("GET", "/projects/group/name", 404, "404 Not Found"),
+        ("GET", "/nothing", 404, "404 Not Found"),
+        ("PUT", "/projects/1", 405, "405 Not Allowed"),
+    ],
+)
+def test_what_has_no_route_is_refused(method: str, path: str, status: int, text: str) -> None:
+    with pytest.raises(ApiError) as refused:
+        ROUTER.find(method, path)
+    assert (refused.value.status, refused.value.body) == (status, {"error": text})
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "kind", "values"),
+    [
+        ("/?a=1&b=", b"", "text/plain", {"a": "1", "b": ""}),
+        ("/?scope[]=failed&scope[]=canceled", b"", "", {"scope": ["failed", "canceled"]}),
+        ("/", b"variables[A]=1", "application/x-www-form-urlencoded", {"variables": {"A": "1"}}),
+        ("/?a=query", b'{"a":"body","b":[1]}', "application/json", {"a": "body", "b": [1]}),
+        ("/?id=query", b"", "", {"id": "path"}),
+    ],
+)
+def test_parameters_come_from_path_query_and_body(
+    target: str, body: bytes, kind: str, values: dict[str, object]
+) -> None:
+    path_params = {"id": "path"} if "id" in values else {}
+    assert read_params(request(target, body, kind), path_params).values == values
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"<xml/>", "application/xml", 415),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused(body: bytes, kind: str, status: int) -> None:
+    with pytest.raises(ApiError) as refused:
+        read_params(request(body=body, kind=kind), {})
+    assert refused.value.status == status
+
+
+def test_missing_parameters_are_named_together() -> None:
+    with pytest.raises(ApiError) as refused:
+        Params({"ref": ""}).require("tag_name", "ref", "token")
+    assert refused.value.body == {"error": "tag_name is missing, token is missing"}
+
+
+def test_a_word_that_is_not_one_of_the_few_is_refused() -> None:
+    with pytest.raises(ApiError) as refused:
+        Params({"status": "green"}).choice("status", ("success",))
+    assert refused.value.body == {"error": "status does not have a valid value"}

@@ -221,13 +221,13 @@ class JobRun:
         wanted = kept.when in ("always", f"on_{outcome.status.replace('failed', 'failure')}")
         if not (paths and wanted) and not kept.dotenv and not kept.junit:
             return
-        title = "Uploading artifacts"
-        with self._trace.section("upload_artifacts", title), self._state.lock:
+        with self._trace.section("upload_artifacts", "Uploading artifacts"):
             if wanted:
                 count = artifacts.upload(self._state, self._job, paths, self._directory)
                 self._trace.line(f"{count} matching artifact files and directories")
             try:
-                artifacts.read_reports(self._job, self._plan, self._directory)
+                with self._state.lock:
+                    artifacts.read_reports(self._job, self._plan, self._directory)
             except artifacts.ReportError as error:
                 self._trace.line(f"ERROR: Uploading reports... {error}", colour=_RED)
 

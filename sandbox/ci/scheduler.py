@@ -48,7 +48,7 @@ class Scheduler:
         self._state = state
         self._run_jobs = run_jobs
         self._concurrent = concurrent
-        # Last comes where the commands are installed: a job whose image is not used finds them there.
+        # Last where the commands are installed, for jobs whose image is not used.
         path = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)]
         if path_prepend:
             path.insert(0, str(path_prepend))

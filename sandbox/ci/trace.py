@@ -35,10 +35,13 @@ class Trace:
 
     def write(self, data: bytes) -> None:
         """Appends what a process printed; the beginning of what may be a secret is held back."""
-        found = self._pattern.sub(_MASK, self._held + data)
-        keep = len(found) - self._partial(found)
-        self._append(found[:keep])
-        self._held = found[keep:]
+        data = self._held + data
+        end = len(data) - self._partial(data)
+        for match in self._pattern.finditer(data):
+            if match.start() < end < match.end():
+                end = match.start()
+        self._append(data[:end])
+        self._held = data[end:]
 
     def line(self, text: str, *, colour: str = "") -> None:
         """Appends a line of the runner's own."""
@@ -63,7 +66,8 @@ class Trace:
 
     def _append(self, data: bytes) -> None:
         with self._state.lock:
-            self._job.trace += data
+            self._job.trace += self._pattern.sub(_MASK, data)
+            self._state.changed.notify_all()
 
     def _partial(self, data: bytes) -> int:
         """The length of the end of some data with which a secret begins."""

@@ -59,4 +59,5 @@ class Application:
             caller = auth.authenticate(state, request, route)
             call = Call(self._instance, request, caller, read_params(request, path_params))
             answer = route.handler(call)
+            state.changed.notify_all()
         return answer if isinstance(answer, Response) else as_json(answer)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandbox.context import Caller
+from sandbox.model import JOB_TOKEN_PREFIX
 from sandbox.web import ApiError, unauthorized
 
 if TYPE_CHECKING:
     from sandbox.model import Job, State, Token
     from sandbox.web import Request, Route
-
-JOB_TOKEN_PREFIX = "glcbt-"
 
 _EXPIRED = "Token is expired. You can either do re-authorization or token refresh."
 _REVOKED = "Token was revoked. You have to re-authorize from the user."
@@ -53,7 +52,7 @@ def authenticate(state: State, request: Request, route: Route) -> Caller:
         secret, job_secret = "", bearer
     if secret:
         token = state.tokens.get(secret)
-        if token is None:
+        if token is None or (token.kind == "oauth" and not bearer):
             raise unauthorized()
         _check(state, token, request, route)
         return Caller(user=token.user, token=token)

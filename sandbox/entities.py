@@ -168,7 +168,7 @@ def project(state: State, record: Project, role: Access) -> dict[str, Any]:
 
 def _variables_role(project: Project) -> str:
     role = project.pipeline_variables_role
-    return "no_one_allowed" if role > Access.OWNER else role.name.lower()
+    return "no_one_allowed" if role > Access.OWNER else Access(role).name.lower()
 
 
 def access_token(state: State, token: Token) -> dict[str, Any]:

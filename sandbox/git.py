@@ -253,12 +253,3 @@ def write_tag(
 def delete_ref(repository: Path, ref: str) -> None:
     """Removes a ref by its full name."""
     run(repository, "update-ref", "-d", ref)
-
-
-def is_ancestor(repository: Path, older: str, newer: str) -> bool:
-    """Whether one commit is reached from another."""
-    try:
-        run(repository, "merge-base", "--is-ancestor", older, newer)
-    except GitError:
-        return False
-    return True

@@ -248,10 +248,12 @@ def _body(request: Request) -> bytes:
 def _read_commands(body: bytes) -> tuple[list[_Command], list[str]]:
     """The changes and the push options that a push begins with.
 
-    The format is that of git's `gitprotocol-pack`: packet lines of commands, a flush packet,
-    packet lines of options if both sides can, a flush packet, then the pack.
+    The format is that of git's `gitprotocol-pack`: packet lines of what is shallow, packet lines
+    of commands, a flush packet, packet lines of options if both sides can, a flush packet, then
+    the pack.
     """
     lines, rest = _read_packets(body)
+    lines = [line for line in lines if not line.startswith(b"shallow ")]
     capabilities = lines[0].partition(b"\0")[2].split() if lines else []
     commands = [
         _Command(*line.partition(b"\0")[0].decode().rstrip("\n").split(" ", 2)) for line in lines

@@ -60,6 +60,8 @@ class Access(IntEnum):
     OWNER = 50
 
 
+JOB_TOKEN_PREFIX = "glcbt-"
+
 TokenKind = Literal["personal", "project", "group", "oauth"]
 
 # The statuses that pipelines and jobs share, in GitLab's words.
@@ -167,7 +169,7 @@ class Project:
     # None: any project's job token may come in; else the paths that may, beside the project itself.
     job_token_allowlist: set[str] | None = field(default_factory=set)
     job_token_push: bool = False  # "Allow Git push requests to the repository"
-    pipeline_variables_role: Access = Access.DEVELOPER  # above OWNER: no one allowed
+    pipeline_variables_role: int = Access.DEVELOPER  # above OWNER: no one allowed
     trigger_tokens: list[TriggerToken] = field(default_factory=list)
     releases: dict[str, Release] = field(default_factory=dict)
     # What a pre-receive hook answers to every push and tag; None: it accepts. May be empty.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sandbox import git
 from sandbox.ci.status import composite
-from sandbox.model import ENDED, Job, Pipeline, Timeline
+from sandbox.model import ENDED, JOB_TOKEN_PREFIX, Job, Pipeline, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
         User,
         Variable,
     )
-
-JOB_TOKEN_PREFIX = "glcbt-"
 
 # The statuses that set `finished_at`; it stays null for `skipped`.
 _FINISHED = ENDED - {"skipped"}
@@ -106,13 +104,20 @@ def _begin(state: State, job: Job, timeline: Timeline) -> None:
         script,
         project,
         ref=ref,
-        sha=git.resolve(project.repository, ref) or of.sha,
+        sha=of.sha if child else _head(project, ref),
         tag=child and of.tag,
         source="parent_pipeline" if child else "pipeline",
         user=of.user,
         created_at=timeline.start + timedelta(seconds=job.script.downstream_after),
         upstream=job,
     )
+
+
+def _head(project: Project, ref: str) -> str:
+    sha = git.resolve(project.repository, ref)
+    if sha is None:
+        raise LookupError(f"{project.path} has no {ref}")
+    return sha
 
 
 def refresh(state: State) -> None:

@@ -152,6 +152,7 @@ class Sandbox:
         )
         with self.state.lock:
             self.state.tokens[token.secret] = token
+            user.bot = user.bot or kind in ("project", "group")  # whose tokens GitLab gives to bots
         return token
 
     def add_project(
@@ -269,6 +270,7 @@ class Sandbox:
         *,
         user: User,
         ref: str | None = None,
+        sha: str | None = None,
         source: str = "push",
         after: float = 0,
     ) -> Pipeline:
@@ -279,6 +281,7 @@ class Sandbox:
             script: Its timeline and its jobs.
             user: Who started it.
             ref: A branch or a tag; None is the default branch.
+            sha: The commit; None is the newest of the ref.
             source: GitLab's word for what caused it.
             after: Seconds from now when it comes to be; before that nobody sees it. Less than 0
                 is in the past.
@@ -293,7 +296,7 @@ class Sandbox:
                 script,
                 project,
                 ref=ref,
-                sha=self.sha(project, ref),
+                sha=sha or self.sha(project, ref),
                 tag=f"refs/tags/{ref}" in git.refs(project.repository, "refs/tags/"),
                 source=source,
                 user=user,

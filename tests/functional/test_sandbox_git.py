@@ -90,6 +90,17 @@ def test_a_push_may_skip_its_pipeline(
     assert [pipeline.status for pipeline in gitlab.pipelines(project)] == ["skipped"]
 
 
+def test_a_shallow_clone_pushes(
+    gitlab: Sandbox, project: Project, clone: Clone, tmp_path: Path
+) -> None:
+    gitlab.commit(project, {"f": "1"}, start_pipeline=False)
+    remote = clone.git("remote", "get-url", "origin").stdout.strip()
+    clone.git("clone", "--quiet", "--depth=1", remote, str(tmp_path / "shallow"))
+    sha = Clone(tmp_path / "shallow").commit()
+    assert Clone(tmp_path / "shallow").git("push").returncode == 0
+    assert gitlab.sha(project) == sha
+
+
 def test_an_annotated_tag_arrives(gitlab: Sandbox, project: Project, clone: Clone) -> None:
     clone.git("tag", "--annotate", "--message", "One", "v1")
     assert clone.git("push", "origin", "v1").returncode == 0

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+import docker
+import pytest
+
+from sandbox import Access, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+    from sandbox.model import Project, Token
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
+LABELS = {"VERSION": "1.2.3", "REVISION": "0" * 40, "SOURCE": "https://gitlab.example.com/images"}
+# An address that leads out (RFC 5737); nothing is sent there.
+OUTSIDE = "192.0.2.1"
+# The registry wants bcrypt, which Python's library lacks; the password is "registry-password".
+HTPASSWD = "ci:$2b$04$ci.cd.commands.tests.u5HE7N4NigHbHKuTPJyVc21A1M6W3Pja\n"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a container ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Start(Protocol):
+    def __call__(self, *command: str, **options: Any) -> Container: ...
+
+
+class Run(Protocol):
+    def __call__(self, *command: str, **options: Any) -> Ending: ...
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A container registry: its host:port, and who may push to it."""
+
+    address: str
+    user: str
+    password: str
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[DockerClient]:
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def address() -> str:
+    """The address by which the engine's containers on the host's network reach this process."""
+    here = "127.0.0.1" if sys.platform == "linux" else OUTSIDE  # elsewhere the engine's is a VM
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((urlsplit(os.environ.get("DOCKER_HOST", "")).hostname or here, 9))
+        return str(way.getsockname()[0])
+
+
+@pytest.fixture(scope="session")
+def images(engine: DockerClient) -> Iterator[dict[str, str]]:
+    """The image of each command, built from the working tree."""
+    repository = f"ci-cd-commands-test-{secrets.token_hex(4)}"
+    arguments = [f"--build-arg={key}={value}" for key, value in LABELS.items()]
+    built = {command: f"{repository}:{command}" for command in COMMANDS}
+    # By the CLI, because the SDK knows no BuildKit.
+    for command, tag in built.items():
+        subprocess.run(
+            [
+                *("docker", "build", "--file=dockerfiles/Dockerfile", f"--target={command}"),
+                *("--build-arg=PYTHON_IMAGE", *arguments, f"--tag={tag}", "."),
+            ],
+            cwd=ROOT,
+            check=True,
+        )
+    yield built
+    for tag in built.values():
+        engine.images.remove(tag)
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request: pytest.FixtureRequest) -> str:
+    """Each command in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def start(engine: DockerClient, images: dict[str, str]) -> Iterator[Start]:
+    """Starts a container, of cmd-tag-project and on the host's network unless told otherwise."""
+    containers = []
+
+    def run(*command: str, **options: Any) -> Container:
+        settings = {"image": images["cmd-tag-project"], "network_mode": "host", **options}
+        container = engine.containers.run(command=list(command), detach=True, **settings)
+        containers.append(container)
+        return container
+
+    yield run
+    for container in containers:
+        container.remove(force=True)
+
+
+@pytest.fixture
+def run(start: Start) -> Run:
+    """The same, and waits for its end."""
+
+    def wait(*command: str, **options: Any) -> Ending:
+        container = start(*command, **options)
+        code = container.wait(timeout=60)["StatusCode"]
+        stdout, stderr = (
+            container.logs(stdout=out, stderr=not out).decode() for out in (True, False)
+        )
+        return Ending(code, stdout, stderr)
+
+    return wait
+
+
+@pytest.fixture
+def gitlab(address: str) -> Iterator[Sandbox]:
+    with Sandbox(host=address, run_jobs=False) as running:
+        yield running
+
+
+@pytest.fixture
+def project(gitlab: Sandbox) -> Project:
+    return gitlab.add_project(
+        "tech-lunch/service-tests",
+        {"README.md": "# Service tests\n"},
+        members={gitlab.add_user("ci-cd-executor"): Access.MAINTAINER},
+    )
+
+
+@pytest.fixture
+def token(gitlab: Sandbox, project: Project) -> Token:
+    return gitlab.add_token(gitlab.state.users[next(iter(project.members))])
+
+
+@pytest.fixture
+def registry(address: str, tmp_path: Path) -> Iterator[Registry]:
+    """Debian's docker-registry on a free port, with one account."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("there is no docker-registry on PATH; Debian's package is named so")
+    accounts, settings = tmp_path / "htpasswd", tmp_path / "registry.yml"
+    accounts.write_text(HTPASSWD)
+    settings.write_text(
+        f"""
+        version: 0.1
+        storage: {{filesystem: {{rootdirectory: {tmp_path / "storage"}}}}}
+        http: {{addr: "{address}:0"}}
+        auth: {{htpasswd: {{realm: registry, path: {accounts}}}}}
+        """
+    )
+    with subprocess.Popen(
+        [program, "serve", settings], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stderr is not None
+        said = iter(server.stderr)
+        listening = (re.search(r"listening on (\S+:\d+)", line) for line in said)
+        found = next(filter(None, listening), None)
+        assert found, f"docker-registry ended with {server.wait()}"
+        # A full pipe would block it.
+        drain = threading.Thread(target=server.stderr.read)
+        drain.start()
+        yield Registry(found[1], "ci", "registry-password")
+        server.terminate()
+        drain.join()

@@ -52,7 +52,7 @@ def test_a_delay_outlasts_a_client(gitlab: Sandbox, project: Project, api: Api) 
     gitlab.fault(Fault(method="POST", delay_after=60))
     with pytest.raises(requests.Timeout):
         api.post(TAGS, json={"tag_name": "v1", "ref": "main"}, timeout=0.2)
-    assert list(gitlab.tags(project)) == ["v1"]
+    gitlab.wait_until(lambda: list(gitlab.tags(project)) == ["v1"])
 
 
 def test_requests_are_recorded(gitlab: Sandbox, token: Token, api: Api) -> None:

@@ -123,7 +123,7 @@ def error_of(answer: Answer, request: str) -> CommandError:
             )
         case 409:
             return ConflictError(message, answer=answer)
-        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        case status if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return UnavailableError(
                 message,
                 # A proxy has given up waiting; what is behind it has not.

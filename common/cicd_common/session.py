@@ -11,6 +11,7 @@ What it adds, because neither library does it (see `docs/design.md`):
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from http.cookiejar import DefaultCookiePolicy
@@ -27,6 +28,7 @@ from cicd_common.errors import CommandError, UnavailableError, UsageError
 from cicd_common.patience import Patience
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -90,7 +92,7 @@ class SafeSession(requests.Session):
                 transient=False,
                 why=f"Credentials are for {origin(self.base_url)} alone.",
             )
-        options |= {"timeout": self.timeouts, "allow_redirects": False, "stream": False}
+        options |= {"timeout": self.timeouts, "allow_redirects": False, "stream": True}
         # An explicit no-op keeps requests from looking for other credentials in ~/.netrc.
         options["auth"] = options.get("auth") or _anonymous
         if verb not in READS:
@@ -119,13 +121,14 @@ class SafeSession(requests.Session):
         started = time.monotonic()
         try:
             response = super().request(verb, url, **options)
+            _read_body(response, started + self.timeouts[1])
         except requests.RequestException as error:
             log.debug("%s failed after %.0f ms: %s", request, _ms(started), type(error).__name__)
             raise _failure(error, request, self.base_url, self.timeouts[1]) from error
         log.debug("%s %d %.0f ms", request, response.status_code, _ms(started))
         if response.is_redirect:
             self._guard_redirect(verb, url, response)
-        elif not response.ok:
+        elif response.status_code // 100 != 2:  # noqa: PLR2004 - 2xx
             raise error_of(read_answer(response), request)
         elif _is_nonsense(response):
             raise UnavailableError(
@@ -137,7 +140,9 @@ class SafeSession(requests.Session):
 
     def _guard_redirect(self, verb: str, url: str, response: requests.Response) -> None:
         """Lets a read stay within its origin; refuses everything else by name."""
-        target = urljoin(url, response.headers["Location"])
+        target = response.headers["Location"]
+        with contextlib.suppress(ValueError):  # it is no URL at all
+            target = urljoin(url, target)
         if verb in READS and same_origin(target, self.base_url):
             return
         raise UnavailableError(
@@ -145,7 +150,7 @@ class SafeSession(requests.Session):
             sent=False,
             transient=False,
             why="A redirect is not followed with credentials to another address, nor with a write.",
-            hint=f"If you trust it, give the new address: --base-url {origin(target)}",
+            hint="If you trust the new address, give it as --base-url.",
         )
 
 
@@ -188,7 +193,42 @@ def origin(url: str) -> str:
 
 def same_origin(url: str, other: str) -> bool:
     """Whether two URLs have the same scheme, host and port (RFC 6454)."""
-    return origin(url) == origin(other)
+    try:
+        return origin(url) == origin(other)
+    except ValueError:  # one of them is no URL
+        return False
+
+
+class _Timed:
+    """A response's body, read as it arrives and given up at a deadline.
+
+    The timeout of a socket starts anew with every byte, so that a server that drips would hold
+    the command for ever.
+    """
+
+    def __init__(self, raw: Any, deadline: float) -> None:
+        self._raw = raw
+        self._deadline = deadline
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, amount: int, *, decode_content: bool) -> Iterator[bytes]:
+        """The body's parts; what `requests` reads a body by."""
+        while part := self._raw.read1(amount, decode_content=decode_content):
+            if time.monotonic() > self._deadline:
+                self._raw.close()
+                raise requests.ReadTimeout("the body took too long")
+            yield part
+
+
+def _read_body(response: requests.Response, deadline: float) -> None:
+    response.raw = _Timed(response.raw, deadline)
+    try:
+        response.content  # noqa: B018 - reads and keeps it
+    except BaseException:
+        response.close()
+        raise
 
 
 def _may_pass(failure: CommandError) -> bool:
@@ -253,7 +293,7 @@ def _is_nonsense(response: requests.Response) -> bool:
         return False
     try:
         response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return True
     return False
 

@@ -1,0 +1,82 @@
+"""`cmd-trigger-pipeline`: start a pipeline in another GitLab project.
+
+From Python:
+
+    from cmd_trigger_pipeline import trigger_pipeline
+
+    result = trigger_pipeline(
+        project="group/name", variables={"DEPLOY_TO": "staging"},
+        base_url="https://gitlab.example.com", api_access_token=token,
+    )
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Unpack
+
+    from cicd_common.connection import ConnectionOptions
+    from cmd_trigger_pipeline.result import PipelineResult
+
+__all__ = ["trigger_pipeline"]
+
+
+def trigger_pipeline(
+    *,
+    project: str,
+    ref: str | tuple[str, ...] = (),
+    variables: Mapping[str, str] | None = None,
+    file_variables: Mapping[str, str] | None = None,
+    inputs: Mapping[str, object] | None = None,
+    trigger_token: str | None = None,
+    dry_run: bool = False,
+    **connection: Unpack[ConnectionOptions],
+) -> PipelineResult:
+    """Starts a pipeline in a project, exactly once; prints nothing.
+
+    Args:
+        project: Its path (`group/sub/name`), numeric id, or the URL of its page.
+        ref: The branch or tag, or several, of which the first that exists is used; default: the
+            project's default branch.
+        variables: The pipeline's variables, by key.
+        file_variables: Its variables of type file: the files' contents, by key.
+        inputs: Its inputs, by name; values as JSON has them.
+        trigger_token: A pipeline trigger token of the project. Without one, the connection's
+            token starts the pipeline; beside one, it only reads.
+        dry_run: Whether to change nothing.
+        connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
+            and `retry_for`, in seconds.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        cicd_common.errors.CommandError: There is none; the subclass says why.
+    """
+    # Imported here, so that the console script can show its help without python-gitlab.
+    from cicd_common.client import GitLab  # noqa: PLC0415
+    from cicd_common.connection import connection_from  # noqa: PLC0415
+    from cicd_common.tokens import TokenKind, token_of  # noqa: PLC0415
+    from cmd_trigger_pipeline.request import TriggerRequest  # noqa: PLC0415
+    from cmd_trigger_pipeline.triggering import trigger  # noqa: PLC0415
+    from cmd_trigger_pipeline.variables import Variable, merged  # noqa: PLC0415
+    from cmd_trigger_pipeline.ways import way_of  # noqa: PLC0415
+
+    request = TriggerRequest(
+        refs=(ref,) if isinstance(ref, str) else ref,
+        variables=merged(
+            [
+                *(Variable(key, value, "file") for key, value in (file_variables or {}).items()),
+                *(Variable(key, value) for key, value in (variables or {}).items()),
+            ]
+        ),
+        inputs=inputs or {},
+        dry_run=dry_run,
+    )
+    token = token_of(TokenKind.TRIGGER, trigger_token, "trigger_token") if trigger_token else None
+    settings = connection_from(connection)
+    request.check(settings.token, token)
+    return trigger(way_of(GitLab(settings), token), project, request)

@@ -1,0 +1,124 @@
+"""The console script: options in, one call, result out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from cicd_common import boundary, console
+from cicd_common.options import Command, Settings, option, project_option, shared_options
+from cicd_common.tokens import Token, TokenKind, token_of
+from cmd_trigger_pipeline.inputs import parse_inputs
+from cmd_trigger_pipeline.request import TriggerRequest
+from cmd_trigger_pipeline.variable_files import read_variables
+from cmd_trigger_pipeline.variables import merged, parse_file_variable, parse_variable
+
+EXAMPLES = {
+    "Start a pipeline with variables": (
+        "cmd-trigger-pipeline --base-url https://gitlab.example.com "
+        "--project group/name --variable DEPLOY_TO=staging"
+    ),
+    "On the branch of this job's name, if there is one; with inputs": (
+        "cmd-trigger-pipeline --project group/name "
+        '--ref "$CI_COMMIT_REF_NAME" --ref main --input replicas=3'
+    ),
+    "With a trigger token, from anywhere": (
+        "TRIGGER_TOKEN=… cmd-trigger-pipeline --project group/name --ref main"
+    ),
+}
+
+
+@click.command("cmd-trigger-pipeline", cls=Command, examples=EXAMPLES)
+@project_option(multiple=True, required=True, help="Where to start a pipeline; may be repeated.")
+@option(
+    "--ref",
+    metavar="REF",
+    multiple=True,
+    help="Branch or tag; may be repeated: the first that exists. Default: the default branch.",
+)
+@option(
+    "--trigger-token",
+    metavar="TOKEN",
+    envvar="TRIGGER_TOKEN",
+    help="A pipeline trigger token of the project; used before any other token.",
+)
+@option(
+    "--variable",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A variable of the pipeline; may be repeated, and comes before those of files.",
+)
+@option(
+    "--variable-file",
+    metavar="KEY=PATH",
+    multiple=True,
+    help="A variable of type file, with the file's content; may be repeated.",
+)
+@option(
+    "--variables-from",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Variables from a .env, JSON or YAML file; may be repeated.",
+)
+@option(
+    "--input",
+    "inputs",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="A pipeline input; may be repeated. The value is JSON where it can be, else a string.",
+)
+@shared_options
+def cli(
+    *,
+    settings: Settings,
+    project: tuple[str, ...],
+    ref: tuple[str, ...],
+    trigger_token: str | None,
+    variable: tuple[str, ...],
+    variable_file: tuple[str, ...],
+    variables_from: tuple[Path, ...],
+    inputs: tuple[str, ...],
+) -> int:
+    """Start a pipeline in another project.
+
+    A trigger token, an access token and a job token each take the endpoint that GitLab has for
+    them. An answer that is lost is looked after, so that there is one pipeline and not two.
+    """
+    token = _trigger_token(trigger_token)
+    request = TriggerRequest(
+        refs=ref,
+        variables=merged(
+            [
+                *(each for path in variables_from for each in read_variables(path)),
+                *map(parse_file_variable, variable_file),
+                *map(parse_variable, variable),
+            ]
+        ),
+        inputs=parse_inputs(inputs),
+        dry_run=settings.dry_run,
+    )
+    request.check(settings.connection.token, token)
+    # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
+    from cmd_trigger_pipeline.triggering import trigger  # noqa: PLC0415
+    from cmd_trigger_pipeline.ways import way_of  # noqa: PLC0415
+
+    way = way_of(settings.connect(), token)
+    return settings.for_each(project, lambda name: trigger(way, name, request))
+
+
+def _trigger_token(secret: str | None) -> Token | None:
+    if secret is None:
+        return None
+    source = click.get_current_context().get_parameter_source("trigger_token")
+    by_option = source is ParameterSource.COMMANDLINE
+    token = token_of(TokenKind.TRIGGER, secret, "--trigger-token" if by_option else "TRIGGER_TOKEN")
+    console.hide(token.secret)
+    return token
+
+
+def main() -> None:
+    """The console script."""
+    boundary.run(cli)

@@ -1,0 +1,66 @@
+"""What pipeline is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cicd_common.errors import UsageError
+from cicd_common.tokens import TokenKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cicd_common.tokens import Token
+    from cmd_trigger_pipeline.variables import Variable
+
+
+@dataclass(frozen=True)
+class TriggerRequest:
+    """What pipeline is wanted; the same for every project.
+
+    Attributes:
+        refs: Branches or tags, of which the first that exists is used; none for the default
+            branch.
+        variables: Its variables, one of each key.
+        inputs: Its inputs, by name; never part of the representation.
+        dry_run: Whether to change nothing.
+    """
+
+    refs: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = ()
+    inputs: Mapping[str, object] = field(default_factory=dict, repr=False)
+    dry_run: bool = False
+
+    def check(self, token: Token | None, trigger_token: Token | None) -> None:
+        """Finds what can be known to be wrong before anything is sent.
+
+        Args:
+            token: The connection's credential, if any.
+            trigger_token: The pipeline trigger token, if any.
+
+        Raises:
+            UsageError: The request makes no sense, or not with these credentials.
+        """
+        if "" in self.refs:
+            raise UsageError("A ref is empty.", hint="Leave out --ref for the default branch.")
+        if trigger_token and not token and not self.refs:
+            raise UsageError(
+                "With a trigger token alone a ref is needed.",
+                why="A trigger token can read nothing, the name of the default branch included.",
+                hint="Give --ref, or an access token beside the trigger token.",
+            )
+        starts = trigger_token or token
+        if starts and starts.kind in _TAKE_NO_FILES and self._has_files():
+            raise UsageError(
+                f"A file variable cannot be sent with a {starts.kind.value}.",
+                why="The endpoint that takes it knows variables of strings alone.",
+                hint="Use --variable, or an access token (COMMANDS_API_TOKEN).",
+            )
+
+    def _has_files(self) -> bool:
+        return any(variable.variable_type == "file" for variable in self.variables)
+
+
+# https://docs.gitlab.com/api/pipeline_triggers/: `variables` is a map of strings.
+_TAKE_NO_FILES = frozenset({TokenKind.TRIGGER, TokenKind.JOB})

@@ -1,0 +1,68 @@
+"""What a trigger reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cicd_common.client import field
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """A pipeline that was started, or would be but for the dry run.
+
+    Attributes:
+        project: The project's path, or its id where nothing told the path.
+        id: The pipeline's id; None in a dry run.
+        status: Its status when it was started; None in a dry run.
+        ref: The branch or tag.
+        sha: The commit; None if a dry run could not read it.
+        web_url: Its page; of a dry run the project's.
+    """
+
+    project: str
+    id: int | None
+    status: str | None
+    ref: str
+    sha: str | None
+    web_url: str
+
+    def text(self) -> str:
+        """One short line for a person."""
+        if self.id is None:
+            where = f" at {self.sha[:8]}" if self.sha else ""
+            return f"{self.project}: a pipeline would be started on {self.ref}{where}"
+        return f"{self.project}: pipeline {self.id} {self.status} {self.web_url}"
+
+    def dotenv(self) -> dict[str, str]:
+        """The variables that later jobs get; none of a dry run."""
+        if self.id is None:
+            return {}
+        return {
+            "PIPELINE_ID": str(self.id),
+            "PIPELINE_PROJECT": self.project,
+            "PIPELINE_URL": self.web_url,
+            "PIPELINE_STATUS": str(self.status),
+            "PIPELINE_SHA": str(self.sha),
+        }
+
+
+def read_pipeline(answer: Any, project: str) -> PipelineResult:
+    """Takes a pipeline out of GitLab's answer.
+
+    Args:
+        answer: One pipeline, in a list or by itself.
+        project: The project's path.
+
+    Raises:
+        UnavailableError: It is no pipeline.
+    """
+    return PipelineResult(
+        project=project,
+        id=int(field(answer, "id")),
+        status=str(field(answer, "status")),
+        ref=str(field(answer, "ref")),
+        sha=str(field(answer, "sha")),
+        web_url=str(field(answer, "web_url")),
+    )

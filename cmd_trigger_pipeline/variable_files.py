@@ -1,0 +1,120 @@
+"""Many variables from one file: `.env` lines, a JSON object or a YAML mapping.
+
+Values are taken as they are written: `1.10` stays `1.10`, also where YAML or JSON would read a
+number. No error repeats any of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from cicd_common.errors import UsageError
+from cmd_trigger_pipeline.variables import Variable, read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+OPTION = "--variables-from"
+
+_LINE = re.compile(r"(?:export\s+)?([^\s=]+)\s*=\s*(.*)")
+# What follows a value that is not quoted: a comment needs a blank before it.
+_COMMENT = re.compile(r"\s+#.*")
+_SINGLE_QUOTED = re.compile(r"'([^']*)'\s*(?:#.*)?")
+_DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?')
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def read_variables(path: Path) -> list[Variable]:
+    """Reads a file of variables; its ending says what it holds, else its first character.
+
+    Args:
+        path: `*.json`, `*.yaml` or `*.yml`; anything else is JSON if it starts with `{`, and lines
+            of `KEY=value` if not.
+
+    Raises:
+        UsageError: The file cannot be read, or a value in it is no text, number or boolean.
+    """
+    text = read_text(path, OPTION).removeprefix("\ufeff")
+    pairs = _reader(path, text)(path, text)
+    return [Variable(key, value) for key, value in pairs]
+
+
+def _reader(path: Path, text: str) -> Callable[[Path, str], Iterator[tuple[str, str]]]:
+    match path.suffix.lower():
+        case ".json":
+            return _read_json
+        case ".yaml" | ".yml":
+            return _read_yaml
+        case _:
+            return _read_json if text.lstrip().startswith("{") else _read_env
+
+
+def _read_env(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    """Lines as shells and dotenv libraries have them; nothing in them is expanded."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        content = line.strip()
+        if not content or content.startswith("#"):
+            continue
+        match = _LINE.fullmatch(content)
+        if match is None:
+            raise _unreadable(path, f"line {number} is no KEY=value")
+        key, value = match.groups()
+        if value.startswith(('"', "'")):
+            yield key, _unquoted(value, path, number)
+        else:
+            yield key, _COMMENT.sub("", value)
+
+
+def _unquoted(value: str, path: Path, number: int) -> str:
+    if match := _SINGLE_QUOTED.fullmatch(value):
+        return match[1]
+    if match := _DOUBLE_QUOTED.fullmatch(value):
+        return _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), match[1])
+    raise _unreadable(path, f"the quotes of line {number} do not close, or text follows them")
+
+
+def _read_json(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    try:
+        content = json.loads(text, parse_int=str, parse_float=str)
+    except json.JSONDecodeError as error:
+        raise _unreadable(path, f"no JSON: {error.msg} at line {error.lineno}") from None
+    except RecursionError:
+        raise _unreadable(path, "it is nested too deeply") from None
+    yield from _texts(path, content)
+
+
+def _read_yaml(path: Path, text: str) -> Iterator[tuple[str, str]]:
+    import yaml  # noqa: PLC0415 - slow to import, and few need it
+
+    try:
+        # The loader that makes texts of all scalars, and no objects at all.
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - as safe as SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise _unreadable(path, f"no YAML: {error.problem}{line}") from None
+    except (yaml.YAMLError, RecursionError):
+        raise _unreadable(path, "no YAML, or nested too deeply") from None
+    yield from _texts(path, content)
+
+
+def _texts(path: Path, content: object) -> Iterator[tuple[str, str]]:
+    if not isinstance(content, dict):
+        raise _unreadable(path, "it does not map keys to values")
+    for key, value in content.items():
+        if isinstance(value, bool):
+            yield str(key), str(value).lower()
+        elif isinstance(value, str):
+            yield str(key), value
+        else:
+            raise _unreadable(path, f"the value of {key!r} is no text, number or boolean")
+
+
+def _unreadable(path: Path, problem: str) -> UsageError:
+    return UsageError(
+        f"{OPTION}: {path} cannot be used: {problem}.",
+        hint="It holds KEY=value lines, a JSON object or a YAML mapping of plain values.",
+    )

@@ -1,0 +1,102 @@
+"""A pipeline's variables: from what a person writes to what GitLab takes.
+
+No error repeats a value, nor a text that may be one: it may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cicd_common.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# `Ci::HasVariable` in GitLab's source; a digit may come first.
+_KEY = re.compile(r"[A-Za-z0-9_]{1,255}")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a pipeline.
+
+    Attributes:
+        key: Its name.
+        value: Its value, or the content of its file; never part of the representation.
+        variable_type: GitLab's word for what a job gets: the value (`env_var`), or the path of a
+            file that holds it (`file`).
+
+    Raises:
+        UsageError: GitLab would not take the key.
+    """
+
+    key: str
+    value: str = field(repr=False)
+    variable_type: Literal["env_var", "file"] = "env_var"
+
+    def __post_init__(self) -> None:
+        if not _KEY.fullmatch(self.key):
+            raise UsageError(
+                f"{self.key!r} cannot be a variable's key.",
+                why="GitLab takes letters, digits and '_', 255 at most.",
+            )
+
+
+def parse_variable(text: str) -> Variable:
+    """Reads `KEY=VALUE`; the value may hold `=`, and may be empty.
+
+    Raises:
+        UsageError: It is nothing of the kind.
+    """
+    return Variable(*split_pair(text, "--variable", "KEY=VALUE"))
+
+
+def parse_file_variable(text: str) -> Variable:
+    """Reads `KEY=PATH`, and the file, which becomes a variable of type file.
+
+    Raises:
+        UsageError: It is nothing of the kind, or the file cannot be read.
+    """
+    key, path = split_pair(text, "--variable-file", "KEY=PATH")
+    return Variable(key, read_text(Path(path), "--variable-file"), "file")
+
+
+def merged(variables: Iterable[Variable]) -> tuple[Variable, ...]:
+    """The variables with one of each key: the last one counts."""
+    return tuple({variable.key: variable for variable in variables}.values())
+
+
+def split_pair(text: str, option: str, form: str) -> tuple[str, str]:
+    """Splits what an option was given at its first `=`.
+
+    Args:
+        text: What was given.
+        option: The option, for the message.
+        form: What it takes, for the message.
+
+    Raises:
+        UsageError: There is no `=`, or nothing before it.
+    """
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise UsageError(
+            f"{option} takes {form}.",
+            why="There is no '=', or nothing before it, in what was given.",
+        )
+    return key, value
+
+
+def read_text(path: Path, option: str) -> str:
+    """Reads a file that an option names, as UTF-8.
+
+    Raises:
+        UsageError: It cannot be read, or is no text.
+    """
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UsageError(f"{option}: {path} cannot be read: {reason}.") from error

@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header
 
-.PHONY: help demo test lint format lock check-lock
+.PHONY: help demo test lint format docs lock check-lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,16 +18,20 @@ demo: $(READY) ## Tag a project in an embedded GitLab, which starts its pipeline
 test: $(READY) ## Run all tests; those of the images skip where there is no Docker Engine
 	$(BIN)/python -m pytest
 
-lint: $(READY) ## Check format, style, types, imports and the pipeline's file
+lint: $(READY) ## Check format, style, types, imports and the pipelines' files
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml \
+	  examples/*/.gitlab-ci.yml
 
 format: $(READY) ## Format the code, and repair what can be repaired
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(READY) ## Write the option tables and exit codes of the documents from the code
+	$(BIN)/python docs/generate.py
 
 lock: $(READY) ## Lock what pyproject.toml asks for; OPTIONS=--upgrade takes the newest
 	$(COMPILE) $(OPTIONS) --output-file requirements.lock pyproject.toml

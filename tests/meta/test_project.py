@@ -1,0 +1,75 @@
+"""The project's own files agree with each other."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SCRIPTS = set(PYPROJECT["project"]["scripts"])
+PACKAGES = {script.replace("-", "_") for script in SCRIPTS}
+TOOL = PYPROJECT["tool"]
+# A path that exists on one machine alone.
+MACHINE_PATH = r"/(home|Users)/[a-z]|/root/|/work/|/var/folders/"
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        pytest.param(TOOL["hatch"]["build"]["targets"]["wheel"]["packages"], id="wheel"),
+        pytest.param(TOOL["mypy"]["files"], id="mypy"),
+        pytest.param(TOOL["coverage"]["run"]["source_pkgs"], id="coverage"),
+        pytest.param(TOOL["importlinter"]["root_packages"], id="import-linter"),
+        *(
+            pytest.param(
+                contract.get("forbidden_modules", contract.get("modules")), id=contract["name"]
+            )
+            for contract in TOOL["importlinter"]["contracts"]
+        ),
+    ],
+)
+def test_every_tool_knows_every_command(listed: list[str]) -> None:
+    assert set(listed) >= PACKAGES
+
+
+def test_every_command_has_a_target_in_the_dockerfile() -> None:
+    dockerfile = (ROOT / "dockerfiles/Dockerfile").read_text()
+    targets = set(re.findall(r"^FROM runtime AS (\S+)$", dockerfile, re.MULTILINE))
+    assert targets == SCRIPTS
+
+
+def test_the_pipeline_publishes_every_command() -> None:
+    config = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
+    (matrix,) = config["build-and-push"]["parallel"]["matrix"]
+    assert set(matrix["COMMAND"]) == SCRIPTS
+
+
+def test_the_imports_keep_the_contracts() -> None:
+    lint = Path(sysconfig.get_path("scripts")) / "lint-imports"
+    done = subprocess.run(
+        [lint, "--no-cache"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_make_help_lists_every_target() -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make on PATH")
+    makefile = (ROOT / "Makefile").read_text()
+    (phony,) = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    done = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert [line.split()[1] for line in done.stdout.splitlines()] == phony.split()
+
+
+def test_no_file_names_a_path_of_somebodys_machine() -> None:
+    search = ["git", "grep", "-nIE", MACHINE_PATH, "--", ":!tests/meta/test_project.py"]
+    done = subprocess.run(search, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")

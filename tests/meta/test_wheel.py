@@ -1,0 +1,83 @@
+"""What `pip install` of the wheel gives."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from cicd_common import __version__
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
+PACKAGES = [script.replace("-", "_") for script in SCRIPTS]
+
+
+def run(*command: str | Path, cwd: Path) -> str:
+    """What a command prints, in an environment without settings of Python."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(
+        *(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT),
+        cwd=folder,
+    )
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clean environment with the wheel; what it depends on is lent by this one."""
+    home = tmp_path_factory.mktemp("installed")
+    venv.create(home)
+    run(
+        *(sys.executable, "-m", "pip", "--python", home, "install"),
+        *("--quiet", "--no-index", "--no-deps", wheel),
+        cwd=home,
+    )
+    (packages,) = home.glob("lib/python3*/site-packages")
+    # A path of a .pth file is searched last, and the .pth files there, such as the one that leads
+    # to this working tree, are not read.
+    (packages / "lent.pth").write_text(sysconfig.get_path("purelib"))
+    return home
+
+
+def test_the_wheel_holds_the_commands_and_what_they_share_and_nothing_else(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = archive.namelist()
+    top = {name.partition("/")[0] for name in names}
+    metadata = f"ci_cd_commands-{__version__}.dist-info"
+    assert top == {"cicd_common", *PACKAGES, metadata}
+    assert {name for name in names if name.endswith("py.typed")} == {
+        f"{package}/py.typed" for package in ("cicd_common", *PACKAGES)
+    }
+    assert f"{metadata}/licenses/LICENSE" in names
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_installed_wheel_gives_the_console_script(installed: Path, script: str) -> None:
+    assert __version__ in run(installed / "bin" / script, "--version", cwd=installed)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_installed_wheel_gives_the_function_for_scripts(installed: Path, package: str) -> None:
+    function = package.removeprefix("cmd_")
+    show = f"import {package} as it; print(it.__file__, it.{function}.__name__)"
+    file, name = run(installed / "bin" / "python", "-c", show, cwd=installed).split()
+    assert Path(file).is_relative_to(installed)
+    assert name == function

@@ -11,7 +11,6 @@ What it adds, because neither library does it (see `docs/design.md`):
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from http.cookiejar import DefaultCookiePolicy
@@ -122,7 +121,7 @@ class SafeSession(requests.Session):
         try:
             response = super().request(verb, url, **options)
             _read_body(response, started + self.timeouts[1])
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: a broken Location
             log.debug("%s failed after %.0f ms: %s", request, _ms(started), type(error).__name__)
             raise _failure(error, request, self.base_url, self.timeouts[1]) from error
         log.debug("%s %d %.0f ms", request, response.status_code, _ms(started))
@@ -140,9 +139,7 @@ class SafeSession(requests.Session):
 
     def _guard_redirect(self, verb: str, url: str, response: requests.Response) -> None:
         """Lets a read stay within its origin; refuses everything else by name."""
-        target = response.headers["Location"]
-        with contextlib.suppress(ValueError):  # it is no URL at all
-            target = urljoin(url, target)
+        target = urljoin(url, response.headers["Location"])
         if verb in READS and same_origin(target, self.base_url):
             return
         raise UnavailableError(
@@ -237,9 +234,7 @@ def _may_pass(failure: CommandError) -> bool:
     return isinstance(failure, UnavailableError) and failure.transient
 
 
-def _failure(
-    error: requests.RequestException, request: str, base_url: str, limit: float
-) -> UnavailableError:
+def _failure(error: Exception, request: str, base_url: str, limit: float) -> UnavailableError:
     """What a failed exchange means: what happened, and whether GitLab may have got the request."""
     where = origin(base_url)
     if isinstance(error, requests.exceptions.SSLError):
@@ -265,7 +260,7 @@ def _failure(
     return UnavailableError(f"{where} broke off: {_root(error)} ({request})")
 
 
-def _was_not_sent(error: requests.RequestException) -> bool:
+def _was_not_sent(error: Exception) -> bool:
     if isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)):
         return True
     reason = getattr(error.args[0], "reason", None) if error.args else None

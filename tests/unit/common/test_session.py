@@ -89,7 +89,7 @@ def test_nonsense_is_an_error_of_ours(answer: bytes) -> None:
 
 
 def test_a_redirect_in_circles_ends() -> None:
-    circle = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"
+    circle = b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"
     with (
         server(circle) as url,
         session(url) as client,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import click
 
 from cicd_common import boundary
-from cicd_common.options import Command, Settings, option, project_option, shared_options
+from cicd_common.options import Command, Settings, option, project_option, shared_options, text_file
 from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ EXAMPLES = {
 @option(
     "--release-notes",
     metavar="FILE",
-    type=click.File(encoding="utf-8"),
+    type=text_file,
     help="The release's description, in Markdown; implies --release.",
 )
 @shared_options
@@ -69,7 +69,7 @@ def cli(
     ref: str | None,
     message: str,
     release: bool,
-    release_notes: IO[str] | None,
+    release_notes: str | None,
 ) -> int:
     """Create a tag in another project, which starts that project's tag pipeline.
 
@@ -83,7 +83,7 @@ def cli(
         ref=ref,
         message=message,
         release=release or release_notes is not None,
-        release_notes=release_notes.read() if release_notes else "",
+        release_notes=release_notes or "",
         dry_run=settings.dry_run,
     )
     request.check()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,16 @@ def positive_seconds(text: str) -> float:
     if value == 0:
         raise click.BadParameter("0 seconds are too few.")
     return value
+
+
+def text_file(path: str) -> str:
+    """Reads a file of UTF-8 text, `-` for stdin; a type for `click.option`."""
+    try:
+        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        return data.decode("utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise click.BadParameter(f"{path!r} cannot be read: {reason}.") from error
 
 
 class Option(click.Option):

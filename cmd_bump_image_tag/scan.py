@@ -1,0 +1,248 @@
+"""What a YAML text says and where it says it, by libyaml's events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from cicd_common.errors import RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import yaml
+
+# Deeper than any manifest; what recurses below, a schema's merge keys, stays within Python's stack.
+MAX_DEPTH = 256
+
+_BYTE_ORDER_MARK = "\ufeff"
+
+
+class NotYamlError(Exception):
+    """The text is no YAML, or none that the command can read.
+
+    Args:
+        line: The line of the first fault, from 1.
+        problem: The parser's words, on one line.
+    """
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(f"line {line}: {problem}")
+        self.line = line
+        self.problem = problem
+
+
+@dataclass(slots=True, eq=False)
+class Scalar:
+    """A scalar and where it stands.
+
+    Attributes:
+        value: The text, escapes and folding undone.
+        start: Where it begins in the text, its anchor and tag included, in characters.
+        end: Where it ends.
+        style: `'`, `"`, `|`, `>` or nothing for a plain one.
+        tag: The explicit tag, if it has one.
+        key: The key whose value it is; None for a key itself or an item of a sequence.
+        is_key: Whether it is a key.
+    """
+
+    value: str
+    start: int
+    end: int
+    style: str
+    tag: str | None
+    key: Scalar | None
+    is_key: bool
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A sequence and where it hangs.
+
+    Attributes:
+        parent: The nearest enclosing mapping.
+        key: The key of that mapping under which it stands, itself or within sequences.
+        tag: The explicit tag, if it has one, such as GitLab's `!reference`.
+        items: Its nodes; an alias is the node that it names.
+    """
+
+    parent: Mapping | None
+    key: str
+    tag: str | None
+    items: list[Node] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Mapping:
+    """A mapping and where it hangs.
+
+    Attributes:
+        parent: The nearest enclosing mapping.
+        key: The key of that mapping under which it stands, itself or within sequences.
+        entries: Its scalar keys and their nodes; an alias is the node that it names.
+    """
+
+    parent: Mapping | None
+    key: str
+    entries: list[tuple[Scalar, Node]] = field(default_factory=list)
+
+
+Node: TypeAlias = "Scalar | Sequence | Mapping"
+
+
+@dataclass(slots=True, eq=False)
+class Scan:
+    """A text's documents.
+
+    Attributes:
+        text: The text, without a byte-order mark.
+        documents: The root of each document.
+        mappings: All mappings, each after the one that encloses it.
+        scalars: All scalars, keys included, as they stand in the text.
+    """
+
+    text: str
+    documents: list[Node] = field(default_factory=list)
+    mappings: list[Mapping] = field(default_factory=list)
+    scalars: list[Scalar] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Frame:
+    """An open collection; of a mapping, also the key that waits for its value."""
+
+    node: Sequence | Mapping
+    pending: Node | None = None
+
+
+def events(text: str) -> Iterator[yaml.Event]:
+    """Parse a text.
+
+    Args:
+        text: The text without a byte-order mark: marks count from its first character.
+
+    Raises:
+        NotYamlError: The text is no YAML.
+        RefusedError: PyYAML is here without libyaml; its Python parser reads tabs otherwise.
+    """
+    import yaml  # noqa: PLC0415 - costs 23 ms, and most runs find most files without it
+
+    if not yaml.__with_libyaml__:
+        raise RefusedError(
+            "PyYAML is installed without libyaml",
+            why="Only libyaml's parser says exactly where a value stands.",
+            hint="Install a wheel of pyyaml from PyPI: pip install --only-binary :all: pyyaml",
+        )
+    try:
+        # The parser leaves out one mark without counting it; a second one it would count.
+        yield from yaml.parse(_BYTE_ORDER_MARK + text, Loader=yaml.CBaseLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise NotYamlError(line, error.problem or "cannot be parsed") from error
+    except yaml.reader.ReaderError as error:
+        before = (_BYTE_ORDER_MARK + text).encode()[: error.position]
+        raise NotYamlError(before.count(b"\n") + 1, error.reason) from error
+
+
+def scan(text: str) -> Scan:
+    """Read a text's documents.
+
+    Args:
+        text: The text without a byte-order mark.
+
+    Raises:
+        NotYamlError: The text is no YAML, names an anchor that it lacks, or nests too deep.
+    """
+    import yaml  # noqa: PLC0415 - as above
+
+    builder = _Builder(Scan(text))
+    for event in events(text):
+        match event:
+            case yaml.ScalarEvent():
+                builder.scalar(event)
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                builder.open(event, is_mapping=isinstance(event, yaml.MappingStartEvent))
+            case yaml.CollectionEndEvent():
+                builder.close()
+            case yaml.AliasEvent():
+                builder.alias(event)
+            case yaml.DocumentStartEvent():
+                builder.anchors.clear()
+    return builder.result
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Builds nodes from events on a stack of its own: `compose` would crash on deep nesting."""
+
+    result: Scan
+    anchors: dict[str, Node] = field(default_factory=dict)
+    frames: list[_Frame] = field(default_factory=list)
+
+    def scalar(self, event: yaml.ScalarEvent) -> None:
+        key, is_key = None, False
+        if self.frames and isinstance(self.frames[-1].node, Mapping):
+            pending = self.frames[-1].pending
+            key, is_key = pending if isinstance(pending, Scalar) else None, pending is None
+        node = Scalar(
+            event.value,
+            event.start_mark.index,  # type: ignore[union-attr]  # libyaml marks every event
+            event.end_mark.index,  # type: ignore[union-attr]  # the same
+            event.style or "",
+            event.tag,
+            key,
+            is_key,
+        )
+        self.result.scalars.append(node)
+        self._attach(node, event.anchor)
+
+    def open(self, event: yaml.CollectionStartEvent, *, is_mapping: bool) -> None:
+        if len(self.frames) == MAX_DEPTH:
+            raise NotYamlError(_line(event), f"nests deeper than {MAX_DEPTH} levels")
+        parent, key = self._whereabouts()
+        node: Mapping | Sequence
+        if is_mapping:
+            node = Mapping(parent, key)
+            self.result.mappings.append(node)
+        else:
+            node = Sequence(parent, key, event.tag)
+        self._attach(node, event.anchor)
+        self.frames.append(_Frame(node))
+
+    def close(self) -> None:
+        self.frames.pop()
+
+    def alias(self, event: yaml.AliasEvent) -> None:
+        if event.anchor not in self.anchors:
+            raise NotYamlError(_line(event), f"undefined alias *{event.anchor}")
+        self._attach(self.anchors[event.anchor], None)
+
+    def _whereabouts(self) -> tuple[Mapping | None, str]:
+        """Return the enclosing mapping of a node that starts now, and its key there."""
+        if not self.frames:
+            return None, ""
+        frame = self.frames[-1]
+        if isinstance(frame.node, Mapping):
+            return frame.node, frame.pending.value if isinstance(frame.pending, Scalar) else ""
+        return frame.node.parent, frame.node.key
+
+    def _attach(self, node: Node, anchor: str | None) -> None:
+        """Hang a node into the collection that is open, or make it a document's root."""
+        if anchor is not None:
+            self.anchors[anchor] = node
+        if not self.frames:
+            self.result.documents.append(node)
+            return
+        frame = self.frames[-1]
+        if isinstance(frame.node, Sequence):
+            frame.node.items.append(node)
+        elif frame.pending is None:
+            frame.pending = node
+        else:
+            if isinstance(frame.pending, Scalar):
+                frame.node.entries.append((frame.pending, node))
+            frame.pending = None
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark else 1

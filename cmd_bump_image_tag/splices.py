@@ -1,0 +1,139 @@
+"""How a scalar's new value is written: the least change, in the quotes that stand there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cmd_bump_image_tag.scan import Scalar
+
+_STRING_TAGS = ("!", "tag:yaml.org,2002:str")
+
+# An anchor and a tag stand before the content, and comments may stand between.
+_PROPERTIES = re.compile(r"(?:[&!]\S*+(?:\s++#[^\r\n]*+)*+\s*+)*+")
+
+# One character of a double-quoted scalar: https://yaml.org/spec/1.2.2/#57-escaped-characters
+# An escaped line break, with the indentation after it, stands for none.
+_CHARACTER = re.compile(
+    r"(?P<nothing>\\(?:\r\n|[\r\n])[ \t]*)"
+    r"|\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|[^\\]",
+    re.DOTALL,
+)
+
+# What a plain scalar is read as, by the resolutions of YAML 1.1 (https://yaml.org/type/), of
+# YAML 1.2's core schema and of Go's yaml packages, whatever number base they know; generous,
+# for quotes that were not needed do no harm.
+_NOT_A_STRING = re.compile(
+    r"""
+    | ~ | null | true | false | yes | no | on | off | y | n
+    | [-+]? 0 (?: x [0-9a-f]+ | o [0-7]+ | b [01]+ )
+    | [-+]? (?: [0-9]+ (?: \. [0-9]* )? | \. [0-9]+ ) (?: e [-+]? [0-9]+ )?
+    | [-+]? [0-9]+ (?: : [0-9]{1,2} )+ (?: \. [0-9]* )?        # sexagesimal, such as 12:30
+    | [0-9]{4} - [0-9]{1,2} - [0-9]{1,2}                       # a date
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
+class UnsafeError(Exception):
+    """A value cannot be written without risk to something else.
+
+    Args:
+        why: What stands in the way.
+        scalar: The scalar in question, where it is one.
+    """
+
+    def __init__(self, why: str, scalar: Scalar | None = None) -> None:
+        super().__init__(why)
+        self.scalar = scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """A piece of a text, by character offsets, and what takes its place."""
+
+    start: int
+    end: int
+    new: str
+
+
+def is_string(text: str) -> bool:
+    """Return whether YAML reads a plain scalar as a string, by its rules of 1.1 and of 1.2."""
+    return _NOT_A_STRING.fullmatch(text.replace("_", "")) is None
+
+
+def content(scalar: Scalar) -> str:
+    """Return what a scalar says, with nothing for YAML's nulls."""
+    return "" if not scalar.style and scalar.value in _NULLS else scalar.value
+
+
+def is_settled(scalar: Scalar, value: str) -> bool:
+    """Return whether the scalar says this already, and says it as a string."""
+    if not value:
+        return not content(scalar)
+    says_string = scalar.style or scalar.tag in _STRING_TAGS or is_string(value)
+    return scalar.value == value and bool(says_string)
+
+
+def splice(text: str, scalar: Scalar, value: str) -> Splice:
+    """Return the change that makes a scalar say something else.
+
+    Args:
+        text: The text that the scalar stands in.
+        scalar: The scalar.
+        value: A reference, a tag, a digest, or nothing; so never a character to escape.
+
+    Raises:
+        UnsafeError: The scalar's tag or its line breaks do not allow it.
+    """
+    if scalar.tag is not None and scalar.tag not in _STRING_TAGS:
+        raise UnsafeError(f"its tag {scalar.tag} says that it is no plain string", scalar)
+    start = scalar.start
+    if text[start : start + 1] in ("&", "!"):
+        found = _PROPERTIES.match(text, start, scalar.end)
+        start = found.end() if found else start
+    change = _WRITERS[scalar.style](text, start, scalar, value)
+    if re.search(r"[\r\n\x85\u2028\u2029]", text[change.start : change.end]):
+        raise UnsafeError("it goes on over several lines", scalar)
+    return change
+
+
+def _plain(text: str, start: int, scalar: Scalar, value: str) -> Splice:
+    is_json = scalar.key is not None and scalar.key.style == '"'
+    written = value if is_string(value) and value and not is_json else f'"{value}"'
+    if start == scalar.end and text[start - 1 : start] not in ("", " ", "\t", "\n", "\r"):
+        written = f" {written}"
+    return Splice(start, scalar.end, written)
+
+
+def _quoted(text: str, start: int, scalar: Scalar, value: str) -> Splice:
+    """Replace what differs at the end, so that the part before keeps its escapes."""
+    pairs = zip(scalar.value, value, strict=False)
+    kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    position = start + 1
+    if "\\" not in text[start : scalar.end] or scalar.style == "'":
+        return Splice(position + kept, scalar.end - 1, value[kept:])
+    remaining = kept
+    while remaining:
+        found = _CHARACTER.match(text, position)
+        if found is None:
+            raise UnsafeError("its escapes cannot be told apart", scalar)
+        remaining -= found["nothing"] is None
+        position = found.end()
+    return Splice(position, scalar.end - 1, value[kept:])
+
+
+def _block(text: str, start: int, scalar: Scalar, value: str) -> Splice:
+    """Replace a block scalar's one line; its header and indentation stay."""
+    lines = text[start : scalar.end].rstrip()
+    if not value or not scalar.value or not lines.endswith(scalar.value):
+        raise UnsafeError("it is a block of text", scalar)
+    end = start + len(lines)
+    return Splice(end - len(scalar.value), end, value)
+
+
+_WRITERS = {"": _plain, "'": _quoted, '"': _quoted, "|": _block, ">": _block}

@@ -85,7 +85,7 @@ def read_reports(job: Job, plan: JobPlan, directory: Path) -> None:
         ReportError: One is malformed.
     """
     for path in _matching(plan.artifacts.dotenv, directory):
-        job.dotenv.extend(_dotenv(path.read_text()))
+        job.dotenv.extend(_dotenv(path.read_text(errors="replace")))
     for path in _matching(plan.artifacts.junit, directory):
         _count(job, path)
 

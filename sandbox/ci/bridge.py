@@ -12,7 +12,7 @@ from sandbox import git
 from sandbox.ci import progress
 from sandbox.ci.create import create_pipeline
 from sandbox.ci.environment import variables_of
-from sandbox.ci.errors import ConfigError, PipelineRefused
+from sandbox.ci.errors import PipelineRefused
 from sandbox.ci.variables import as_values, expand, expand_all, merge
 from sandbox.model import Access, Variable
 from sandbox.permissions import access, find_project, may_see, may_update
@@ -90,7 +90,7 @@ def _create(state: State, bridge: Job, plan: JobPlan) -> Pipeline:
         upstream=bridge,
     )
     if downstream is None:
-        raise ConfigError("only a push may end without a pipeline")
+        raise TypeError("only a push may end without a pipeline")
     return downstream
 
 

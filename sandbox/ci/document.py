@@ -51,7 +51,9 @@ class Library:
     def read(self, path: str) -> str | None:
         """A file's text, None if the commit has no such file."""
         try:
-            return git.run(self.project.repository, "show", f"{self.sha}:{path}").decode()
+            return git.run(
+                self.project.repository, "cat-file", "blob", f"{self.sha}:{path}"
+            ).decode()
         except git.GitError:
             return None
 
@@ -122,7 +124,7 @@ def _include(item: object, where: str) -> list[Include]:
         for key in ("local", "component", "project", "ref")
         if key in fields
     }
-    given = keywords.inputs(fields.get("inputs", {}), f"{where}:inputs")
+    given = keywords.mapping(fields.get("inputs", {}), f"{where}:inputs")
     if len(names.keys() & {"local", "component", "project"}) != 1:
         raise keywords.wrong(where, "one of local, component or project")
     files: Sequence[str | None] = (None,)
@@ -193,8 +195,10 @@ def _merge(base: Mapping[str, object], over: Mapping[str, object]) -> Config:
     merged = dict(base)
     for key, value in over.items():
         under = merged.get(key)
-        both = isinstance(under, dict) and isinstance(value, dict)
-        merged[key] = _merge(under, value) if both else value  # type: ignore[arg-type] # both are dicts
+        if isinstance(under, dict) and isinstance(value, dict):
+            merged[key] = _merge(under, value)
+        else:
+            merged[key] = value
     return merged
 
 

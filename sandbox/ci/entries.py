@@ -139,7 +139,7 @@ def trigger(value: object, where: str) -> Trigger:
         "branch": keywords.text,
         "include": includes,
         "strategy": lambda item, at: keywords.one_of(item, at, _STRATEGIES),
-        "inputs": keywords.inputs,
+        "inputs": keywords.mapping,
     }
     fields = keywords.known(value, where, (*readers, "forward"))
     if ("project" in fields) == ("include" in fields):

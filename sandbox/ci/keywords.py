@@ -13,7 +13,7 @@ from sandbox.ci.errors import ConfigError
 from sandbox.model import Variable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
 _NESTING = 10  # GitLab's limit of lists within lists
 _UNITS = {
@@ -139,13 +139,3 @@ def _variable(key: str, value: object, where: str) -> Variable:
     fields = known(value, where, ("value", "description", "options", "expand"))
     raw = not boolean(fields.get("expand", True), where)
     return Variable(key, text(fields.get("value", ""), where), raw=raw)
-
-
-def inputs(value: object, where: str) -> dict[str, object]:
-    """The `inputs` of an include or a trigger."""
-    return mapping(value, where)
-
-
-def first_given(fields: Mapping[str, object], *keys: str) -> object:
-    """The value of the first of these keys that is there, None if none is."""
-    return next((fields[key] for key in keys if key in fields), None)

@@ -71,6 +71,8 @@ def mirror(state: State, pipeline: Pipeline) -> None:
     strategy = strategy_of(bridge)
     if bridge is None or strategy is None or bridge.downstream is not pipeline:
         return
+    if bridge.status in ENDED:  # canceled, say, while the pipeline went on
+        return
     to = _taken_over(strategy, pipeline.status)
     if to != bridge.status:
         move(state, bridge, to)

@@ -107,7 +107,9 @@ class JobRun:
         name = expand(image.name, as_values(expand_all(self._variables)))
         if docker is None:
             return Shell(), f"No Docker Engine answers: image {name} is not used, the shell is."
-        return Container(docker, Image(name, image.entrypoint), f"sandbox-job-{self._job.id}"), None
+        # Other sandboxes on this machine have jobs with the same numbers.
+        container = f"sandbox-job-{self._job.id}-{secrets.token_hex(4)}"
+        return Container(docker, Image(name, image.entrypoint), container), None
 
     def _prepare(self) -> None:
         trace, plan = self._trace, self._plan

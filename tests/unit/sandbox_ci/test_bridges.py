@@ -83,6 +83,20 @@ def test_with_mirror_a_bridge_takes_over_manual(world: World) -> None:
     world.wait(pipeline, "success")
 
 
+def test_a_canceled_bridge_stays_canceled_when_its_pipeline_succeeds(world: World) -> None:
+    flag = world.state.root / "flag"
+    world.project("group/down", f"job: {{script: 'until test -e {flag}; do sleep 0.01; done'}}")
+    up = world.project("group/up", "go: {trigger: {project: group/down, strategy: depend}}")
+    pipeline = world.start(up)
+    world.wait(pipeline, "running")
+    downstream = pipeline.jobs[0].downstream
+    assert downstream
+    world.scheduler.cancel(pipeline)
+    flag.touch()
+    world.wait(downstream, "success")
+    assert (pipeline.status, pipeline.jobs[0].status) == ("canceled", "canceled")
+
+
 def test_a_retried_downstream_sets_its_bridge_running_again(world: World) -> None:
     world.project("group/down", 'job: {script: [test -e "$FLAG"]}')
     flag = world.state.root / "flag"

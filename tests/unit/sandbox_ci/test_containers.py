@@ -89,15 +89,20 @@ def test_a_canceled_container_is_gone(world: World, docker: str) -> None:
     project = world.project("group/name", "job: {image: alpine, script: [echo up, sleep 600]}")
     pipeline = world.start(project)
     world.wait_for_log(pipeline, "job", "\nup")
+    folder = world.state.root / "builds" / str(pipeline.jobs[0].id)
+
+    def containers() -> bytes:
+        listed = subprocess.run(
+            [docker, "ps", "--all", "--quiet", "--filter", f"volume={folder}"],
+            capture_output=True,
+            check=True,
+        )
+        return listed.stdout
+
+    assert containers()
     world.scheduler.cancel(pipeline)
     world.wait(pipeline, "canceled")
-    name = f"sandbox-job-{pipeline.jobs[0].id}"
-    listed = subprocess.run(
-        [docker, "ps", "--all", "--quiet", "--filter", f"name={name}$"],
-        capture_output=True,
-        check=True,
-    )
-    assert listed.stdout == b""
+    assert containers() == b""
 
 
 def test_without_an_engine_the_shell_is_used_and_the_log_says_so(still: World) -> None:

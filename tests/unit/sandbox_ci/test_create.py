@@ -6,6 +6,8 @@ import pytest
 
 from sandbox import git
 from sandbox.ci import PipelineRefused, create_pipeline
+from sandbox.ci.progress import plan_of
+from sandbox.ci.variables import as_values
 from sandbox.model import Variable
 
 if TYPE_CHECKING:
@@ -117,6 +119,10 @@ def test_rules_set_when_allow_failure_and_variables(still: World) -> None:
         b: {script: a, when: manual}
         c: {script: a, when: manual, rules: [{when: on_success, allow_failure: true}]}
         d: {script: a, when: manual, allow_failure: false}
+        e:
+          script: a
+          variables: {KIND: job}
+          rules: [{when: on_success, variables: {KIND: branch}}]
         """,
     )
     jobs = still.start(project).jobs
@@ -125,7 +131,9 @@ def test_rules_set_when_allow_failure_and_variables(still: World) -> None:
         ("manual", True),
         ("on_success", True),
         ("manual", False),
+        ("on_success", False),
     ]
+    assert as_values(plan_of(jobs[-1]).variables) == {"KIND": "branch"}
 
 
 def test_stages_are_in_order_and_only_those_with_jobs(still: World) -> None:
@@ -237,3 +245,8 @@ def test_workflow_names_the_pipeline_and_sets_variables(still: World) -> None:
     )
     pipeline = still.start(project)
     assert pipeline.name == "Build branch of main"
+    assert as_values(plan_of(pipeline.jobs[0]).variables) == {
+        "KIND": "branch",
+        "OTHER": "x",
+        "OWN": "job",
+    }

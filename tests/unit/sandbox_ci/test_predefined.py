@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import git
+from sandbox.ci import predefined
+from sandbox.ci.predefined import Request
+from sandbox.ci.variables import as_values
+
+if TYPE_CHECKING:
+    from tests.unit.sandbox_ci.conftest import World
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tech-lunch/ci-cd-commands/cmd", "tech-lunch-ci-cd-commands-cmd"),
+        ("Feature/ÄÖ_1", "feature----1"),
+        ("/edge/", "edge"),
+        ("x" * 70, "x" * 63),
+    ],
+)
+def test_a_slug_is_what_a_host_name_may_be(text: str, expected: str) -> None:
+    assert predefined.slug(text) == expected
+
+
+def request(world: World, *, tag: bool = False, source: str = "push") -> Request:
+    project = world.project("top/group/name", "job: {script: a}")
+    sha = git.resolve(project.repository, "main")
+    assert sha
+    return Request(project, "v1" if tag else "main", sha, tag, source, world.user)
+
+
+def test_a_branch_and_a_tag_are_told_apart(still: World) -> None:
+    branch = as_values(predefined.for_request(still.state, request(still)))
+    tag = as_values(predefined.for_request(still.state, request(still, tag=True)))
+    assert (branch["CI_COMMIT_BRANCH"], "CI_COMMIT_TAG" in branch) == ("main", False)
+    assert (tag["CI_COMMIT_TAG"], "CI_COMMIT_BRANCH" in tag) == ("v1", False)
+
+
+def test_the_server_and_the_project_are_described(still: World) -> None:
+    found = as_values(predefined.for_request(still.state, request(still)))
+    expected = {
+        "CI_SERVER_URL": "http://gitlab.example:8080",
+        "CI_SERVER_HOST": "gitlab.example",
+        "CI_SERVER_PORT": "8080",
+        "CI_SERVER_FQDN": "gitlab.example:8080",
+        "CI_API_V4_URL": "http://gitlab.example:8080/api/v4",
+        "CI_PROJECT_PATH": "top/group/name",
+        "CI_PROJECT_NAME": "name",
+        "CI_PROJECT_NAMESPACE": "top/group",
+        "CI_PROJECT_ROOT_NAMESPACE": "top",
+        "CI_PROJECT_URL": "http://gitlab.example:8080/top/group/name",
+        "CI_COMMIT_MESSAGE": "Change something\n",
+        "CI_COMMIT_TITLE": "Change something",
+        "CI_COMMIT_BEFORE_SHA": "0" * 40,
+        "GITLAB_USER_LOGIN": "dev",
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert "CI_REGISTRY" not in found
+
+
+def test_a_registry_is_described_where_there_is_one(still: World) -> None:
+    still.state.registry = "localhost:5000"
+    found = as_values(predefined.for_request(still.state, request(still)))
+    assert found["CI_REGISTRY_IMAGE"] == "localhost:5000/top/group/name"
+
+
+def test_a_trigger_shows(still: World) -> None:
+    found = as_values(predefined.for_request(still.state, request(still, source="trigger")))
+    assert (found["CI_PIPELINE_SOURCE"], found["CI_PIPELINE_TRIGGERED"]) == ("trigger", "true")

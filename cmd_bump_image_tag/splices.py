@@ -28,7 +28,7 @@ _CHARACTER = re.compile(
 # for quotes that were not needed do no harm.
 _NOT_A_STRING = re.compile(
     r"""
-    | ~ | null | true | false | yes | no | on | off | y | n
+      ~ | null | true | false | yes | no | on | off | y | n
     | [-+]? 0 (?: x [0-9a-f]+ | o [0-7]+ | b [01]+ )
     | [-+]? (?: [0-9]+ (?: \. [0-9]* )? | \. [0-9]+ ) (?: e [-+]? [0-9]+ )?
     | [-+]? [0-9]+ (?: : [0-9]{1,2} )+ (?: \. [0-9]* )?        # sexagesimal, such as 12:30

@@ -55,15 +55,20 @@ def reconcile(
         except CommandError as failure:
             if not _is_open(failure):
                 raise
-            if isinstance(failure, UnavailableError) and failure.sent:
-                # As long as GitLab may be at work on it, no look can show that it will not happen.
-                endless = settle > 0 and failure.unfinished
-                limit = patience if endless else Patience(settle)
-                if (found := _search(look, failure, limit, check)) is not None:
-                    return found
-                if endless:
-                    raise _unknown(failure, "GitLab may still be at work on it.", check) from None
+            if not (isinstance(failure, UnavailableError) and failure.sent):
+                patience.pause(failure)
+                continue
+            # As long as GitLab may be at work on it, no look can show that it will not happen.
+            endless = settle > 0 and failure.unfinished
+            limit = patience if endless else Patience(settle)
+            if (found := _search(look, failure, limit, check)) is not None:
+                return found
+            if endless:
+                raise _unknown(failure, "GitLab may still be at work on it.", check) from None
             patience.pause(failure)
+            # The pause may have been long, and a look costs less than a second pipeline.
+            if settle > 0 and (found := _look(look, failure, check)) is not None:
+                return found
 
 
 def _is_open(failure: CommandError) -> bool:
@@ -74,22 +79,25 @@ def _is_open(failure: CommandError) -> bool:
 
 
 def _search(
-    look: Callable[[], T | None], failure: CommandError, limit: Patience, check: str
+    look: Callable[[], T | None], failure: UnavailableError, limit: Patience, check: str
 ) -> T | None:
     """Looks until the write is seen, or the limit is reached."""
     log.info("The answer was lost; looking whether it happened.")
-    while True:
+    absent = UnavailableError(failure.message)  # without Retry-After, which is for the write
+    while (found := _look(look, failure, check)) is None:
         try:
-            found = look()
-        except CommandError as error:
-            why = f"A look afterwards did not tell: {error.message}"
-            raise _unknown(failure, why, check) from error
-        if found is not None:
-            return found
-        try:
-            limit.pause(failure)
-        except CommandError:
+            limit.pause(absent)
+        except UnavailableError:
             return None
+    return found
+
+
+def _look(look: Callable[[], T | None], failure: UnavailableError, check: str) -> T | None:
+    try:
+        return look()
+    except CommandError as error:
+        why = f"A look afterwards did not tell: {error.message}"
+        raise _unknown(failure, why, check) from error
 
 
 def _unknown(failure: CommandError, why: str, check: str) -> UnavailableError:

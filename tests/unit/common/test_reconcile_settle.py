@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cicd_common.errors import Answer, CommandError, UnavailableError
+from cicd_common.errors import Answer, CommandError, TimeLimitError, UnavailableError
 from cicd_common.patience import Patience
 from cicd_common.reconcile import reconcile
 
@@ -71,11 +71,19 @@ def test_after_a_timeout_it_is_never_sent_again() -> None:
     assert server.sent == 1
 
 
-def test_how_long_gitlab_asks_to_wait_does_not_shorten_the_last_word() -> None:
+def test_how_long_gitlab_asks_to_wait_is_for_the_write_and_not_for_looks() -> None:
     server = Server(NOT_YET, seen_after=None)
-    with pytest.raises(CommandError, match="503") as raised:
+    with pytest.raises(TimeLimitError):
         run(server)
-    assert raised.value.kind == "timeout"
+    assert server.sent == 1
+    assert server.looks > 1
+
+
+def test_what_shows_up_during_the_last_pause_is_found_too() -> None:
+    first_looks = Server(RESET, seen_after=None)
+    run(first_looks)
+    server = Server(RESET, seen_after=first_looks.looks - 1)
+    assert run(server) == "found"
     assert server.sent == 1
 
 

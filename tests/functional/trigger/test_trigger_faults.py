@@ -1,0 +1,220 @@
+"""`cmd-trigger-pipeline` against the sandbox, over a real socket: no fault makes two pipelines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import Access, Fault, Sandbox
+from sandbox.model import ScriptedPipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox.model import Job, Pipeline, Project, Token, TriggerToken, User
+    from tests.functional.conftest import Ending
+
+    Only = Callable[[Project, str], Pipeline]
+    Trigger = Callable[..., Ending]
+
+CREATE = r"/pipeline$"
+LISTS = r"/pipelines\?"
+LOST = "reset after"
+
+
+def writes(gitlab: Sandbox) -> int:
+    return sum(request.method == "POST" for request in gitlab.requests)
+
+
+@pytest.mark.parametrize("kind", ["access", "job", "trigger and access"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(path=CREATE, reset="after"),
+        Fault(path=CREATE, truncate=True),
+        Fault(path=CREATE, delay_after=2.5),
+        Fault(path=CREATE, delay=1.5),
+    ],
+    ids=["lost", "truncated", "late answer", "late handling"],
+)
+def test_the_pipeline_whose_answer_is_lost_is_adopted(
+    trigger: Trigger,
+    gitlab: Sandbox,
+    project: Project,
+    token: Token,
+    job: Job,
+    trigger_token: TriggerToken,
+    only: Only,
+    kind: str,
+    fault: Fault,
+) -> None:
+    gitlab.fault(
+        Fault(
+            path=CREATE,
+            reset=fault.reset,
+            truncate=fault.truncate,
+            delay=fault.delay,
+            delay_after=fault.delay_after,
+        )
+    )
+    ending = trigger(
+        *(["--trigger-token", trigger_token.secret] if "trigger" in kind else []),
+        *("--ref", "main", "--request-timeout", "0.8", "--retry-for", "8"),
+        access=None if kind == "job" else token.secret,
+        job=job,
+    )
+
+    assert ending.code == 0, ending.stderr
+    source = {"access": "api", "job": "pipeline", "trigger and access": "trigger"}[kind]
+    assert ending.stdout.startswith(f"{project.path}: pipeline {only(project, source).id} ")
+    assert writes(gitlab) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(path=CREATE, nth=1, reset="before"),
+        Fault(path=CREATE, nth=1, status=502),
+        Fault(path=CREATE, nth=1, status=500),
+        Fault(path=CREATE, nth=1, status=503, headers={"Retry-After": "1"}),
+        Fault(path=CREATE, nth=1, status=200),
+    ],
+    ids=["reset", "502", "500", "503", "html"],
+)
+def test_what_looks_find_absent_for_a_while_is_sent_once_more(
+    trigger: Trigger, gitlab: Sandbox, project: Project, only: Only, fault: Fault
+) -> None:
+    gitlab.fault(fault)
+
+    ending = trigger("--retry-for", "6")
+
+    assert ending.code == 0, ending.stderr
+    assert str(only(project, "api").id) in ending.stdout
+    assert writes(gitlab) == 2
+    # One look before, and more than one between the two writes.
+    assert sum("/pipelines?" in request.path for request in gitlab.requests) >= 3
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(path=CREATE, status=504), Fault(path=CREATE, delay=4)],
+    ids=["504", "no answer"],
+)
+def test_8_what_may_still_be_under_way_is_never_sent_again(
+    trigger: Trigger, gitlab: Sandbox, project: Project, fault: Fault
+) -> None:
+    gitlab.fault(fault)
+
+    ending = trigger("--request-timeout", "0.5", "--retry-for", "1")
+
+    assert ending.code == 8
+    assert f"{gitlab.url}/{project.path}/-/pipelines" in ending.stderr
+    assert writes(gitlab) == 1
+
+
+def test_an_older_pipeline_and_those_of_others_are_not_adopted(
+    trigger: Trigger, gitlab: Sandbox, project: Project, executor: User
+) -> None:
+    """Of the same ref and commit: an older one, another person's, and one of another source."""
+    gitlab.commit(project, {"on": "branch"}, branch="other", start_pipeline=False)
+    colleague = gitlab.add_user("colleague")
+    project.members[colleague.id] = Access.MAINTAINER
+    script = ScriptedPipeline(timeline=((0, "running"),))
+    older = gitlab.add_pipeline(project, script, user=executor, source="api")
+    for user, source, ref in (
+        (colleague, "api", None), (executor, "push", None), (executor, "api", "other"),
+    ):  # fmt: skip
+        gitlab.add_pipeline(project, script, user=user, source=source, ref=ref, after=0.4)
+    gitlab.fault(Fault(path=CREATE, nth=1, delay=0.8, reset="before"))
+
+    ending = trigger("--retry-for", "6")
+
+    assert ending.code == 0, ending.stderr
+    assert writes(gitlab) == 2
+    newest = max(gitlab.pipelines(project), key=lambda pipeline: pipeline.id)
+    assert newest is not older
+    assert f"pipeline {newest.id} " in ending.stdout
+
+
+def test_8_of_several_that_fit_none_is_adopted_and_all_are_named(
+    trigger: Trigger, gitlab: Sandbox, project: Project, executor: User
+) -> None:
+    script = ScriptedPipeline(timeline=((0, "running"),))
+    theirs = gitlab.add_pipeline(project, script, user=executor, source="api", after=0.4)
+    gitlab.fault(Fault(path=CREATE, delay=0.8, reset="after"))
+
+    ending = trigger()
+
+    assert ending.code == 8
+    assert len(gitlab.pipelines(project)) == 2
+    for each in gitlab.pipelines(project):
+        assert f"{gitlab.url}/{project.path}/-/pipelines/{each.id}" in ending.stderr
+    assert theirs in gitlab.pipelines(project)
+    assert writes(gitlab) == 1
+
+
+def test_8_one_at_another_commit_is_named_and_not_adopted(
+    trigger: Trigger, gitlab: Sandbox, project: Project, executor: User
+) -> None:
+    """The branch moved meanwhile, so that it may be this call's or another one's."""
+    old = gitlab.sha(project)
+    gitlab.commit(project, {"moved": "on"}, start_pipeline=False)
+    script = ScriptedPipeline(timeline=((0, "running"),))
+    theirs = gitlab.add_pipeline(project, script, user=executor, source="api", sha=old, after=0.4)
+    gitlab.fault(Fault(path=CREATE, delay=0.8, reset="before"))
+
+    ending = trigger()
+
+    assert ending.code == 8
+    assert f"/-/pipelines/{theirs.id}" in ending.stderr
+    assert writes(gitlab) == 1
+
+
+@pytest.mark.parametrize("fault", [LOST, "502"])
+def test_8_with_a_trigger_token_alone_nobody_can_look(
+    trigger: Trigger,
+    gitlab: Sandbox,
+    project: Project,
+    trigger_token: TriggerToken,
+    fault: str,
+) -> None:
+    gitlab.fault(
+        Fault(path=CREATE, reset="after") if fault == LOST else Fault(path=CREATE, status=502)
+    )
+
+    ending = trigger("--ref", "main", "--trigger-token", trigger_token.secret, access=None)
+
+    assert ending.code == 8
+    assert f"{gitlab.url}/{project.path}/-/pipelines" in ending.stderr
+    assert len(gitlab.requests) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_8_a_look_that_fails_leaves_the_outcome_unknown(
+    trigger: Trigger, gitlab: Sandbox, project: Project, status: int
+) -> None:
+    gitlab.fault(Fault(path=CREATE, reset="after"))
+    gitlab.fault(Fault(path="/user$", status=status, body={"message": str(status)}))
+
+    ending = trigger("--retry-for", "0.5")
+
+    assert ending.code == 8
+    assert f"{gitlab.url}/{project.path}/-/pipelines" in ending.stderr
+    assert len(gitlab.pipelines(project)) == 1
+
+
+def test_projects_that_are_triggered_side_by_side_each_adopt_their_own(
+    trigger: Trigger, gitlab: Sandbox, project: Project, others: list[Project], only: Only
+) -> None:
+    gitlab.fault(Fault(path=CREATE, reset="after"))
+    names = [argument for other in others for argument in ("--project", other.path)]
+
+    ending = trigger(*names)
+
+    assert ending.code == 0, ending.stderr
+    assert ending.stdout.splitlines() == [
+        f"{each.path}: pipeline {only(each, 'api').id} {only(each, 'api').status} "
+        f"{gitlab.url}/{each.path}/-/pipelines/{only(each, 'api').id}"
+        for each in [project, *others]
+    ]

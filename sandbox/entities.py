@@ -136,8 +136,8 @@ def current_user(state: State, user: User) -> dict[str, Any]:
     }
 
 
-def project(state: State, record: Project, role: Access) -> dict[str, Any]:
-    """A project."""
+def basic_project(state: State, record: Project) -> dict[str, Any]:
+    """A project as others are told of it."""
     namespace, _, path = record.path.rpartition("/")
     url = project_url(state, record)
     return {
@@ -152,6 +152,13 @@ def project(state: State, record: Project, role: Access) -> dict[str, Any]:
         "web_url": url,
         "visibility": record.visibility,
         "namespace": {"name": namespace, "path": namespace, "full_path": namespace},
+    }
+
+
+def project(state: State, record: Project, role: Access) -> dict[str, Any]:
+    """A project."""
+    return {
+        **basic_project(state, record),
         "empty_repo": not git.refs(record.repository, "refs/heads/"),
         "archived": False,
         "jobs_enabled": record.ci_enabled,

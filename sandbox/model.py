@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -152,6 +152,25 @@ class Release:
 
 
 @dataclass(eq=False)
+class MergeRequest:
+    """A request to merge one branch of a project into another."""
+
+    id: int
+    iid: int
+    title: str
+    description: str
+    source_branch: str
+    target_branch: str
+    author: User
+    created_at: datetime
+    state: Literal["opened", "closed", "merged"] = "opened"
+    remove_source_branch: bool = False
+    auto_merge: bool = False
+    merge_commit_sha: str | None = None
+    unchecked: int = 0  # looks for which GitLab has not yet found out whether it can be merged
+
+
+@dataclass(eq=False)
 class Project:
     """A project and its settings; the repository is a bare git repository on disk."""
 
@@ -166,12 +185,17 @@ class Project:
     variables: list[Variable] = field(default_factory=list)
     protected_tags: list[ProtectedRef] = field(default_factory=list)
     protected_branches: list[ProtectedRef] = field(default_factory=list)
-    # None: any project's job token may come in; else the paths that may, beside the project itself.
+    # None: any project's job token may come in; else the paths of the projects, and of the groups
+    # whose projects, may, beside the project itself.
     job_token_allowlist: set[str] | None = field(default_factory=set)
     job_token_push: bool = False  # "Allow Git push requests to the repository"
     pipeline_variables_role: int = Access.DEVELOPER  # above OWNER: no one allowed
     trigger_tokens: list[TriggerToken] = field(default_factory=list)
     releases: dict[str, Release] = field(default_factory=dict)
+    merge_requests: list[MergeRequest] = field(default_factory=list)
+    merge_checks: int = 0  # looks for which a new merge request stays unchecked
+    # Happens once, between the check of `last_commit_id` and the write: GitLab locks nothing there.
+    meanwhile: Callable[[], object] | None = None
     # What a pre-receive hook answers to every push and tag; None: it accepts. May be empty.
     hook_message: str | None = None
     # What its pipelines follow in place of their configuration.

@@ -45,10 +45,12 @@ def may_read_code(project: Project, user: User | None) -> bool:
 
 
 def takes_job_token_of(project: Project, job: Job) -> bool:
-    """Whether the project's job token allowlist has the job's project."""
+    """Whether the project's job token allowlist has the job's project, or a group above it."""
     allowlist = project.job_token_allowlist
     source = job.pipeline.project
-    return allowlist is None or source is project or source.path in allowlist
+    if allowlist is None or source is project:
+        return True
+    return any(f"{source.path}/".startswith(f"{entry}/") for entry in allowlist)
 
 
 def protection(rules: list[ProtectedRef], name: str) -> ProtectedRef | None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from sandbox import ScriptedJob, ScriptedPipeline
+from sandbox import Access, ScriptedJob, ScriptedPipeline
+from sandbox.model import ProtectedRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +37,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 
 # Where GitLab's source and its documented examples, not its description, are right.
 NOT_A_STRING = {"access_level", "ci_job_token_scope_enabled"}
-A_LIST = {"evidences", "links", "sources", "test_suites"}
+A_LIST = {"create_access_levels", "evidences", "links", "sources", "test_suites"}
 
 pytestmark = pytest.mark.skipif(
     not DESCRIPTION.exists(), reason="GitLab's OpenAPI description is not beside the project"
@@ -54,6 +55,7 @@ def description() -> dict[str, Any]:
 def ids(gitlab: Sandbox, project: Project, api: Api) -> dict[str, object]:
     """A world with one of each record; their ids by the names that the paths have for them."""
     downstream = ScriptedPipeline(timeline=((0, "running"),))
+    project.protected_tags.append(ProtectedRef("v*", Access.DEVELOPER))
     project.script = ScriptedPipeline(
         name="Service tests",
         jobs=(
@@ -73,6 +75,7 @@ def ids(gitlab: Sandbox, project: Project, api: Api) -> dict[str, object]:
     pipeline = next(pipeline for pipeline in gitlab.pipelines(project) if pipeline.source == "api")
     return {
         "id": project.id,
+        "user_id": next(iter(project.members)),
         "pipeline_id": pipeline.id,
         "job_id": pipeline.jobs[0].id,
         "tag_name": "v1",
@@ -93,6 +96,10 @@ def ids(gitlab: Sandbox, project: Project, api: Api) -> dict[str, object]:
         f"{PROJECT}/repository/branches",
         f"{PROJECT}/repository/branches/{{branch}}",
         f"{PROJECT}/repository/commits/{{sha}}",
+        f"{PROJECT}/members/all/{{user_id}}",
+        f"{PROJECT}/protected_tags",
+        f"{PROJECT}/protected_branches",
+        f"{PROJECT}/job_token_scope",
         f"{PROJECT}/releases",
         f"{PROJECT}/releases/{{tag_name}}",
         f"{PROJECT}/pipelines",

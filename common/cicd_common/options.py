@@ -139,14 +139,14 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the command's own options, then those it shares."""
-        groups: dict[str, list[tuple[str, str]]] = {"Options": [], CONNECTION: [], OUTPUT: []}
+        groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if record := param.get_help_record(ctx):
                 groups.setdefault(getattr(param, "group", OUTPUT), []).append(record)
-        for title, records in groups.items():
-            if records:
-                with formatter.section(title):
-                    formatter.write_dl(records)
+        shared = (CONNECTION, OUTPUT)
+        for title, records in sorted(groups.items(), key=lambda group: group[0] in shared):
+            with formatter.section(title):
+                formatter.write_dl(records)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the examples."""

@@ -47,15 +47,8 @@ class Output:
         Raises:
             UsageError: It cannot.
         """
-        if self.dotenv is None:
-            return
-        place = self.dotenv if self.dotenv.exists() else self.dotenv.parent
-        if self.dotenv.is_dir() or not os.access(place, os.W_OK):
-            raise UsageError(
-                f"--dotenv {self.dotenv} cannot be written.",
-                why="It is a folder, or its folder does not exist or is not writable here.",
-                hint="In a container, mount a folder that the image's user may write to.",
-            )
+        if self.dotenv is not None:
+            check_writable(self.dotenv, "--dotenv")
 
     def finish(self, outcomes: Sequence[Result | CommandError], *, several: bool = False) -> int:
         """Writes results and errors.
@@ -81,6 +74,25 @@ class Output:
         for error in errors:
             show_error(error)
         return errors[0].exit_code if errors else 0
+
+
+def check_writable(path: Path, option: str) -> None:
+    """Makes sure, before anything is sent, that a file can be written in the end.
+
+    Args:
+        path: The file.
+        option: The option that names it.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    place = path if path.exists() else path.parent
+    if path.is_dir() or not os.access(place, os.W_OK):
+        raise UsageError(
+            f"{option} {path} cannot be written.",
+            why="It is a folder, or its folder does not exist or is not writable here.",
+            hint="In a container, mount a folder that the image's user may write to.",
+        )
 
 
 def _document(results: list[Any], errors: list[CommandError], *, several: bool) -> object:

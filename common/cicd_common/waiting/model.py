@@ -31,7 +31,6 @@ class Job:
         failure_reason: Why it failed, in GitLab's word, such as `script_failure`; else empty.
         started_at: When it started, if it has; by GitLab's clock.
         finished_at: When it ended, if it has.
-        duration: Seconds that it has run.
         bridge: Whether it is a trigger job.
         downstream: The pipeline that a trigger job started, if it exists and was looked at.
         log: The end of its log, cleaned, line by line, if it was read.
@@ -46,10 +45,16 @@ class Job:
     failure_reason: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    duration: float | None = None
     bridge: bool = False
     downstream: Pipeline | None = None
     log: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that it ran, once it has ended; a job that never started has none."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,7 @@ class Pipeline:
         jobs: The jobs seen, in their order, without those that were retried. While several
             pipelines of a project are waited for there are none until the end.
         tests: The counts of its test report, if there is one and it was read.
+        yaml_errors: What is wrong with its configuration, where that failed it at once.
     """
 
     project: str
@@ -101,6 +107,7 @@ class Pipeline:
     stages: tuple[str, ...] = ()
     jobs: tuple[Job, ...] = ()
     tests: ReportedTests | None = None
+    yaml_errors: str = ""
 
     def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
         """The pipeline with its jobs as they are now; stages keep the order they were seen in."""
@@ -138,13 +145,18 @@ class FailedJob:
     log: str
 
 
-def failed_jobs(pipeline: Pipeline) -> Iterator[FailedJob]:
+def failed_jobs(pipeline: Pipeline, *, allowed: bool = False) -> Iterator[FailedJob]:
     """The failed jobs of a pipeline and of those downstream, as far as they were looked at.
 
     A trigger job is one of them only if none below it is: it fails because they do.
+
+    Args:
+        pipeline: The pipeline.
+        allowed: Whether all of it may fail, as what an optional trigger job started may.
     """
     for job in pipeline.jobs:
-        below = list(failed_jobs(job.downstream)) if job.downstream else []
+        may_fail = allowed or job.allow_failure
+        below = list(failed_jobs(job.downstream, allowed=may_fail)) if job.downstream else []
         yield from below
         if job.status == "failed" and not below:
             yield FailedJob(
@@ -154,7 +166,7 @@ def failed_jobs(pipeline: Pipeline) -> Iterator[FailedJob]:
                 stage=job.stage,
                 name=job.name,
                 failure_reason=job.failure_reason or "unknown_failure",
-                allow_failure=job.allow_failure,
+                allow_failure=may_fail,
                 web_url=job.web_url,
                 log="\n".join(job.log),
             )

@@ -1,0 +1,96 @@
+"""The console script: options in, one call, result out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from cicd_common import boundary
+from cicd_common.options import Command, Settings, option, project_option, shared_options
+from cicd_common.waiting.options import wait_options
+
+if TYPE_CHECKING:
+    from cicd_common.waiting.options import Waiting
+
+EXAMPLES = {
+    "Wait for a pipeline by the address of its page": (
+        "cmd-wait-pipeline --base-url https://gitlab.example.com "
+        "--pipeline-url https://gitlab.example.com/group/name/-/pipelines/123"
+    ),
+    "Wait for the pipeline of a tag, which may be yet to come": (
+        "cmd-wait-pipeline --project group/name --tag v1.2.3 --timeout 1800"
+    ),
+    "In a GitLab job: wait until nothing that came before runs on this branch": (
+        'cmd-wait-pipeline --all-running --ref "$CI_COMMIT_REF_NAME"'
+    ),
+}
+
+
+@click.command("cmd-wait-pipeline", cls=Command, examples=EXAMPLES)
+@project_option(envvar="CI_PROJECT_PATH", help="The project of the pipelines.")
+@option(
+    "--pipeline-id",
+    metavar="ID",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="A pipeline; may be repeated.",
+)
+@option(
+    "--pipeline-url",
+    metavar="URL",
+    multiple=True,
+    help="A pipeline of any project, by the address of its page; may be repeated.",
+)
+@option("--ref", metavar="REF", help="The newest pipeline of this branch.")
+@option("--tag", metavar="TAG", help="The newest pipeline of this tag.")
+@option("--sha", metavar="SHA", help="The newest pipeline of this commit.")
+@option(
+    "--source",
+    metavar="SOURCE",
+    help="The newest pipeline with this source, such as push or schedule.",
+)
+@option(
+    "--all-running",
+    is_flag=True,
+    help="Every unfinished pipeline; in a job of the project, every one before the job's own.",
+)
+@wait_options
+@shared_options
+def cli(
+    *,
+    settings: Settings,
+    waiting: Waiting,
+    project: str | None,
+    pipeline_id: tuple[int, ...],
+    pipeline_url: tuple[str, ...],
+    ref: str | None,
+    tag: str | None,
+    sha: str | None,
+    source: str | None,
+    all_running: bool,
+) -> int:
+    """Wait for pipelines to end, and say how they ended.
+
+    A pipeline that does not exist yet is waited for; once it is found, it is known by its id.
+    The exit code is 0 only if all of them end with success.
+    """
+    # Only now: python-gitlab is slow to import, and --help does not need it.
+    from cicd_common.waiting.finding import own_job  # noqa: PLC0415
+    from cicd_common.waiting.wait import look_once  # noqa: PLC0415
+    from cmd_wait_pipeline.selection import Selection  # noqa: PLC0415
+
+    own = own_job(os.environ)
+    selection = Selection(project, pipeline_id, pipeline_url, ref, tag, sha, source, all_running)
+    targets = selection.targets(settings.connection.base_url, own)
+    gitlab = settings.connect()
+    outcomes = (
+        look_once(gitlab, targets, own=own) if settings.dry_run else waiting.wait(gitlab, targets)
+    )
+    return settings.output.finish(outcomes, several=all_running or len(targets) > 1)
+
+
+def main() -> None:
+    """The console script."""
+    boundary.run(cli)

@@ -1,0 +1,392 @@
+"""The engine: it looks, decides and yields what happened; it shows nothing.
+
+Nothing is read in the thread that runs it: it sleeps in one place, the alarm, where signals, the
+time limit, finished work and hints wake it, so that it can end at any time.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cicd_common.errors import CommandError, TimeLimitError
+from cicd_common.waiting import pace
+from cicd_common.waiting.alarm import Alarm, Background
+from cicd_common.waiting.finding import OwnJob, Seeker
+from cicd_common.waiting.history import read_estimate
+from cicd_common.waiting.model import (
+    Changed,
+    Ended,
+    Found,
+    Note,
+    Seeking,
+    Tick,
+    in_words,
+    result_of,
+)
+from cicd_common.waiting.report import Report, read_report
+from cicd_common.waiting.state import Group, Outcome, Wait
+from cicd_common.waiting.statuses import STATUSES, has_ended
+from cicd_common.waiting.steering import cancel_pipeline, play_blocking_jobs
+from cicd_common.waiting.verdict import Step, next_step, out_of_time, outcome_of
+from cicd_common.waiting.watching import ProjectWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from cicd_common.client import GitLab
+    from cicd_common.waiting.finding import Target
+    from cicd_common.waiting.model import Estimate, Event, Job, Pipeline
+    from cicd_common.waiting.policy import WaitPolicy
+
+# Docker kills a container 10 s after it asked it to end.
+CANCEL_LIMIT = 5.0
+
+
+class Engine:
+    """One wait, for any number of pipelines.
+
+    Args:
+        gitlab: The client.
+        targets: What to wait for.
+        policy: How.
+        own: The job that this runs in.
+        every: Seconds between ticks; None for no ticks.
+        alarm: Where it sleeps.
+        background: Where it reads.
+        jitter: Gives a number from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        gitlab: GitLab,
+        targets: Sequence[Target],
+        policy: WaitPolicy,
+        *,
+        own: OwnJob | None = None,
+        every: float | None = None,
+        alarm: Alarm | None = None,
+        background: Callable[[Alarm], Background] = Background,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._gitlab = gitlab
+        self._policy = policy
+        self._every = every
+        self._alarm = alarm or Alarm()
+        self._make_background = background
+        self._background = background(self._alarm)
+        self._jitter = jitter
+        self._floor = pace.floor_of(policy.interval)
+        own = own or OwnJob()
+        self._waits = [Wait(target, Seeker(gitlab, target, own)) for target in targets]
+        self._groups: dict[str, Group] = {}
+        self._unknown_statuses: set[str] = set()
+        self._started = self._alarm.now()
+        self._deadline = self._started + policy.timeout
+        self._next_tick = self._started + every if every else math.inf
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """How the waits ended, in the order of the targets."""
+        return [wait.outcome for wait in self._waits if wait.outcome is not None]
+
+    def events(self) -> Iterator[Event]:
+        """Waits; ends when every target has an outcome."""
+        for wait in self._waits:
+            self._seek(wait)
+        while self._open():
+            if self._alarm.now() >= self._deadline:
+                yield from self._run_out()
+                return
+            self._start_what_is_due()
+            self._alarm.sleep_until(self._next_moment())
+            yield from self._background.events()
+            yield from self._tick()
+
+    def cancel(self) -> Iterator[Event]:
+        """Cancels the pipelines that this very call started, as far as they go on."""
+        background = self._make_background(self._alarm)
+        limit = self._alarm.now() + CANCEL_LIMIT
+        waits = [wait for wait in self._going() if wait.target.ours]
+        unanswered = {wait.found.id: wait.found for wait in waits}
+
+        def canceled(pipeline: Pipeline, answer: str | CommandError) -> Iterator[Event]:
+            del unanswered[pipeline.id]
+            name = f"pipeline {pipeline.id} of {pipeline.project}"
+            if isinstance(answer, CommandError):
+                yield Note(f"Cannot cancel {name}: {answer.message}", warning=True)
+            else:
+                yield Note(f"Canceled {name}, which is {answer} now: {pipeline.web_url}")
+
+        for pipeline in list(unanswered.values()):
+            background.start(
+                partial(cancel_pipeline, self._gitlab, pipeline), partial(canceled, pipeline)
+            )
+        while unanswered and self._alarm.now() < limit:
+            self._alarm.sleep_until(limit)
+            yield from background.events()
+        for pipeline in unanswered.values():
+            yield Note(
+                f"Whether pipeline {pipeline.id} was canceled is unknown: {pipeline.web_url}",
+                warning=True,
+            )
+
+    def leave(self) -> Iterator[Event]:
+        """Says what goes on when nobody waits for it any more."""
+        for wait in self._going():
+            yield Note(f"Pipeline {wait.found.id} goes on without us: {wait.found.web_url}")
+
+    # When
+
+    def _open(self) -> list[Wait]:
+        return [wait for wait in self._waits if wait.outcome is None]
+
+    def _going(self) -> list[Wait]:
+        return [
+            wait
+            for wait in self._open()
+            if wait.pipeline is not None and not has_ended(wait.pipeline.status)
+        ]
+
+    def _next_moment(self) -> float:
+        due = [wait.next_seek for wait in self._waits]
+        due += [group.next_look for group in self._groups.values()]
+        return min(
+            self._deadline, self._next_tick, *(moment for moment in due if moment is not None)
+        )
+
+    def _start_what_is_due(self) -> None:
+        now = self._alarm.now()
+        for project_id in self._alarm.take_hints() & self._groups.keys():
+            self._groups[project_id].hinted = True
+            self._schedule(self._groups[project_id])
+        for wait in self._waits:
+            if wait.next_seek is not None and wait.next_seek <= now:
+                self._seek(wait)
+        for group in self._groups.values():
+            if group.next_look is not None and group.next_look <= now:
+                self._look(group)
+
+    def _tick(self) -> Iterator[Event]:
+        now = self._alarm.now()
+        if self._every and now >= self._next_tick:
+            self._next_tick = now + self._every
+            yield Tick(self._alarm.time(), max(0.0, self._deadline - now))
+
+    # Finding
+
+    def _seek(self, wait: Wait) -> None:
+        wait.next_seek = None
+        wait.read = self._alarm.now()
+        self._background.start(wait.seeker.seek, partial(self._sought, wait))
+
+    def _sought(
+        self, wait: Wait, answer: tuple[Pipeline, ...] | CommandError | None
+    ) -> Iterator[Event]:
+        if isinstance(answer, CommandError):
+            yield from self._end(wait, answer)
+        elif answer is None:
+            yield from self._seek_on(wait)
+        else:
+            place = self._waits.index(wait)
+            waits = [
+                Wait(wait.target, wait.seeker, pipeline, read=wait.read) for pipeline in answer
+            ]
+            self._waits[place : place + 1] = waits
+            for found in waits:
+                yield from self._found(found)
+
+    def _seek_on(self, wait: Wait) -> Iterator[Event]:
+        now = self._alarm.now()
+        limit = self._started + self._policy.appear_timeout
+        if not wait.announced:
+            wait.announced = True
+            yield Seeking(str(wait.target), limit - now)
+        wait.next_seek = pace.next_look(
+            now,
+            pace.seeking_pause(now - self._started, self._policy.interval),
+            floor=self._floor,
+            deadline=min(limit + self._floor, self._deadline),
+            random=self._jitter,
+        )
+        if wait.next_seek is None and limit < self._deadline:
+            self._background.start(
+                partial(wait.seeker.absence, self._policy.appear_timeout),
+                partial(self._end, wait),
+            )
+
+    def _found(self, wait: Wait) -> Iterator[Event]:
+        pipeline = wait.found
+        now = self._alarm.now()
+        age = (self._alarm.time() - pipeline.created_at).total_seconds()
+        wait.created = now - max(0.0, age)
+        group = self._groups.get(pipeline.project_id)
+        if group is None:
+            watch = ProjectWatch(self._gitlab, pipeline.project_id)
+            group = self._groups[pipeline.project_id] = Group(watch, pipeline.ref)
+        group.looked = now
+        if group.knows_history or has_ended(pipeline.status):
+            yield from self._announce(wait, group)
+            return
+        group.pending.append(wait)
+        if len(group.pending) == 1:
+            self._background.start(
+                partial(read_estimate, self._gitlab, pipeline), partial(self._estimated, group)
+            )
+
+    def _estimated(self, group: Group, estimate: Estimate | CommandError | None) -> Iterator[Event]:
+        group.knows_history = True
+        group.estimate = None if isinstance(estimate, CommandError) else estimate
+        for wait in group.pending:
+            yield from self._announce(wait, group)
+
+    def _announce(self, wait: Wait, group: Group) -> Iterator[Event]:
+        wait.watched = True
+        yield Found(wait.found, group.estimate_for(wait.found))
+        yield from self._judge(wait)
+        self._schedule(group)
+
+    # Looking
+
+    def _watched(self, group: Group) -> list[Wait]:
+        return [
+            wait
+            for wait in self._waits
+            if wait.watched and self._groups[wait.found.project_id] is group
+        ]
+
+    def _schedule(self, group: Group) -> None:
+        """Decides when to look at a project next, unless it is looked at just now."""
+        group.next_look = None
+        waits = self._watched(group)
+        if group.looking or not waits:
+            return
+        at_once = group.hinted or group.watch.is_behind
+        group.next_look = pace.next_look(
+            group.looked,
+            0.0 if at_once else min(self._pause(wait, group) for wait in waits),
+            floor=self._floor,
+            deadline=self._deadline,
+            random=self._jitter,
+        )
+
+    def _pause(self, wait: Wait, group: Group) -> float:
+        now = self._alarm.now()
+        wanted = pace.pause(
+            now - wait.created, group.estimate_for(wait.found), self._policy.interval
+        )
+        if wait.failed_since is None:
+            return wanted
+        return min(wanted, wait.failed_since + self._policy.settle - now)
+
+    def _look(self, group: Group) -> None:
+        now = self._alarm.now()
+        waits = self._watched(group)
+        group.next_look, group.looking, group.hinted = None, True, False
+        self._background.start(
+            partial(
+                group.watch.look,
+                [wait.found for wait in waits],
+                now - min(wait.read for wait in waits),
+            ),
+            partial(self._looked, group, now),
+        )
+
+    def _looked(
+        self, group: Group, began: float, seen: list[Pipeline] | CommandError
+    ) -> Iterator[Event]:
+        group.looking, group.looked = False, self._alarm.now()
+        for wait in self._watched(group):
+            if isinstance(seen, CommandError):
+                yield from self._end(wait, seen)
+                continue
+            before = wait.found
+            for pipeline in seen:
+                if pipeline.id == before.id:
+                    wait.pipeline, wait.read = pipeline, began
+                    if (pipeline.status, pipeline.jobs) != (before.status, before.jobs):
+                        yield Changed(pipeline, before)
+            # Without news too: whether a failure has stood long enough is told by the clock.
+            yield from self._judge(wait)
+        self._schedule(group)
+
+    # Deciding
+
+    def _judge(self, wait: Wait) -> Iterator[Event]:
+        pipeline = wait.found
+        if pipeline.status not in STATUSES and pipeline.status not in self._unknown_statuses:
+            self._unknown_statuses.add(pipeline.status)
+            yield Note(
+                f"The status {pipeline.status!r} of pipeline {pipeline.id} is unknown here; "
+                "it is taken for one that goes on.",
+                warning=True,
+            )
+        if pipeline.status != "failed":
+            wait.failed_since = None
+        match next_step(pipeline, self._policy):
+            case Step.END if not self._may_be_retried(wait):
+                wait.watched = False
+                self._background.start(
+                    partial(read_report, self._gitlab, pipeline, self._policy),
+                    partial(self._reported, wait),
+                )
+            case Step.PLAY if wait.played_at != pipeline.updated_at:
+                wait.played_at = pipeline.updated_at
+                self._background.start(
+                    partial(play_blocking_jobs, self._gitlab, pipeline, wait.played),
+                    partial(self._played, wait),
+                )
+
+    def _may_be_retried(self, wait: Wait) -> bool:
+        """Whether a failure is too young to count."""
+        if wait.found.status != "failed" or not self._policy.settle:
+            return False
+        now = self._alarm.now()
+        if wait.failed_since is None:
+            wait.failed_since = now
+        return now < wait.failed_since + self._policy.settle
+
+    def _played(self, wait: Wait, jobs: tuple[Job, ...] | CommandError) -> Iterator[Event]:
+        if isinstance(jobs, CommandError):
+            yield from self._end(wait, jobs)
+            return
+        wait.played |= {job.id for job in jobs}
+        for job in jobs:
+            yield Note(f"Started the manual job {job.name}: {job.web_url}")
+        self._alarm.hint(wait.found.project_id)
+
+    # Ending
+
+    def _reported(self, wait: Wait, report: Report | CommandError) -> Iterator[Event]:
+        if isinstance(report, Report):
+            wait.pipeline = report.pipeline
+            for gap in report.gaps:
+                yield Note(gap, warning=True)
+        yield from self._end(wait, outcome_of(wait.found, self._policy))
+
+    def _run_out(self) -> Iterator[Event]:
+        if "timeout" in self._policy.cancel_on:
+            yield from self.cancel()
+        for wait in self._open():
+            if wait.pipeline is not None:
+                yield from self._end(wait, out_of_time(wait.pipeline, self._policy))
+            else:
+                yield from self._end(
+                    wait,
+                    TimeLimitError(
+                        f"{in_words(self._policy.timeout)} were not enough to find {wait.target}.",
+                        hint="Allow more with --timeout.",
+                    ),
+                )
+
+    def _end(self, wait: Wait, outcome: Outcome) -> Iterator[Event]:
+        if isinstance(outcome, CommandError):
+            outcome = copy.copy(outcome)  # one failed look may end several waits
+            if wait.pipeline is not None:
+                outcome.results = (result_of(wait.pipeline),)
+        wait.outcome = outcome
+        wait.watched = False
+        yield Ended(outcome, wait.pipeline)

@@ -1,0 +1,94 @@
+"""How to wait: limits, pauses, and what to do where GitLab leaves a choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from cicd_common.errors import AuthError
+from cicd_common.tokens import TokenKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OnManual = Literal["fail", "wait", "pass", "play"]
+OnSkipped = Literal["fail", "pass"]
+CancelOn = Literal["timeout", "signal"]
+
+DEFAULT_TIMEOUT = 3600.0
+DEFAULT_APPEAR_TIMEOUT = 60.0
+DEFAULT_LOG_TAIL = 20
+# What a job keeps for itself: to say how the wait ended, and to upload its artifacts.
+JOB_RESERVE = timedelta(minutes=1)
+SHORTEST_TIMEOUT = 1.0
+
+
+@dataclass(frozen=True)
+class WaitPolicy:
+    """How to wait; the same for every pipeline.
+
+    Attributes:
+        timeout: Seconds until the wait ends, whatever is still running.
+        appear_timeout: Seconds that a pipeline may take to appear.
+        interval: Seconds between looks; None lets the pause follow what is known.
+        on_manual: What it means that a pipeline waits for a person: a failure, nothing, a
+            success; or its blocking jobs are started, each once.
+        on_skipped: What it means that a pipeline was skipped.
+        settle: Seconds after which a failure must still stand to count.
+        cancel_on: When to cancel the pipelines that this very call started.
+        log_tail: How many lines of each failed job's log to read; 0 for none.
+        all_downstream: Whether to read the jobs of downstream pipelines that succeeded, too.
+        realtime: Whether GitLab's push may cause looks, too.
+    """
+
+    timeout: float = DEFAULT_TIMEOUT
+    appear_timeout: float = DEFAULT_APPEAR_TIMEOUT
+    interval: float | None = None
+    on_manual: OnManual = "fail"
+    on_skipped: OnSkipped = "fail"
+    settle: float = 0.0
+    cancel_on: frozenset[CancelOn] = frozenset()
+    log_tail: int = DEFAULT_LOG_TAIL
+    all_downstream: bool = False
+    realtime: bool = True
+
+    def check(self, token: TokenKind | None) -> None:
+        """Makes sure, before anything is sent, that the token can do what this asks for.
+
+        Raises:
+            AuthError: It is a job token, which GitLab does not take for it.
+        """
+        if token is not TokenKind.JOB:
+            return
+        if self.on_manual == "play":
+            raise AuthError(
+                "A CI job token cannot start manual jobs.",
+                why="GitLab ignores job tokens there.",
+                hint="Give an access token (COMMANDS_API_TOKEN), or leave out --on-manual play.",
+            )
+        if self.cancel_on:
+            raise AuthError(
+                "A CI job token cannot cancel pipelines.",
+                why="GitLab ignores job tokens there.",
+                hint="Give an access token (COMMANDS_API_TOKEN), or leave out --cancel-on.",
+            )
+
+
+def default_timeout(environment: Mapping[str, str], now: datetime | None = None) -> float:
+    """How long to wait where nobody says: in a job, what is left of it less a minute.
+
+    Args:
+        environment: The variables; `CI_JOB_STARTED_AT` and `CI_JOB_TIMEOUT` count.
+        now: The time, aware; default: the present.
+
+    Returns:
+        Seconds, at least one.
+    """
+    try:
+        started = datetime.fromisoformat(environment["CI_JOB_STARTED_AT"])
+        limit = timedelta(seconds=int(environment["CI_JOB_TIMEOUT"]))
+        left = started + limit - JOB_RESERVE - (now or datetime.now(UTC))
+    except (KeyError, ValueError, TypeError):  # TypeError: a time without a zone
+        return DEFAULT_TIMEOUT
+    return max(left.total_seconds(), SHORTEST_TIMEOUT)

@@ -1,0 +1,144 @@
+"""Pipelines and jobs, read from GitLab; each function is one request, or pages of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from cicd_common.client import PER_PAGE, GitLab, field
+from cicd_common.errors import AuthError, NotFoundError, UnavailableError
+from cicd_common.tokens import TokenKind
+from cicd_common.waiting.model import Job, Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def read_by_jobs(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
+    """Reads a pipeline and its first hundred jobs in one request, from its jobs.
+
+    Each job holds its pipeline as it is now. Every server takes a job token here.
+
+    Args:
+        gitlab: The client.
+        project_id: The project as an address has it.
+        pipeline_id: The pipeline.
+
+    Returns:
+        The pipeline; None if it has no jobs but trigger jobs, which this route leaves out.
+
+    Raises:
+        CommandError: There was no usable answer.
+    """
+    answers = gitlab.get(f"projects/{project_id}/pipelines/{pipeline_id}/jobs", per_page=PER_PAGE)
+    if not answers:
+        return None
+    first = answers[0]
+    pipeline = parse_pipeline(gitlab, field(first, "pipeline"))
+    return replace(pipeline, tag=bool(field(first, "tag"))).with_jobs(parse_jobs(answers))
+
+
+def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
+    """Reads a pipeline without its jobs.
+
+    Args:
+        gitlab: The client.
+        project_id: The project as an address has it.
+        pipeline_id: The pipeline.
+
+    Raises:
+        AuthError: The server takes no job token here, as those before about 18.x do not.
+        CommandError: There was no usable answer.
+    """
+    try:
+        answer = gitlab.get(f"projects/{project_id}/pipelines/{pipeline_id}")
+    except NotFoundError as error:
+        if gitlab.token_kind is not TokenKind.JOB:
+            raise
+        raise AuthError(
+            f"Pipeline {pipeline_id} has no jobs, and without one a CI job token cannot see its "
+            "status on this server.",
+            why="Older GitLab servers let a job token read a pipeline's jobs only.",
+            hint="Give an access token with the read_api scope (COMMANDS_API_TOKEN).",
+            answer=error.answer,
+        ) from error
+    return parse_pipeline(gitlab, answer)
+
+
+def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
+    """Reads a pipeline, with its first jobs if it has any.
+
+    Raises:
+        CommandError: There was no usable answer.
+    """
+    return read_by_jobs(gitlab, project_id, pipeline_id) or read_alone(
+        gitlab, project_id, pipeline_id
+    )
+
+
+def parse_pipeline(gitlab: GitLab, answer: Any) -> Pipeline:
+    """Reads a pipeline in any of the forms in which GitLab sends it.
+
+    Raises:
+        UnavailableError: It lacks what every pipeline has.
+    """
+    web_url = str(field(answer, "web_url"))
+    project_id = str(field(answer, "project_id"))
+    tag = answer.get("tag")
+    return Pipeline(
+        project=_project_path(gitlab, web_url) or project_id,
+        project_id=project_id,
+        id=int(field(answer, "id")),
+        status=str(field(answer, "status")),
+        ref=str(field(answer, "ref")),
+        sha=str(field(answer, "sha")),
+        source=str(answer.get("source") or ""),
+        web_url=web_url,
+        created_at=_time(field(answer, "created_at")),
+        updated_at=_time(answer.get("updated_at") or field(answer, "created_at")),
+        tag=None if tag is None else bool(tag),
+        yaml_errors=str(answer.get("yaml_errors") or ""),
+    )
+
+
+def parse_jobs(answers: Iterable[Any]) -> tuple[Job, ...]:
+    """Reads jobs, and trigger jobs without what is downstream of them.
+
+    Raises:
+        UnavailableError: One lacks what every job has.
+    """
+    return tuple(map(_parse_job, answers))
+
+
+def _parse_job(answer: Any) -> Job:
+    started_at, finished_at = (
+        _time(answer[name]) if answer.get(name) else None for name in ("started_at", "finished_at")
+    )
+    return Job(
+        id=int(field(answer, "id")),
+        name=str(field(answer, "name")),
+        stage=str(field(answer, "stage")),
+        status=str(field(answer, "status")),
+        web_url=str(field(answer, "web_url")),
+        allow_failure=bool(answer.get("allow_failure")),
+        failure_reason=str(answer.get("failure_reason") or ""),
+        started_at=started_at,
+        finished_at=finished_at,
+        bridge="downstream_pipeline" in answer,
+    )
+
+
+def _project_path(gitlab: GitLab, web_url: str) -> str:
+    """The path in a pipeline's address, whose host may be another name of the server."""
+    root = urlsplit(gitlab.base_url).path
+    path = urlsplit(web_url).path.removeprefix(root)
+    return path.partition("/-/")[0].strip("/")
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UnavailableError(f"GitLab's answer holds {text!r} in place of a time.") from error

@@ -1,0 +1,158 @@
+"""What a pipeline that has ended left behind: its jobs, those downstream, their logs, its tests."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from cicd_common.client import PER_PAGE, GitLab
+from cicd_common.errors import AuthError, CommandError
+from cicd_common.parallel import side_by_side
+from cicd_common.waiting.logs import last_lines
+from cicd_common.waiting.model import Job, Pipeline, ReportedTests
+from cicd_common.waiting.reading import parse_jobs, parse_pipeline, read_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cicd_common.waiting.policy import WaitPolicy
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Report:
+    """A pipeline that has ended, read to its depths.
+
+    Attributes:
+        pipeline: With all its jobs; those that failed hold the ends of their logs, and trigger
+            jobs the pipelines downstream.
+        gaps: What could not be read, for people.
+    """
+
+    pipeline: Pipeline
+    gaps: list[str] = field(default_factory=list)
+
+
+def read_report(gitlab: GitLab, pipeline: Pipeline, policy: WaitPolicy) -> Report:
+    """Reads what a pipeline left behind; what cannot be read is a gap, not a failure.
+
+    Args:
+        gitlab: The client.
+        pipeline: As the last look showed it.
+        policy: How much of the logs, and of what succeeded downstream, is wanted.
+    """
+    reader = _Reader(gitlab, policy)
+    found = reader.read(pipeline)
+    if pipeline.status == "failed" and not found.jobs:
+        found = replace(found, yaml_errors=reader.read_yaml_errors(pipeline))
+    found = replace(found, duration=running_seconds(found.jobs), tests=reader.read_tests(pipeline))
+    return Report(found, list(dict.fromkeys(reader.gaps)))
+
+
+def running_seconds(jobs: Iterable[Job]) -> float | None:
+    """How long at least one of the jobs ran: what GitLab calls a pipeline's duration.
+
+    https://docs.gitlab.com/ci/pipelines/#how-pipeline-duration-is-calculated
+    """
+    periods = sorted(
+        (job.started_at, job.finished_at) for job in jobs if job.started_at and job.finished_at
+    )
+    if not periods:
+        return None
+    total = 0.0
+    until = periods[0][0]
+    for start, end in periods:
+        total += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    return total
+
+
+class _Reader:
+    """Reads one pipeline and what is below it, each pipeline once."""
+
+    def __init__(self, gitlab: GitLab, policy: WaitPolicy) -> None:
+        self._gitlab = gitlab
+        self._policy = policy
+        self._seen: set[int] = set()
+        self.gaps: list[str] = []
+
+    def read(self, pipeline: Pipeline) -> Pipeline:
+        self._seen.add(pipeline.id)
+        jobs = self._jobs(pipeline)
+        if pipeline.status != "success" or self._policy.all_downstream:
+            jobs = (*jobs, *self._bridges(pipeline))
+        return pipeline.with_jobs(self._with_logs(pipeline, jobs))
+
+    def _jobs(self, pipeline: Pipeline) -> tuple[Job, ...]:
+        if pipeline.jobs and len(pipeline.jobs) < PER_PAGE:
+            return pipeline.jobs  # the look that saw the end saw all of them
+        path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/jobs"
+        return parse_jobs(self._list(path, f"the jobs of {pipeline.web_url}"))
+
+    def _bridges(self, pipeline: Pipeline) -> tuple[Job, ...]:
+        # GitLab 19.2 renamed this to `trigger_jobs`, and still takes the old name.
+        path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/bridges"
+        answers = self._list(path, f"the trigger jobs of {pipeline.web_url}")
+        return tuple(
+            replace(job, downstream=self._downstream(answer.get("downstream_pipeline")))
+            for job, answer in zip(parse_jobs(answers), answers, strict=True)
+        )
+
+    def _downstream(self, answer: Any) -> Pipeline | None:
+        if not answer:
+            return None
+        pipeline = parse_pipeline(self._gitlab, answer)
+        wanted = pipeline.status == "failed" or self._policy.all_downstream
+        return self.read(pipeline) if wanted and pipeline.id not in self._seen else pipeline
+
+    def _list(self, path: str, what: str) -> list[Any]:
+        try:
+            return list(self._gitlab.get_all(path))
+        except CommandError as error:
+            self.gaps.append(f"Cannot read {what}: {error.message}")
+            return []
+
+    def _with_logs(self, pipeline: Pipeline, jobs: Sequence[Job]) -> tuple[Job, ...]:
+        failed = [
+            job
+            for job in jobs
+            if job.status == "failed" and not job.allow_failure and not job.bridge
+        ]
+        if not failed or not self._policy.log_tail:
+            return tuple(jobs)
+        logged = side_by_side(failed, lambda job: replace(job, log=self._log(pipeline, job)))
+        by_id = {job.id: job for job in logged if isinstance(job, Job)}
+        return tuple(by_id.get(job.id, job) for job in jobs)
+
+    def _log(self, pipeline: Pipeline, job: Job) -> tuple[str, ...]:
+        try:
+            text = self._gitlab.get_text(f"projects/{pipeline.project_id}/jobs/{job.id}/trace")
+        except AuthError:
+            # Said once, however many logs there are.
+            self.gaps.append("The logs of the failed jobs cannot be read with this token.")
+            return ()
+        except CommandError as error:
+            self.gaps.append(f"Cannot read the log of {job.web_url}: {error.message}")
+            return ()
+        return last_lines(text, self._policy.log_tail)
+
+    def read_yaml_errors(self, pipeline: Pipeline) -> str:
+        try:
+            return read_alone(self._gitlab, pipeline.project_id, pipeline.id).yaml_errors
+        except CommandError as error:
+            log.debug("Why it failed without jobs cannot be read: %s", error)
+            return ""
+
+    def read_tests(self, pipeline: Pipeline) -> ReportedTests | None:
+        """The counts of its test report; None without one, or where the server keeps it."""
+        path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/test_report_summary"
+        try:
+            total = self._gitlab.get(path)["total"]
+            counts = {name: int(total[name]) for name in ("success", "failed", "skipped", "error")}
+            tests = ReportedTests(total=int(total["count"]), **counts)
+        except (CommandError, KeyError, TypeError, ValueError) as error:
+            log.debug("No test report: %s", error)
+            return None
+        return tests if tests.total else None

@@ -1,0 +1,86 @@
+"""Waiting, in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cicd_common.errors import CommandError, Interrupted
+from cicd_common.parallel import side_by_side
+from cicd_common.waiting.engine import Engine
+from cicd_common.waiting.finding import OwnJob, Seeker, Target
+from cicd_common.waiting.model import result_of
+from cicd_common.waiting.silent import Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cicd_common.client import GitLab
+    from cicd_common.waiting.model import Presenter
+    from cicd_common.waiting.policy import WaitPolicy
+    from cicd_common.waiting.state import Outcome
+
+
+def wait_for(
+    gitlab: GitLab,
+    targets: Sequence[Target],
+    policy: WaitPolicy,
+    *,
+    presenter: Presenter | None = None,
+    own: OwnJob | None = None,
+) -> list[Outcome]:
+    """Waits for pipelines to end.
+
+    Args:
+        gitlab: The client.
+        targets: Which pipelines.
+        policy: How to wait, and what is a failure.
+        presenter: Who shows what happens; default: nobody.
+        own: The job that this runs in, which is not waited for.
+
+    Returns:
+        For each pipeline, in the order of the targets, its result or the error that it is.
+
+    Raises:
+        AuthError: The token cannot do what the policy asks for.
+        Interrupted: A signal ended it; what this call started is canceled if the policy says so.
+    """
+    policy.check(gitlab.require_token())
+    presenter = presenter or Silent()
+    with presenter:
+        engine = Engine(gitlab, targets, policy, own=own, every=presenter.every)
+        try:
+            for event in engine.events():
+                presenter.show(event)
+        except (Interrupted, KeyboardInterrupt):
+            for event in engine.cancel() if "signal" in policy.cancel_on else engine.leave():
+                presenter.show(event)
+            raise
+    return engine.outcomes
+
+
+def look_once(
+    gitlab: GitLab, targets: Sequence[Target], *, own: OwnJob | None = None
+) -> list[Outcome]:
+    """Looks which pipelines there are, as a dry run does, and waits for none.
+
+    Args:
+        gitlab: The client.
+        targets: Which pipelines.
+        own: The job that this runs in.
+
+    Returns:
+        For each pipeline, in the order of the targets, its result as it is now; an error for a
+        target that has none.
+    """
+
+    def look(target: Target) -> list[Outcome]:
+        seeker = Seeker(gitlab, target, own or OwnJob())
+        found = seeker.seek()
+        if found is None:
+            return [seeker.absence(0.0)]
+        return [result_of(pipeline) for pipeline in found]
+
+    outcomes: list[Outcome] = []
+    for answer in side_by_side(targets, look):
+        outcomes += [answer] if isinstance(answer, CommandError) else answer
+    return outcomes

@@ -1,0 +1,115 @@
+"""Looking at the pipelines of one project: one request a look, however many there are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cicd_common.client import PER_PAGE, GitLab
+from cicd_common.errors import AuthError, ForbiddenError, NotFoundError
+from cicd_common.waiting.reading import parse_pipeline, read_alone, read_by_jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from cicd_common.waiting.model import Pipeline
+
+# Transactions commit a little out of the order of their times; what is seen twice does no harm.
+OVERLAP = timedelta(minutes=1)
+CHILD = "parent_pipeline"
+
+
+class ProjectWatch:
+    """What is remembered of a project from look to look. Used by one thread at a time.
+
+    Args:
+        gitlab: The client.
+        project_id: The project as an address has it.
+
+    Attributes:
+        is_behind: Whether more has changed than one answer holds, so that the next look is due.
+    """
+
+    def __init__(self, gitlab: GitLab, project_id: str) -> None:
+        self._gitlab = gitlab
+        self._project_id = project_id
+        self._without_jobs: set[int] = set()
+        self._since: dict[bool, datetime] = {}  # of the list of child pipelines, and of the others
+        self._may_list = True
+        self._turn = 0
+        self.is_behind = False
+
+    def look(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
+        """Looks at pipelines of the project, in one request.
+
+        Args:
+            pipelines: Those that have not ended, as they were when they were last read.
+            unseen_for: Seconds since the first of them was last read.
+
+        Returns:
+            Those about which this look says something, as they are now.
+
+        Raises:
+            CommandError: There was no usable answer.
+        """
+        self._turn += 1
+        if len(pipelines) > 1 and self._may_list:
+            return self._look_at_list(pipelines, unseen_for)
+        return self._look_at_one(pipelines[self._turn % len(pipelines)])
+
+    def _look_at_one(self, before: Pipeline) -> list[Pipeline]:
+        """By its jobs, which show both; by itself if it has none."""
+        if before.id in self._without_jobs:
+            return [_update(before, read_alone(self._gitlab, self._project_id, before.id))]
+        now = read_by_jobs(self._gitlab, self._project_id, before.id)
+        if now is None:
+            self._without_jobs.add(before.id)
+            return []
+        return [_update(before, now)]
+
+    def _look_at_list(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
+        """By what has changed in the project since the look before.
+
+        GitLab lists child pipelines apart, so that with both kinds they take turns.
+        """
+        kinds = sorted({pipeline.source == CHILD for pipeline in pipelines})
+        children = kinds[self._turn % len(kinds)]
+        watched = {pipeline.id: pipeline for pipeline in pipelines}
+        since = self._since.get(children) or _first_moment(pipelines, unseen_for)
+        try:
+            answers = self._gitlab.get(
+                f"projects/{self._project_id}/pipelines",
+                updated_after=since.isoformat(),
+                order_by="updated_at",
+                sort="asc",
+                per_page=PER_PAGE,
+                **({"source": CHILD} if children else {}),
+            )
+        except (AuthError, ForbiddenError, NotFoundError):
+            # Older servers let a job token read nothing but jobs: the pipelines take turns.
+            self._may_list = False
+            return []
+        seen = [parse_pipeline(self._gitlab, answer) for answer in answers]
+        newest = max((pipeline.updated_at for pipeline in seen), default=since)
+        # A full page is followed by the rest at the next look, so that nothing is passed over.
+        self.is_behind = len(seen) >= PER_PAGE
+        self._since[children] = newest if self.is_behind else max(since, newest - OVERLAP)
+        return [_update(watched[now.id], now) for now in seen if now.id in watched]
+
+
+def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
+    """From when on changes may not have been seen yet, by GitLab's clock, which nobody asked.
+
+    It was at least the newest change when the last of them was read.
+    """
+    newest = max(pipeline.updated_at for pipeline in pipelines)
+    return newest - timedelta(seconds=unseen_for) - OVERLAP
+
+
+def _update(before: Pipeline, now: Pipeline) -> Pipeline:
+    """What a look shows, and what it does not show as it was before."""
+    tag = before.tag if now.tag is None else now.tag
+    if now.jobs:
+        return replace(now, tag=tag, stages=before.stages).with_jobs(now.jobs)
+    return replace(now, tag=tag, stages=before.stages, jobs=before.jobs)

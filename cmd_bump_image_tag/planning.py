@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import RefusedError
@@ -161,10 +162,15 @@ def _shared(place: str, other: str) -> RefusedError:
     )
 
 
+@lru_cache
+def _is_lower(new: str, old: str) -> bool:
+    """Return whether both tags are SemVer, with or without a `v`, and the new one is lower."""
+    lower, higher = SemVer.parse(new.removeprefix("v")), SemVer.parse(old.removeprefix("v"))
+    return lower is not None and higher is not None and lower < higher
+
+
 def _check_downgrade(place: str, image: Image, wish: Bump) -> None:
-    old = SemVer.parse(image.old_tag.removeprefix("v"))
-    new = SemVer.parse((wish.tag or "").removeprefix("v"))
-    if old is not None and new is not None and new < old:
+    if _is_lower(wish.tag or "", image.old_tag):
         raise RefusedError(
             f"{place}: {wish.reference.familiar} is at {image.old_tag} already",
             why=f"{wish.tag} is lower.",

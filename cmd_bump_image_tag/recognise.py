@@ -75,6 +75,13 @@ _PART_KEYS = frozenset(
 )
 
 
+# Without one of these, a mapping spells no image.
+_NAMES_ENOUGH = frozenset({"repository", "newName"})
+_SIGNS = _NAMES_ENOUGH.union(
+    *((parts.tag, *parts.digest) for parts in (*_CHART_IMAGES, *_KUSTOMIZE_IMAGES))
+)
+
+
 @dataclass(frozen=True)
 class Format:
     """A kind of document.
@@ -173,13 +180,16 @@ def _references(
 
 def _is_name_of_parts(value: Scalar, entries: Entries) -> bool:
     """Return whether a scalar is the name only, with its tag in a sibling."""
+    if "tag" not in entries and "imageTag" not in entries:
+        return False
     reference = ImageReference.parse(value.value)
-    has_tag = "tag" in entries or "imageTag" in entries
-    return has_tag and reference is not None and not reference.suffix
+    return reference is not None and not reference.suffix
 
 
 def _parts(mapping: Mapping, entries: Entries, *, table: tuple[Parts, ...]) -> Iterator[Image]:
     """Read an image that is spelled in parts."""
+    if entries.keys().isdisjoint(_SIGNS):
+        return
     taken: set[Scalar] = set()
     for row in table:
         name = next((entries[key] for key in row.name if key in entries), None)
@@ -190,7 +200,7 @@ def _parts(mapping: Mapping, entries: Entries, *, table: tuple[Parts, ...]) -> I
         below = row.below
         if tag is None and digest is None:
             # Worth a warning where it can be nothing but an image.
-            below = _UNTAGGED if name[0].value in ("repository", "newName") else _NOWHERE
+            below = _UNTAGGED if name[0].value in _NAMES_ENOUGH else _NOWHERE
         if not below.fullmatch(mapping.key):
             continue
         image = _joined(name, entries.get(row.registry), tag, digest)
@@ -263,9 +273,14 @@ def _is_text(mapping: Mapping, _path: str) -> bool:
 
 
 def _is_kustomization(mapping: Mapping, path: str) -> bool:
+    kind, version = _text_of(mapping, "kind"), _text_of(mapping, "apiVersion")
     names = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-    kinds = ("Kustomization", "Component", "ImageTagTransformer")
-    return _text_of(mapping, "kind") in kinds or path.rpartition("/")[2] in names
+    return (
+        path.rpartition("/")[2] in names
+        or kind == "Kustomization"  # which may go without a version
+        or version.startswith("kustomize.config.k8s.io/")
+        or (version, kind) == ("builtin", "ImageTagTransformer")
+    )
 
 
 def _is_pipeline(mapping: Mapping, path: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from cicd_common.errors import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import yaml
 
@@ -156,18 +156,19 @@ def scan(text: str) -> Scan:
     import yaml  # noqa: PLC0415 - as above
 
     builder = _Builder(Scan(text))
+    handlers: dict[type[yaml.Event], Callable[[Any], None]] = {
+        yaml.ScalarEvent: builder.scalar,
+        yaml.MappingStartEvent: builder.mapping,
+        yaml.SequenceStartEvent: builder.sequence,
+        yaml.MappingEndEvent: builder.close,
+        yaml.SequenceEndEvent: builder.close,
+        yaml.AliasEvent: builder.alias,
+        yaml.DocumentStartEvent: builder.document,
+    }
     for event in events(text):
-        match event:
-            case yaml.ScalarEvent():
-                builder.scalar(event)
-            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
-                builder.open(event, is_mapping=isinstance(event, yaml.MappingStartEvent))
-            case yaml.CollectionEndEvent():
-                builder.close()
-            case yaml.AliasEvent():
-                builder.alias(event)
-            case yaml.DocumentStartEvent():
-                builder.anchors.clear()
+        handler = handlers.get(type(event))
+        if handler is not None:
+            handler(event)
     return builder.result
 
 
@@ -196,26 +197,30 @@ class _Builder:
         self.result.scalars.append(node)
         self._attach(node, event.anchor)
 
-    def open(self, event: yaml.CollectionStartEvent, *, is_mapping: bool) -> None:
-        if len(self.frames) == MAX_DEPTH:
-            raise NotYamlError(_line(event), f"nests deeper than {MAX_DEPTH} levels")
-        parent, key = self._whereabouts()
-        node: Mapping | Sequence
-        if is_mapping:
-            node = Mapping(parent, key)
-            self.result.mappings.append(node)
-        else:
-            node = Sequence(parent, key, event.tag)
-        self._attach(node, event.anchor)
-        self.frames.append(_Frame(node))
+    def document(self, _event: yaml.DocumentStartEvent) -> None:
+        self.anchors.clear()
 
-    def close(self) -> None:
+    def mapping(self, event: yaml.MappingStartEvent) -> None:
+        node = Mapping(*self._whereabouts())
+        self.result.mappings.append(node)
+        self._open(node, event)
+
+    def sequence(self, event: yaml.SequenceStartEvent) -> None:
+        self._open(Sequence(*self._whereabouts(), event.tag), event)
+
+    def close(self, _event: yaml.CollectionEndEvent) -> None:
         self.frames.pop()
 
     def alias(self, event: yaml.AliasEvent) -> None:
         if event.anchor not in self.anchors:
             raise NotYamlError(_line(event), f"undefined alias *{event.anchor}")
         self._attach(self.anchors[event.anchor], None)
+
+    def _open(self, node: Mapping | Sequence, event: yaml.CollectionStartEvent) -> None:
+        if len(self.frames) == MAX_DEPTH:
+            raise NotYamlError(_line(event), f"nests deeper than {MAX_DEPTH} levels")
+        self._attach(node, event.anchor)
+        self.frames.append(_Frame(node))
 
     def _whereabouts(self) -> tuple[Mapping | None, str]:
         """Return the enclosing mapping of a node that starts now, and its key there."""

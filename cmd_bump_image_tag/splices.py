@@ -75,8 +75,9 @@ def is_settled(scalar: Scalar, value: str) -> bool:
     """Return whether the scalar says this already, and says it as a string."""
     if not value:
         return not content(scalar)
-    says_string = scalar.style or scalar.tag in _STRING_TAGS or is_string(value)
-    return scalar.value == value and bool(says_string)
+    if scalar.value != value:
+        return False
+    return bool(scalar.style) or scalar.tag in _STRING_TAGS or is_string(value)
 
 
 def splice(text: str, scalar: Scalar, value: str) -> Splice:

@@ -112,6 +112,16 @@ IMAGES = {
         helmCharts:
           - valuesInline: {image: {repository: web, tag: '⟦1.0→2.0⟧'}}
     """,
+    "Kustomize transformer": """
+        apiVersion: builtin
+        kind: ImageTagTransformer
+        imageTag: {name: web, newTag: '⟦1.0→2.0⟧'}
+    """,
+    "somebody else's Component": """
+        apiVersion: example.org/v1
+        kind: Component
+        spec: {image: 'web:⟦1.0→2.0⟧'}
+    """,
     "Flux Kustomization": """
         apiVersion: kustomize.toolkit.fluxcd.io/v1
         kind: Kustomization

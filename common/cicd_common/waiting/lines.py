@@ -1,0 +1,208 @@
+"""A wait in a job log or a pipe: a line for each change, and a heartbeat in between."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+from cicd_common import console
+from cicd_common.waiting.board import Board, Watched
+from cicd_common.waiting.failures import failure_report
+from cicd_common.waiting.model import Changed, Ended, Found, Note, Seeking, Tick, in_words
+from cicd_common.waiting.statuses import has_ended
+from cicd_common.waiting.words import (
+    LOOKS,
+    OPTIONAL,
+    age,
+    clock,
+    look_of,
+    look_of_job,
+    reason_in_words,
+    remaining,
+    safe,
+    seconds_of,
+    tally,
+    tests_in_words,
+    title,
+    urgency,
+    usual,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+
+    from cicd_common.waiting.model import Event, Job, Pipeline
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = timedelta(seconds=60)
+TICK = 5.0  # seconds by which a heartbeat may be late
+MOST_NAMED = 3  # jobs or pipelines in a heartbeat
+# What most jobs of a new pipeline are; that they are is no news.
+UNEVENTFUL = frozenset({"created", "manual", "skipped"})
+INDENT = " " * 10  # as wide as a time
+
+
+def present() -> datetime:
+    """The time, aware."""
+    return datetime.now(UTC)
+
+
+class Lines:
+    """Shows events as lines on stderr. Before each stands how long after the pipeline's creation.
+
+    Args:
+        quiet: Whether only warnings and failures are told.
+        now: Tells the time.
+    """
+
+    def __init__(self, *, quiet: bool = False, now: Callable[[], datetime] = present) -> None:
+        self.every: float | None = None if quiet else TICK
+        self._quiet = quiet
+        self._now = now
+        self._board = Board()
+        self._spoke = now()
+        self._announced: set[str] = set()
+
+    def __enter__(self) -> Self:
+        """Does nothing."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Does nothing: every line stands by itself."""
+
+    def show(self, event: Event) -> None:
+        """Shows one event."""
+        self._board.note(event)
+        if isinstance(event, Note) and event.warning:
+            log.warning("%s", safe(event.text))
+        elif not self._quiet:
+            for line in self._told(event):
+                self._say(line)
+        if isinstance(event, Ended) and event.pipeline is not None:
+            for line in failure_report(event.pipeline):
+                self._say(line)
+
+    def _say(self, line: str) -> None:
+        console.say(line)
+        self._spoke = self._now()
+
+    def _told(self, event: Event) -> Iterator[str]:
+        match event:
+            case Seeking() if event.what not in self._announced:
+                self._announced.add(event.what)
+                yield f"Looking for {safe(event.what)}, for up to {in_words(event.left)}"
+            case Found():
+                yield from found_lines(event, self._now())
+            case Changed():
+                yield from change_lines(event, self._now())
+            case Note():
+                yield safe(event.text)
+            case Tick() if event.at - self._spoke >= HEARTBEAT:
+                yield from self._heartbeat(event)
+            case Ended(pipeline=pipeline) if pipeline is not None:
+                yield ended_line(pipeline, self._now())
+
+    def _heartbeat(self, tick: Tick) -> Iterator[str]:
+        for what in self._board.sought:
+            yield f"Still looking for {safe(what)}"
+        pending = self._board.pending()
+        for watched in pending[:MOST_NAMED]:
+            yield heartbeat_line(watched, tick.at)
+        if len(pending) > MOST_NAMED:
+            yield f"{INDENT}and {len(pending) - MOST_NAMED} more pipelines"
+        if pending:
+            yield f"{INDENT}time limit in {in_words(tick.left)}"
+
+
+def found_lines(found: Found, now: datetime) -> Iterator[str]:
+    """A pipeline that was found: which it is, how it is, and how long it will take."""
+    pipeline = found.pipeline
+    kind = "tag " if pipeline.tag else ""
+    expected = f", {usual(found.estimate)}" if found.estimate else ""
+    yield (
+        f"{_when(pipeline, now)} {safe(pipeline.project)} on {kind}{safe(pipeline.ref)}: "
+        f"{look_of(pipeline.status)}{expected}"
+    )
+    yield INDENT + safe(pipeline.web_url)
+    yield from _job_lines(
+        pipeline, (job for job in pipeline.jobs if job.status not in UNEVENTFUL), now
+    )
+
+
+def change_lines(change: Changed, now: datetime) -> Iterator[str]:
+    """What is new about a pipeline and its jobs."""
+    pipeline = change.pipeline
+    before = {job.id: job.status for job in change.before.jobs}
+    changed = (
+        job
+        for job in pipeline.jobs
+        if before.get(job.id) != job.status and (job.id in before or job.status not in UNEVENTFUL)
+    )
+    yield from _job_lines(pipeline, changed, now)
+    if pipeline.status != change.before.status:
+        look = look_of(pipeline.status)
+        yield f"{_when(pipeline, pipeline.updated_at)} pipeline: {look}"
+
+
+def ended_line(pipeline: Pipeline, now: datetime) -> str:
+    """How a pipeline stands when the wait for it is over."""
+    ended = has_ended(pipeline.status)
+    parts = [tally(map(look_of_job, pipeline.jobs)) or "no jobs seen"]
+    if pipeline.tests:
+        parts.append(tests_in_words(pipeline.tests))
+    verb = "ended" if ended else "no longer waited for"
+    moment = pipeline.updated_at if ended else now
+    return f"{_when(pipeline, moment)} {verb}: {'; '.join(parts)}"
+
+
+def heartbeat_line(watched: Watched, now: datetime) -> str:
+    """What a pipeline is at, and how much longer it will take."""
+    pipeline = watched.pipeline
+    jobs = sorted(filter(_is_at_work, pipeline.jobs), key=lambda job: urgency(look_of_job(job)))
+    named = [_at_work(job, now) for job in jobs[:MOST_NAMED]]
+    if len(jobs) > MOST_NAMED:
+        named.append(f"{len(jobs) - MOST_NAMED} more")
+    line = f"{_when(pipeline, now)} still {look_of(pipeline.status).word}"
+    if named:
+        line += f": {', '.join(named)}"
+    if watched.estimate:
+        line += f"; {remaining(watched.estimate, age(pipeline, now))}"
+    return line
+
+
+def _job_lines(pipeline: Pipeline, jobs: Iterable[Job], now: datetime) -> Iterator[str]:
+    """A line for each job, in the order in which it happened, as far as GitLab tells when."""
+    for moment, job in sorted(((_moment(job, now), job) for job in jobs), key=lambda pair: pair[0]):
+        after = f" after {in_words(job.duration)}" if job.duration is not None else ""
+        why = f", {reason_in_words(job.failure_reason)}" if job.failure_reason else ""
+        yield f"{_when(pipeline, moment)} {title(job)}: {look_of_job(job)}{after}{why}"
+
+
+def _moment(job: Job, now: datetime) -> datetime:
+    """When a job became what it is."""
+    return job.finished_at or (job.started_at if job.status == "running" else None) or now
+
+
+def _is_at_work(job: Job) -> bool:
+    """Whether something is to be expected of a job: it runs, is about to, or blocks the rest."""
+    look = look_of_job(job)
+    return not has_ended(job.status) and look not in {LOOKS["created"], LOOKS[OPTIONAL]}
+
+
+def _at_work(job: Job, now: datetime) -> str:
+    seconds = seconds_of(job, now)
+    since = "" if seconds is None else f" for {in_words(seconds)}"
+    return f"{title(job)} {look_of_job(job).word}{since}"
+
+
+def _when(pipeline: Pipeline, moment: datetime) -> str:
+    seconds = (moment - pipeline.created_at).total_seconds()
+    return f"{clock(seconds)}  #{pipeline.id}"

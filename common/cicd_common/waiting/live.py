@@ -1,0 +1,203 @@
+"""A wait on a terminal: a table at the bottom, drawn again and again below what is written."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import threading
+from contextlib import ExitStack, redirect_stderr
+from math import ceil
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+
+from cicd_common import console
+from cicd_common.waiting.board import Board
+from cicd_common.waiting.failures import failure_report
+from cicd_common.waiting.lines import present
+from cicd_common.waiting.model import Ended, Found, Note
+from cicd_common.waiting.picture import Canvas, final_picture, picture
+from cicd_common.waiting.words import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+    from rich.text import Text
+
+    from cicd_common.waiting.model import Event, Pipeline
+
+log = logging.getLogger(__name__)
+
+EVERY = 1.0  # as often as the timers change; a new size of the window shows as soon
+
+# ECMA-48, and DEC's private mode 25.
+HIDE_CURSOR = "\x1b[?25l"
+SHOW_CURSOR = "\x1b[?25h"
+ERASE_LINE = "\x1b[2K"
+LINE_UP = "\x1b[1A"
+
+
+class Live:
+    """Shows events as a table on stderr, and what failed once it is over.
+
+    Whatever else this process writes to stderr meanwhile appears above the table.
+
+    Args:
+        terminal: Where to; default: stderr.
+        now: Tells the time.
+    """
+
+    every: float | None = EVERY
+
+    def __init__(
+        self, terminal: Console | None = None, now: Callable[[], datetime] = present
+    ) -> None:
+        self._now = now
+        self._board = Board()
+        self._ended: list[Pipeline] = []
+        self._area = _Area(terminal or _stderr())
+        self._begun = False
+        self._tidy = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Does nothing yet: a signal in here would find nobody to tidy up."""
+        return self
+
+    def show(self, event: Event) -> None:
+        """Shows one event."""
+        self._begin()
+        match event:
+            case Note(text=text, warning=True):
+                log.warning("%s", safe(text))
+            case Note(text=text):
+                console.say(safe(text))
+            case Found(pipeline=pipeline):
+                console.say(f"{safe(pipeline.project)} #{pipeline.id} {safe(pipeline.web_url)}")
+            case Ended(pipeline=pipeline) if pipeline is not None:
+                self._ended.append(pipeline)
+        self._board.note(event)
+        self._area.draw(picture(self._board, self._now(), self._area.canvas()))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the last state to read, gives the terminal back, and tells what failed."""
+        try:
+            if self._begun:
+                self._area.draw(final_picture(self._board, self._now(), self._area.canvas()))
+        finally:
+            self._tidy.close()
+        for pipeline in self._ended:
+            for line in failure_report(pipeline):
+                console.say(line)
+
+    def _begin(self) -> None:
+        """Takes the terminal over, with the first event."""
+        if self._begun:
+            return
+        self._begun = True
+        self._tidy.callback(self._area.leave)
+        above = _Above(self._area)
+        # Handlers keep the stream that they began with, so that each is told on its own.
+        for handler in logging.getLogger("cicd_common").handlers:
+            if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
+                self._tidy.callback(handler.setStream, handler.stream)
+                handler.setStream(above)
+        self._tidy.enter_context(redirect_stderr(above))
+
+
+def _stderr() -> Console:
+    return Console(
+        file=sys.stderr,
+        force_terminal=True,
+        no_color=not console.colored(sys.stderr),
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+class _Area:
+    """The lines at the bottom of a terminal. The cursor stands below them, and is hidden.
+
+    Other threads may write above it, so that one lock guards it.
+    """
+
+    def __init__(self, terminal: Console) -> None:
+        self._terminal = terminal
+        self._lock = threading.RLock()
+        self._lines: Sequence[Text] = ()
+
+    def canvas(self) -> Canvas:
+        """What fits now; the last row is the cursor's."""
+        size = self._terminal.size
+        options = self._terminal.options
+        return Canvas(size.width, size.height - 1, ascii=options.ascii_only)
+
+    def draw(self, lines: Sequence[Text]) -> None:
+        """Replaces the lines."""
+        with self._lock:
+            erase = self._erase()
+            self._lines = lines
+            self._write(f"{HIDE_CURSOR}{erase}{self._rendered()}")
+
+    def write_above(self, text: str) -> None:
+        """Writes whole lines that stay, above the others."""
+        with self._lock:
+            self._write(f"{self._erase()}{text}{self._rendered()}")
+
+    def leave(self) -> None:
+        """Shows the cursor again; the lines stay."""
+        with self._lock:
+            self._lines = ()
+            self._write(SHOW_CURSOR)
+
+    def _erase(self) -> str:
+        """Goes back to the first line, and erases each on the way.
+
+        In a window that has become narrower, the lines take more rows than they were drawn in.
+        Erasing all below the cursor at once would be shorter, but some terminals then keep a copy
+        of each picture to scroll back to.
+        """
+        width = self._terminal.size.width
+        rows = sum(max(1, ceil(line.cell_len / width)) for line in self._lines)
+        return f"\r{ERASE_LINE}{f'{LINE_UP}{ERASE_LINE}' * rows}"
+
+    def _rendered(self) -> str:
+        with self._terminal.capture() as rendered:
+            for line in self._lines:
+                self._terminal.print(line, soft_wrap=True)
+        return rendered.get()
+
+    def _write(self, text: str) -> None:
+        """Writes all at once, so that nothing flickers."""
+        self._terminal.file.write(text)
+        self._terminal.file.flush()
+
+
+class _Above(io.TextIOBase):
+    """What stands in for stderr: whole lines go above the area."""
+
+    encoding = "utf-8"
+
+    def __init__(self, area: _Area) -> None:
+        self._area = area
+        self._rest = ""
+
+    def isatty(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        whole, newline, self._rest = (self._rest + text).rpartition("\n")
+        if newline:
+            self._area.write_above(whole + newline)
+        return len(text)

@@ -1,0 +1,86 @@
+"""Which presenters show a wait."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from cicd_common.waiting.junit import JUnitFile
+from cicd_common.waiting.lines import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from cicd_common.waiting.model import Event, Presenter
+
+
+def presenter(*, quiet: bool = False, junit: Path | None = None) -> Presenter:
+    """The presenter that suits this process.
+
+    Args:
+        quiet: Whether only warnings and failures are told.
+        junit: A file for a JUnit report, if one is wanted.
+
+    Returns:
+        A live table if stderr is a terminal, else lines; and the file.
+    """
+    shown = _on_stderr(quiet=quiet)
+    return Together([shown, JUnitFile(junit)]) if junit else shown
+
+
+def is_live_place(stream: object, environment: Mapping[str, str]) -> bool:
+    """Whether a live table can be drawn: a terminal that can move its cursor, outside CI.
+
+    Args:
+        stream: Where it would be drawn.
+        environment: The variables; `TERM` and `CI` count.
+    """
+    if environment.get("CI") or environment.get("TERM", "dumb") in {"", "dumb", "unknown"}:
+        return False
+    return bool(getattr(stream, "isatty", bool)())
+
+
+def _on_stderr(*, quiet: bool) -> Presenter:
+    if quiet or not is_live_place(sys.stderr, os.environ):
+        return Lines(quiet=quiet)
+    from cicd_common.waiting.live import Live  # noqa: PLC0415 - rich is slow to import
+
+    return Live()
+
+
+class Together:
+    """Several presenters as one.
+
+    Args:
+        presenters: They are shown each event in this order, and left in the opposite one.
+    """
+
+    def __init__(self, presenters: Sequence[Presenter]) -> None:
+        self._presenters = presenters
+        self._entered = ExitStack()
+        wishes = [presenter.every for presenter in presenters if presenter.every is not None]
+        self.every: float | None = min(wishes, default=None)
+
+    def __enter__(self) -> Self:
+        """Begins to show."""
+        for each in self._presenters:
+            self._entered.enter_context(each)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends each of them, even if one fails."""
+        self._entered.__exit__(kind, error, trace)
+
+    def show(self, event: Event) -> None:
+        """Shows one event to each."""
+        for each in self._presenters:
+            each.show(event)

@@ -6,6 +6,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -189,6 +190,7 @@ def write_commit(
     author: User,
     when: datetime,
     parent: str | None,
+    modes: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Commits to a branch.
 
@@ -200,6 +202,7 @@ def write_commit(
         author: Author and committer.
         when: Its time.
         parent: The SHA it follows; None for the first commit.
+        modes: The files' modes by path; a file that is not in it is a plain one.
 
     Returns:
         The new commit's SHA.
@@ -210,16 +213,22 @@ def write_commit(
     if parent:
         stream += f"from {parent}\n".encode()
     for path, content in files.items():
-        stream += (
-            f"D {path}\n".encode()
-            if content is None
-            else f"M 100644 inline {path}\n".encode() + _data(content)
-        )
+        if content is None:
+            stream += f"D {_quoted(path)}\n".encode()
+        else:
+            mode = modes.get(path, "100644")
+            stream += f"M {mode} inline {_quoted(path)}\n".encode() + _data(content)
     run(repository, "fast-import", "--quiet", "--done", stdin=stream + b"done\n")
     sha = resolve(repository, f"refs/heads/{branch}")
     if sha is None:
         raise GitError(f"branch {branch} was not written")
     return sha
+
+
+def _quoted(path: str) -> str:
+    """A path as `git fast-import` reads it."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _data(content: str | bytes) -> bytes:

@@ -1,17 +1,21 @@
 """The REST API, v4: a module for each resource, over one table of routes."""
 
 from sandbox.api import (
+    archive,
     branches,
     commits,
+    files,
     instance,
     job_token_scope,
     jobs,
     members,
+    merge_requests,
     pipelines,
     projects,
     protected_refs,
     releases,
     tags,
+    tree,
     triggers,
 )
 from sandbox.web import Router
@@ -28,6 +32,10 @@ ROUTER = Router(
             tags,
             branches,
             commits,
+            tree,
+            files,
+            archive,
+            merge_requests,
             releases,
             pipelines,
             triggers,

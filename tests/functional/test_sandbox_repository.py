@@ -1,0 +1,302 @@
+"""The sandbox's trees, files, archives, commits and merge requests: GitLab's texts and rules."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sandbox import Access, ScriptedJob, ScriptedPipeline
+from tests.functional.conftest import Api, outcome
+
+if TYPE_CHECKING:
+    from sandbox import Sandbox
+    from sandbox.model import Project, User
+
+PROJECT = "/projects/tech-lunch%2Fservice-tests"
+REPOSITORY = f"{PROJECT}/repository"
+TAKEN = "A branch called 'taken' already exists. Switch to that branch in order to make changes"
+CRLF = b"\xef\xbb\xbfimage: web:1\r\n# no end"
+
+
+def update(path: str, content: str, last_commit_id: str = "") -> dict[str, str]:
+    action = {"action": "update", "file_path": path, "content": content}
+    return action | ({"last_commit_id": last_commit_id} if last_commit_id else {})
+
+
+def body(*actions: dict[str, str], **more: object) -> dict[str, Any]:
+    return {"branch": "main", "commit_message": "Change", "actions": list(actions), **more}
+
+
+# Reading
+
+
+def test_a_tree_is_listed_with_modes_and_in_pages(
+    gitlab: Sandbox, project: Project, api: Api
+) -> None:
+    gitlab.commit(project, {"apps/web.yaml": "a", "apps/api.yaml": "b", "z": "c"})
+    listed = api.get(f"{REPOSITORY}/tree?recursive=true&pagination=keyset&per_page=2")
+    paths = [entry["path"] for entry in listed.json()]
+    while "next" in listed.links:
+        listed = api.get(listed.links["next"]["url"].removeprefix(api.base))
+        paths += [entry["path"] for entry in listed.json()]
+    assert paths == ["README.md", "apps", "apps/api.yaml", "apps/web.yaml", "z"]
+    [folder] = api.get(f"{REPOSITORY}/tree?path=apps&per_page=1").json()
+    assert (folder["name"], folder["type"], folder["mode"]) == ("api.yaml", "blob", "100644")
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("ref=nope", "404 Tree Not Found"),
+        ("path=nope", "404 invalid revision or path Not Found"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_a_tree_that_is_not_there(api: Api, query: str, message: str) -> None:
+    assert outcome(api.get(f"{REPOSITORY}/tree?{query}")) == (404, {"message": message})
+
+
+def test_a_file_comes_byte_for_byte(gitlab: Sandbox, project: Project, api: Api) -> None:
+    first = gitlab.commit(project, {"apps/web.yaml": CRLF})
+    head = gitlab.commit(project, {"other": "x"})
+    shown = api.get(f"{REPOSITORY}/files/apps%2Fweb.yaml?ref=main").json()
+    assert base64.b64decode(shown["content"]) == CRLF
+    assert (shown["commit_id"], shown["last_commit_id"]) == (head, first)
+    assert api.get(f"{REPOSITORY}/files/apps%2Fweb.yaml/raw").content == CRLF
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("nope?ref=main", (404, {"message": "404 File Not Found"})),
+        ("README.md?ref=nope", (404, {"message": "404 Commit Not Found"})),
+        ("README.md", (400, {"error": "ref is missing"})),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_a_file_that_is_not_there(api: Api, path: str, answer: tuple[int, object]) -> None:
+    assert outcome(api.get(f"{REPOSITORY}/files/{path}")) == answer
+
+
+def test_an_archive_holds_everything_below_a_folder_named_after_ref_and_commit(
+    gitlab: Sandbox, project: Project, api: Api
+) -> None:
+    attributes = "hidden export-ignore\n"
+    sha = gitlab.commit(project, {"web.yaml": CRLF, "hidden": "x", ".gitattributes": attributes})
+    for ref, prefix in (("main", f"service-tests-main-{sha}"), (sha, f"service-tests-{sha}")):
+        answer = api.get(f"{REPOSITORY}/archive?sha={ref}")
+        with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+            names = [member.name for member in archive if member.isfile()]
+            web = archive.extractfile(f"{prefix}/web.yaml")
+            assert web is not None
+            assert web.read() == CRLF
+        assert names == [f"{prefix}/{name}" for name in (".gitattributes", "README.md", "web.yaml")]
+    assert outcome(api.get(f"{REPOSITORY}/archive?sha=nope"))[0] == 404
+
+
+def test_the_commits_of_a_range_and_of_a_path(gitlab: Sandbox, project: Project, api: Api) -> None:
+    first = gitlab.sha(project)
+    second, third = (gitlab.commit(project, {name: "x"}) for name in ("a", "b"))
+    listed = api.get(f"{REPOSITORY}/commits?ref_name={first}..main").json()
+    assert [commit["id"] for commit in listed] == [third, second]
+    listed = api.get(f"{REPOSITORY}/commits?path=a").json()
+    assert [commit["id"] for commit in listed] == [second]
+
+
+# Committing
+
+
+def test_several_files_make_one_commit_that_keeps_bytes_and_modes(
+    gitlab: Sandbox, project: Project, api: Api
+) -> None:
+    gitlab.commit(project, {"a": "1", "b": "1"})
+    before = gitlab.sha(project)
+    encoded = base64.b64encode(CRLF).decode()
+    answer = api.post(
+        f"{REPOSITORY}/commits",
+        json=body(
+            {**update("a", encoded), "encoding": "base64"},
+            {"action": "delete", "file_path": "b"},
+            {"action": "create", "file_path": 'odd "name"', "content": "x"},
+        ),
+    )
+    assert answer.status_code == 201
+    assert answer.json()["parent_ids"] == [before]
+    assert gitlab.sha(project) == answer.json()["id"]
+    assert api.get(f"{REPOSITORY}/files/a/raw").content == CRLF
+    paths = [entry["path"] for entry in api.get(f"{REPOSITORY}/tree").json()]
+    assert paths == ["README.md", "a", 'odd "name"']
+
+
+@pytest.mark.parametrize(("message", "skipped"), [("Change", False), ("Change [skip ci]", True)])
+def test_a_commit_starts_a_pipeline_unless_its_message_says_otherwise(
+    gitlab: Sandbox, project: Project, api: Api, message: str, *, skipped: bool
+) -> None:
+    config = {".gitlab-ci.yml": "test:\n  script: [echo]\n"}
+    gitlab.commit(project, config, start_pipeline=False)
+    api.post(f"{REPOSITORY}/commits", json=body(update("README.md", "x"), commit_message=message))
+    gitlab.wait_until(lambda: bool(gitlab.pipelines(project)))
+    [pipeline] = gitlab.pipelines(project)
+    assert (pipeline.status == "skipped") is skipped
+
+
+def test_last_commit_id_is_about_one_file_and_fails_open(
+    gitlab: Sandbox, project: Project, api: Api
+) -> None:
+    before = gitlab.commit(project, {"a": "1", "b": "1"})
+    gitlab.commit(project, {"a": "2"})
+    commits = f"{REPOSITORY}/commits"
+    changed = "The file has changed since you started editing it: a"
+    assert outcome(api.post(commits, json=body(update("a", "3", before)))) == (
+        400,
+        {"message": changed},
+    )
+    assert api.post(commits, json=body(update("b", "2", before))).status_code == 201
+    assert api.post(commits, json=body(update("a", "3", "0" * 40))).status_code == 201
+
+
+def test_between_check_and_write_nothing_is_locked(
+    gitlab: Sandbox, project: Project, api: Api
+) -> None:
+    before = gitlab.commit(project, {"a": "1"})
+    project.meanwhile = lambda: gitlab.commit(project, {"a": "2"})
+    answer = api.post(f"{REPOSITORY}/commits", json=body(update("a", "3", before)))
+    assert answer.status_code == 201
+    assert answer.json()["parent_ids"] != [before]
+    assert api.get(f"{REPOSITORY}/files/a/raw").text == "3"
+
+
+@pytest.mark.parametrize(
+    ("request_body", "message"),
+    [
+        (body(update("nope", "x")), "A file with this name doesn't exist"),
+        (
+            body({"action": "create", "file_path": "README.md", "content": "x"}),
+            "A file with this name already exists",
+        ),
+        (
+            body(update("README.md", "x"), branch="taken", start_branch="main"),
+            TAKEN,
+        ),
+        (
+            body(update("README.md", "x"), branch="nowhere"),
+            "You can only create or edit files when you are on a branch",
+        ),
+    ],
+)
+def test_a_commit_is_refused_in_gitlabs_words(
+    gitlab: Sandbox, project: Project, api: Api, request_body: object, message: str
+) -> None:
+    gitlab.commit(project, {"f": "1"}, branch="taken")
+    answer = api.post(f"{REPOSITORY}/commits", json=request_body)
+    assert outcome(answer) == (400, {"message": message})
+
+
+@pytest.mark.parametrize("start", ["start_branch", "start_sha"])
+def test_a_commit_may_begin_a_branch(
+    gitlab: Sandbox, project: Project, api: Api, start: str
+) -> None:
+    main = gitlab.sha(project)
+    value = "main" if start == "start_branch" else main
+    request_body = body(update("README.md", "x", main), branch="feature/1", **{start: value})
+    answer = api.post(f"{REPOSITORY}/commits", json=request_body)
+    assert answer.json()["parent_ids"] == [main]
+    assert gitlab.sha(project, "feature/1") == answer.json()["id"]
+    assert gitlab.sha(project) == main
+
+
+@pytest.mark.parametrize("role", [Access.REPORTER, Access.DEVELOPER])
+def test_a_protected_branch_takes_no_commit(
+    project: Project, executor: User, api: Api, role: Access
+) -> None:
+    project.members[executor.id] = role
+    answer = api.post(f"{REPOSITORY}/commits", json=body(update("README.md", "x")))
+    message = "403 Forbidden - You are not allowed to push into this branch"
+    assert outcome(answer) == (403, {"message": message})
+
+
+@pytest.mark.parametrize("words", ["", "Not on a Friday"])
+def test_a_hook_refuses_a_commit_in_its_own_words(project: Project, api: Api, words: str) -> None:
+    project.hook_message = words
+    answer = api.post(f"{REPOSITORY}/commits", json=body(update("README.md", "x")))
+    assert outcome(answer) == (400, {"message": words})
+
+
+# Merge requests
+
+
+@pytest.fixture
+def feature(gitlab: Sandbox, project: Project) -> str:
+    return gitlab.commit(project, {"f": "1"}, branch="feature")
+
+
+def open_request(api: Api) -> dict[str, Any]:
+    request = {"source_branch": "feature", "target_branch": "main", "title": "Feature"}
+    opened: dict[str, Any] = api.post(f"{PROJECT}/merge_requests", json=request).json()
+    return opened
+
+
+def test_of_two_branches_one_merge_request_is_open_at_a_time(api: Api, feature: str) -> None:
+    opened = open_request(api)
+    assert (opened["iid"], opened["state"], opened["sha"]) == (1, "opened", feature)
+    again = {"source_branch": "feature", "target_branch": "main", "title": "Again"}
+    message = "Another open merge request already exists for this source branch: !1"
+    assert outcome(api.post(f"{PROJECT}/merge_requests", json=again)) == (
+        409,
+        {"message": [message]},
+    )
+    for query, count in (("source_branch=feature&state=opened", 1), ("source_branch=main", 0)):
+        assert len(api.get(f"{PROJECT}/merge_requests?{query}").json()) == count
+
+
+def test_a_merge_request_is_merged_at_the_commit_that_was_seen(
+    gitlab: Sandbox, project: Project, api: Api, feature: str
+) -> None:
+    open_request(api)
+    merge = f"{PROJECT}/merge_requests/1/merge"
+    message = f"SHA does not match HEAD of source branch: {feature}"
+    assert outcome(api.put(merge, json={"sha": "0" * 40})) == (409, {"message": message})
+    assert api.put(merge, json={"sha": feature}).json()["state"] == "merged"
+    assert api.get(f"{REPOSITORY}/files/f/raw").text == "1"
+    assert gitlab.sha(project, "main^2") == feature
+
+
+def test_with_nothing_to_wait_for_auto_merge_is_not_allowed(api: Api, feature: str) -> None:
+    open_request(api)
+    answer = api.put(f"{PROJECT}/merge_requests/1/merge", json={"auto_merge": True, "sha": feature})
+    assert outcome(answer) == (405, {"message": "405 Method Not Allowed"})
+
+
+def test_auto_merge_waits_for_a_running_pipeline(
+    gitlab: Sandbox, project: Project, executor: User, api: Api, feature: str
+) -> None:
+    script = ScriptedPipeline(jobs=(ScriptedJob(name="test", timeline=((0, "running"),)),))
+    gitlab.add_pipeline(project, script, user=executor, ref="feature")
+    open_request(api)
+    merge = {"auto_merge": True, "sha": feature}
+    answer = api.put(f"{PROJECT}/merge_requests/1/merge", json=merge).json()
+    assert (answer["state"], answer["merge_when_pipeline_succeeds"]) == ("opened", True)
+
+
+@pytest.mark.usefixtures("feature")
+def test_a_merge_request_is_checked_before_it_can_be_merged(project: Project, api: Api) -> None:
+    project.merge_checks = 1
+    open_request(api)
+    merge = f"{PROJECT}/merge_requests/1/merge"
+    assert api.put(merge, json={}).status_code == 405
+    assert api.get(f"{PROJECT}/merge_requests/1").json()["detailed_merge_status"] == "checking"
+    assert api.put(merge, json={}).json()["state"] == "merged"
+
+
+@pytest.mark.usefixtures("feature")
+def test_who_may_not_push_to_the_target_may_not_merge(
+    project: Project, executor: User, api: Api
+) -> None:
+    open_request(api)
+    project.members[executor.id] = Access.DEVELOPER
+    answer = api.put(f"{PROJECT}/merge_requests/1/merge", json={})
+    assert outcome(answer) == (401, {"message": "401 Unauthorized"})

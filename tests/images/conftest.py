@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
-import threading
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +25,11 @@ if TYPE_CHECKING:
     from sandbox.model import Project, Token
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+COMMANDS = [script for script in SCRIPTS if script.startswith("cmd-")]
 LABELS = {"VERSION": "1.2.3", "REVISION": "0" * 40, "SOURCE": "https://gitlab.example.com/images"}
 # An address that leads out (RFC 5737); nothing is sent there.
 OUTSIDE = "192.0.2.1"
-# The registry wants bcrypt, which Python's library lacks; the password is "registry-password".
-HTPASSWD = "ci:$2b$04$ci.cd.commands.tests.u5HE7N4NigHbHKuTPJyVc21A1M6W3Pja\n"
 
 
 @dataclass(frozen=True)
@@ -51,15 +47,6 @@ class Start(Protocol):
 
 class Run(Protocol):
     def __call__(self, *command: str, **options: Any) -> Ending: ...
-
-
-@dataclass(frozen=True)
-class Registry:
-    """A container registry: its host:port, and who may push to it."""
-
-    address: str
-    user: str
-    password: str
 
 
 @pytest.fixture(scope="session")
@@ -154,35 +141,3 @@ def project(gitlab: Sandbox) -> Project:
 @pytest.fixture
 def token(gitlab: Sandbox, project: Project) -> Token:
     return gitlab.add_token(gitlab.state.users[next(iter(project.members))])
-
-
-@pytest.fixture
-def registry(address: str, tmp_path: Path) -> Iterator[Registry]:
-    """Debian's docker-registry on a free port, with one account."""
-    program = shutil.which("docker-registry")
-    if program is None:
-        pytest.skip("there is no docker-registry on PATH; Debian's package is named so")
-    accounts, settings = tmp_path / "htpasswd", tmp_path / "registry.yml"
-    accounts.write_text(HTPASSWD)
-    settings.write_text(
-        f"""
-        version: 0.1
-        storage: {{filesystem: {{rootdirectory: {tmp_path / "storage"}}}}}
-        http: {{addr: "{address}:0"}}
-        auth: {{htpasswd: {{realm: registry, path: {accounts}}}}}
-        """
-    )
-    with subprocess.Popen(
-        [program, "serve", settings], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stderr is not None
-        said = iter(server.stderr)
-        listening = (re.search(r"listening on (\S+:\d+)", line) for line in said)
-        found = next(filter(None, listening), None)
-        assert found, f"docker-registry ended with {server.wait()}"
-        # A full pipe would block it.
-        drain = threading.Thread(target=server.stderr.read)
-        drain.start()
-        yield Registry(found[1], "ci", "registry-password")
-        server.terminate()
-        drain.join()

@@ -153,3 +153,13 @@ def test_it_adds_our_code_and_the_locked_wheels_to_its_base_and_nothing_else(run
     # Nobody may write there: a module that is not compiled is compiled anew at every start.
     modules = {path for path in installed if path.endswith(".py")}
     assert len(compiled) == len(modules)
+
+
+def test_the_doctor_is_in_every_image(
+    run: Run, images: dict[str, str], command: str, gitlab: Sandbox, token: Token
+) -> None:
+    environment = {"CI_SERVER_URL": gitlab.url, "COMMANDS_API_TOKEN": token.secret}
+    doctor = {"image": images[command], "entrypoint": ["cicd-doctor"], "environment": environment}
+    ending = run(**doctor, **LOCKED_DOWN)
+    assert (ending.code, ending.stderr) == (0, "")
+    assert ending.stdout.startswith("ok    server")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from docker import DockerClient
 
-    from tests.images.conftest import Registry
+    from tests.conftest import Registry
 
 pytestmark = pytest.mark.docker
 

@@ -14,8 +14,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SCRIPTS = set(PYPROJECT["project"]["scripts"])
-PACKAGES = {script.replace("-", "_") for script in SCRIPTS}
+COMMANDS = {script for script in PYPROJECT["project"]["scripts"] if script.startswith("cmd-")}
+PACKAGES = {command.replace("-", "_") for command in COMMANDS}
 TOOL = PYPROJECT["tool"]
 # A path that exists on one machine alone.
 MACHINE_PATH = r"/(home|Users)/[a-z]|/root/|/work/|/var/folders/"
@@ -43,13 +43,13 @@ def test_every_tool_knows_every_command(listed: list[str]) -> None:
 def test_every_command_has_a_target_in_the_dockerfile() -> None:
     dockerfile = (ROOT / "dockerfiles/Dockerfile").read_text()
     targets = set(re.findall(r"^FROM runtime AS (\S+)$", dockerfile, re.MULTILINE))
-    assert targets == SCRIPTS
+    assert targets == COMMANDS
 
 
 def test_the_pipeline_publishes_every_command() -> None:
     config = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
     (matrix,) = config["build-and-push"]["parallel"]["matrix"]
-    assert set(matrix["COMMAND"]) == SCRIPTS
+    assert set(matrix["COMMAND"]) == COMMANDS
 
 
 def test_the_imports_keep_the_contracts() -> None:

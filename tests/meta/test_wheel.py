@@ -17,7 +17,7 @@ from cicd_common import __version__
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = list(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"])
-PACKAGES = [script.replace("-", "_") for script in SCRIPTS]
+PACKAGES = [script.replace("-", "_") for script in SCRIPTS if script.startswith("cmd-")]
 
 
 def run(*command: str | Path, cwd: Path) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -65,12 +66,8 @@ def _outcome(command: click.Command, arguments: list[str]) -> int:
 
 def _asks_for_json(arguments: list[str]) -> bool:
     """Whether stdout is to hold JSON, told even when the options cannot be parsed."""
-    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
-    return any(
-        word == "--output=json" or pair == ("--output", "json")
-        for pair in pairs
-        for word in pair[:1]
-    )
+    pairs = pairwise([*arguments, ""])
+    return any(pair[0] == "--output=json" or pair == ("--output", "json") for pair in pairs)
 
 
 def _report_bug(command: click.Command, bug: Exception) -> int:

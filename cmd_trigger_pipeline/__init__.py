@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from cicd_common.connection import ConnectionOptions
+    from cicd_common.waiting.model import WaitResult
+    from cicd_common.waiting.policy import WaitPolicy
     from cmd_trigger_pipeline.result import PipelineResult
 
 __all__ = ["trigger_pipeline"]
@@ -32,10 +34,11 @@ def trigger_pipeline(
     file_variables: Mapping[str, str] | None = None,
     inputs: Mapping[str, object] | None = None,
     trigger_token: str | None = None,
+    wait: WaitPolicy | None = None,
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
-) -> PipelineResult:
-    """Starts a pipeline in a project, exactly once; prints nothing.
+) -> PipelineResult | WaitResult:
+    """Starts a pipeline in a project, exactly once, and may wait for its end; prints nothing.
 
     Args:
         project: Its path (`group/sub/name`), numeric id, or the URL of its page.
@@ -46,20 +49,24 @@ def trigger_pipeline(
         inputs: Its inputs, by name; values as JSON has them.
         trigger_token: A pipeline trigger token of the project. Without one, the connection's
             token starts the pipeline; beside one, it only reads.
+        wait: How to wait for the pipeline's end; None not to wait.
         dry_run: Whether to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 
     Returns:
-        The pipeline.
+        The pipeline, as it was started or, after a wait, as it ended.
 
     Raises:
-        cicd_common.errors.CommandError: There is none; the subclass says why.
+        cicd_common.errors.CommandError: There is none, or it did not end well; the subclass says
+            why, and its `results` hold the pipeline, if there is one.
     """
     # Imported here, so that the console script can show its help without python-gitlab.
     from cicd_common.client import GitLab  # noqa: PLC0415
     from cicd_common.connection import connection_from  # noqa: PLC0415
+    from cicd_common.errors import CommandError  # noqa: PLC0415
     from cicd_common.tokens import TokenKind, token_of  # noqa: PLC0415
+    from cicd_common.waiting.wait import wait_for  # noqa: PLC0415
     from cmd_trigger_pipeline.request import TriggerRequest  # noqa: PLC0415
     from cmd_trigger_pipeline.triggering import trigger  # noqa: PLC0415
     from cmd_trigger_pipeline.variables import Variable, merged  # noqa: PLC0415
@@ -78,5 +85,12 @@ def trigger_pipeline(
     )
     token = token_of(TokenKind.TRIGGER, trigger_token, "trigger_token") if trigger_token else None
     settings = connection_from(connection)
-    request.check(settings.token, token)
-    return trigger(way_of(GitLab(settings), token), project, request)
+    request.check(settings.token, token, wait)
+    gitlab = GitLab(settings)
+    started = trigger(way_of(gitlab, token), project, request)
+    if wait is None or dry_run:
+        return started
+    [end] = wait_for(gitlab, [started.target()], wait)
+    if isinstance(end, CommandError):
+        raise end
+    return end

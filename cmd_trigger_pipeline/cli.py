@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -10,10 +12,14 @@ from click.core import ParameterSource
 from cicd_common import boundary, console
 from cicd_common.options import Command, Settings, option, project_option, shared_options
 from cicd_common.tokens import Token, TokenKind, token_of
+from cicd_common.waiting.options import optional_wait_options
 from cmd_trigger_pipeline.inputs import parse_inputs
 from cmd_trigger_pipeline.request import TriggerRequest
-from cmd_trigger_pipeline.variable_files import read_variables
-from cmd_trigger_pipeline.variables import merged, parse_file_variable, parse_variable
+from cmd_trigger_pipeline.variable_files import collect_variables
+
+if TYPE_CHECKING:
+    from cicd_common.waiting.options import Waiting
+    from cmd_trigger_pipeline.result import PipelineResult
 
 EXAMPLES = {
     "Start a pipeline with variables": (
@@ -23,6 +29,9 @@ EXAMPLES = {
     "On the branch of this job's name, if there is one; with inputs": (
         "cmd-trigger-pipeline --project group/name "
         '--ref "$CI_COMMIT_REF_NAME" --ref main --input replicas=3'
+    ),
+    "And end as the pipeline does; cancel it if this job is canceled": (
+        "cmd-trigger-pipeline --project group/name --wait --cancel-on timeout,signal"
     ),
     "With a trigger token, from anywhere": (
         "TRIGGER_TOKEN=… cmd-trigger-pipeline --project group/name --ref main"
@@ -70,10 +79,12 @@ EXAMPLES = {
     multiple=True,
     help="A pipeline input; may be repeated. The value is JSON where it can be, else a string.",
 )
+@optional_wait_options
 @shared_options
 def cli(
     *,
     settings: Settings,
+    waiting: Waiting | None,
     project: tuple[str, ...],
     ref: tuple[str, ...],
     trigger_token: str | None,
@@ -90,23 +101,31 @@ def cli(
     token = _trigger_token(trigger_token)
     request = TriggerRequest(
         refs=ref,
-        variables=merged(
-            [
-                *(each for path in variables_from for each in read_variables(path)),
-                *map(parse_file_variable, variable_file),
-                *map(parse_variable, variable),
-            ]
-        ),
+        variables=collect_variables(variables_from, variable_file, variable),
         inputs=parse_inputs(inputs),
         dry_run=settings.dry_run,
     )
-    request.check(settings.connection.token, token)
+    request.check(settings.connection.token, token, waiting.policy if waiting else None)
     # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
+    from cicd_common.parallel import side_by_side  # noqa: PLC0415
+    from cicd_common.projects import parse_project  # noqa: PLC0415
+    from cicd_common.waiting.started import wait_for_started  # noqa: PLC0415
     from cmd_trigger_pipeline.triggering import trigger  # noqa: PLC0415
     from cmd_trigger_pipeline.ways import way_of  # noqa: PLC0415
 
-    way = way_of(settings.connect(), token)
-    return settings.for_each(project, lambda name: trigger(way, name, request))
+    gitlab = settings.connect()
+    way = way_of(gitlab, token)
+
+    def start(name: str) -> PipelineResult:
+        return trigger(way, name, request)
+
+    if waiting is None or settings.dry_run:
+        return settings.for_each(project, start)
+    names = [parse_project(each, gitlab.base_url) for each in project]
+    ends = wait_for_started(
+        side_by_side(names, start), lambda started: started.target(), partial(waiting.wait, gitlab)
+    )
+    return settings.output.finish(ends, several=len(names) > 1)
 
 
 def _trigger_token(secret: str | None) -> Token | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import UsageError
+from cicd_common.errors import AuthError, UsageError
 from cicd_common.tokens import TokenKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cicd_common.tokens import Token
+    from cicd_common.waiting.policy import WaitPolicy
     from cmd_trigger_pipeline.variables import Variable
 
 
@@ -32,18 +33,30 @@ class TriggerRequest:
     inputs: Mapping[str, object] = field(default_factory=dict, repr=False)
     dry_run: bool = False
 
-    def check(self, token: Token | None, trigger_token: Token | None) -> None:
+    def check(
+        self, token: Token | None, trigger_token: Token | None, wait: WaitPolicy | None
+    ) -> None:
         """Finds what can be known to be wrong before anything is sent.
 
         Args:
             token: The connection's credential, if any.
             trigger_token: The pipeline trigger token, if any.
+            wait: How to wait for the pipeline's end, if that is wanted.
 
         Raises:
+            AuthError: No credential could read how the pipeline ends, or act on it as wanted.
             UsageError: The request makes no sense, or not with these credentials.
         """
         if "" in self.refs:
             raise UsageError("A ref is empty.", hint="Leave out --ref for the default branch.")
+        if wait and trigger_token and not token:
+            raise AuthError(
+                "A trigger token alone cannot wait for a pipeline.",
+                why="It can start one, and read nothing.",
+                hint="Give an access token beside it (COMMANDS_API_TOKEN), or leave out --wait.",
+            )
+        if wait and token:
+            wait.check(token.kind)
         if trigger_token and not token and not self.refs:
             raise UsageError(
                 "With a trigger token alone a ref is needed.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cicd_common.client import field
+from cicd_common.waiting.finding import ById
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class PipelineResult:
             where = f" at {self.sha[:8]}" if self.sha else ""
             return f"{self.project}: a pipeline would be started on {self.ref}{where}"
         return f"{self.project}: pipeline {self.id} {self.status} {self.web_url}"
+
+    def target(self) -> ById:
+        """What to wait for.
+
+        Raises:
+            ValueError: There is nothing, because of the dry run.
+        """
+        if self.id is None:
+            raise ValueError("a dry run starts no pipeline")
+        return ById(self.project, self.id, ours=True)
 
     def dotenv(self) -> dict[str, str]:
         """The variables that later jobs get; none of a dry run."""

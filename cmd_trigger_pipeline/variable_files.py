@@ -11,10 +11,16 @@ import re
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
-from cmd_trigger_pipeline.variables import Variable, read_text
+from cmd_trigger_pipeline.variables import (
+    Variable,
+    merged,
+    parse_file_variable,
+    parse_variable,
+    read_text,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 OPTION = "--variables-from"
@@ -26,6 +32,28 @@ _SINGLE_QUOTED = re.compile(r"'([^']*)'\s*(?:#.*)?")
 _DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?')
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+def collect_variables(
+    files: Sequence[Path], file_variables: Sequence[str], variables: Sequence[str]
+) -> tuple[Variable, ...]:
+    """Puts together what the three options gave; of one key the last counts, in this order.
+
+    Args:
+        files: Files of many variables.
+        file_variables: `KEY=PATH` each.
+        variables: `KEY=VALUE` each.
+
+    Raises:
+        UsageError: One of them cannot be read.
+    """
+    return merged(
+        [
+            *(variable for path in files for variable in read_variables(path)),
+            *map(parse_file_variable, file_variables),
+            *map(parse_variable, variables),
+        ]
+    )
 
 
 def read_variables(path: Path) -> list[Variable]:

@@ -1,0 +1,208 @@
+"""`cmd-trigger-pipeline --wait` against the sandbox, over a real socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cicd_common.errors import PipelineFailedError
+from cicd_common.waiting.policy import WaitPolicy
+from cmd_trigger_pipeline import trigger_pipeline
+from sandbox import Sandbox
+from sandbox.model import ScriptedJob, ScriptedPipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sandbox.model import Job, Pipeline, Project, Token, TriggerToken
+    from tests.functional.conftest import Ending
+
+    Only = Callable[[Project, str], Pipeline]
+    Trigger = Callable[..., Ending]
+
+WAIT = ("--wait", "--interval", "0.1")
+
+
+def runs(*steps: tuple[float, str]) -> ScriptedPipeline:
+    return ScriptedPipeline(timeline=((0, "created"), *steps))
+
+
+def fails(trace: str) -> ScriptedPipeline:
+    job = ScriptedJob(name="unit", timeline=((0, "running"), (0.3, "failed")), trace=trace)
+    return ScriptedPipeline(jobs=(job,))
+
+
+@pytest.mark.parametrize("kind", ["access", "job", "trigger and access", "trigger and job"])
+def test_it_waits_for_what_it_started(
+    trigger: Trigger,
+    gitlab: Sandbox,
+    project: Project,
+    token: Token,
+    job: Job,
+    trigger_token: TriggerToken,
+    tmp_path: Path,
+    only: Only,
+    kind: str,
+) -> None:
+    project.script = runs((0.2, "running"), (0.6, "success"))
+
+    ending = trigger(
+        *WAIT,
+        *(["--trigger-token", trigger_token.secret] if "trigger" in kind else []),
+        *("--ref", "main", "--output", "json", "--dotenv", str(tmp_path / "dotenv")),
+        access=token.secret if "access" in kind else None,
+        job=job,
+    )
+
+    assert ending.code == 0, ending.stderr
+    source = {"access": "api", "job": "pipeline"}.get(kind, "trigger")
+    started = only(project, source)
+    result = json.loads(ending.stdout)
+    assert (result["id"], result["status"], result["project"]) == (
+        started.id,
+        "success",
+        project.path,
+    )
+    assert result["failed_jobs"] == []
+    assert "PIPELINE_STATUS=success\n" in (tmp_path / "dotenv").read_text()
+    assert gitlab.pipelines(project) == [started]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("failed", 1), ("canceled", 9), ("skipped", 10), ("manual", 11)]
+)
+def test_it_ends_as_the_pipeline_does(
+    trigger: Trigger, project: Project, status: str, code: int
+) -> None:
+    project.script = runs((0.2, status))
+
+    ending = trigger(*WAIT, "--output", "json")
+
+    assert ending.code == code
+    document = json.loads(ending.stdout)
+    assert document["error"]["code"] == code
+    assert [result["status"] for result in document["results"]] == [status]
+
+
+def test_the_options_of_waiting_are_heeded(trigger: Trigger, project: Project) -> None:
+    project.script = fails("the setting\nthe reason\n")
+
+    ending = trigger(*WAIT, "--log-tail", "1")
+
+    assert ending.code == 1
+    assert "the reason" in ending.stderr
+    assert "the setting" not in ending.stderr
+
+
+def test_several_are_waited_for_and_one_that_was_refused_is_told(
+    trigger: Trigger, gitlab: Sandbox, project: Project, others: list[Project]
+) -> None:
+    project.script = others[1].script = runs((0.3, "success"))
+    others[0].ci_enabled = False
+    others[2].script = runs((0.1, "failed"))
+    names = [argument for other in others for argument in ("--project", other.path)]
+
+    ending = trigger(*WAIT, *names, "--output", "json")
+
+    assert ending.code == 6
+    assert {
+        result["project"]: result["status"] for result in json.loads(ending.stdout)["results"]
+    } == {project.path: "success", others[1].path: "success", others[2].path: "failed"}
+    assert gitlab.pipelines(others[0]) == []
+
+
+def test_7_the_time_limit_cancels_what_it_started_where_that_is_wanted(
+    trigger: Trigger, gitlab: Sandbox, project: Project
+) -> None:
+    project.script = runs((0.1, "running"))
+
+    left = trigger(*WAIT, "--timeout", "0.5")
+    canceled = trigger(*WAIT, "--timeout", "0.5", "--cancel-on", "timeout")
+
+    assert (left.code, canceled.code) == (7, 7)
+    assert [each.status for each in gitlab.pipelines(project)] == ["running", "canceled"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_cancels_what_it_started_where_that_is_wanted(
+    gitlab: Sandbox, token: Token, project: Project, number: signal.Signals, code: int
+) -> None:
+    project.script = runs((0.1, "running"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "cmd_trigger_pipeline", "--base-url", gitlab.url,
+         "--project", project.path, *WAIT, "--cancel-on", "signal"],
+        env={"PATH": os.environ["PATH"], "GITLAB_TOKEN": token.secret},
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        gitlab.wait_until(
+            # With the second look the first has been understood.
+            lambda: sum("/pipelines/" in request.path for request in gitlab.requests) > 2,
+            timeout=20,
+        )
+        process.send_signal(number)
+        assert process.wait(timeout=10) == code
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+    assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]
+
+
+@pytest.mark.parametrize("refs", [[], ["--ref", "main"]])
+def test_3_with_a_trigger_token_alone_nothing_is_triggered(
+    trigger: Trigger, gitlab: Sandbox, trigger_token: TriggerToken, refs: list[str]
+) -> None:
+    ending = trigger(*WAIT, *refs, "--trigger-token", trigger_token.secret, access=None)
+
+    assert ending.code == 3
+    assert "A trigger token alone cannot wait" in ending.stderr
+    assert len(gitlab.requests) == 0
+
+
+@pytest.mark.parametrize("option", [("--on-manual", "play"), ("--cancel-on", "timeout")])
+def test_3_what_a_job_token_cannot_do_is_refused_before_anything_is_triggered(
+    trigger: Trigger, gitlab: Sandbox, job: Job, option: tuple[str, str]
+) -> None:
+    ending = trigger(*WAIT, *option, "--ref", "main", access=None, job=job)
+
+    assert ending.code == 3
+    assert len(gitlab.requests) == 0
+
+
+@pytest.mark.usefixtures("project")
+def test_2_an_option_of_waiting_needs_wait(trigger: Trigger, gitlab: Sandbox) -> None:
+    ending = trigger("--timeout", "5")
+
+    assert ending.code == 2
+    assert "--wait" in ending.stderr
+    assert len(gitlab.requests) == 0
+
+
+def test_a_dry_run_waits_for_nothing(trigger: Trigger, gitlab: Sandbox, project: Project) -> None:
+    ending = trigger(*WAIT, "--dry-run")
+
+    assert ending.code == 0
+    assert "would be started" in ending.stdout
+    assert gitlab.pipelines(project) == []
+
+
+def test_from_python(gitlab: Sandbox, token: Token, project: Project) -> None:
+    policy = WaitPolicy(interval=0.1)
+    project.script = runs((0.2, "success"))
+    done = trigger_pipeline(
+        project=project.path, wait=policy, base_url=gitlab.url, api_access_token=token.secret
+    )
+    assert (done.status, done.id) == ("success", gitlab.pipelines(project)[0].id)
+
+    project.script = fails("")
+    with pytest.raises(PipelineFailedError) as raised:
+        trigger_pipeline(
+            project=project.path, wait=policy, base_url=gitlab.url, api_access_token=token.secret
+        )
+    assert len(raised.value.results) == 1

@@ -108,8 +108,9 @@ def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
 
 
 def _update(before: Pipeline, now: Pipeline) -> Pipeline:
-    """What a look shows, and what it does not show as it was before."""
+    """What a look shows, and what never changes and this look does not show.
+
+    Jobs that it does not show are left out: they may have changed since.
+    """
     tag = before.tag if now.tag is None else now.tag
-    if now.jobs:
-        return replace(now, tag=tag, stages=before.stages).with_jobs(now.jobs)
-    return replace(now, tag=tag, stages=before.stages, jobs=before.jobs)
+    return replace(now, tag=tag, stages=before.stages).with_jobs(now.jobs)

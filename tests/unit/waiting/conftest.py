@@ -64,7 +64,7 @@ class ScriptedGitLab:
     """Answers as GitLab would about pipelines of project 1 whose statuses are given by time.
 
     Attributes:
-        looks: When a pipeline's status was read, after it was found.
+        looks: When and where looks went: neither a report, which is read page by page, nor history.
         latency: Seconds that a request takes.
     """
 
@@ -76,10 +76,16 @@ class ScriptedGitLab:
         self.pipelines = pipelines
         self.jobs: dict[int, list[dict[str, Any]]] = {}
         self.requests: list[tuple[float, str]] = []
+        self.looks: list[tuple[float, str]] = []
         self.latency = 0.0
         self.faults: dict[int, CommandError] = {}
 
     def get(self, path: str, **query: object) -> Any:
+        if "status" not in query and not path.endswith("test_report_summary"):
+            self.looks.append((self.alarm.at, path))
+        return self._answer(path, query)
+
+    def _answer(self, path: str, query: Mapping[str, object]) -> Any:
         self.requests.append((self.alarm.at, path))
         self.alarm.at += self.latency
         if fault := self.faults.pop(len(self.requests), None):
@@ -108,13 +114,9 @@ class ScriptedGitLab:
 
     def get_all(self, path: str, **query: object) -> Iterator[Any]:
         try:
-            yield from self.get(path, **query)
+            yield from self._answer(path, query)
         except NotFoundError:
             return
-
-    @property
-    def looks(self) -> list[float]:
-        return [at for at, path in self.requests if path.endswith("/jobs")]
 
     def pipeline(self, number: int) -> dict[str, Any]:
         begun = [step for step in self.pipelines[number] if step[0] <= self.alarm.at]

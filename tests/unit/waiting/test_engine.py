@@ -56,14 +56,9 @@ def test_looks_are_never_closer_than_the_floor_nor_past_the_deadline_and_always_
     run.alarm.hints_to_come = sorted(hints)
     run.gitlab.latency = latency
     run()
-    # One request finds each pipeline; the history is one more, and comes before the looks.
-    looks = [
-        at
-        for at, path in run.gitlab.requests[len(pipelines) :]
-        if path == "projects/1/pipelines" or path.endswith("/jobs")
-    ][1:]
+    found, *looks = [at for at, _ in run.gitlab.looks[len(pipelines) - 1 :]]
     floor = min(FLOOR, interval or FLOOR)
-    assert all(later - earlier >= floor - 1e-6 for earlier, later in pairwise(looks))
+    assert all(later - earlier >= floor - 1e-6 for earlier, later in pairwise([found, *looks]))
     assert all(at <= timeout for at in looks)
     assert len(codes(run)) == len(pipelines)
     assert sum(isinstance(event, Ended) for event in run.events) == len(pipelines)
@@ -125,7 +120,7 @@ def test_a_hint_causes_one_look_and_no_more_than_the_floor_allows(waiting: type[
     run.alarm.hints_to_come = [10.0, 10.1, 10.2, 30.5]
     run()
     assert codes(run) == [0]
-    assert run.gitlab.looks == [0, 10, 11, 30.5]
+    assert [at for at, _ in run.gitlab.looks] == [0, 10, 11, 30.5]
 
 
 def test_a_failure_that_is_retried_before_it_has_settled_does_not_count(
@@ -181,10 +176,12 @@ def test_the_end_of_one_does_not_end_the_wait_for_the_others(waiting: type[Run])
 def test_several_pipelines_of_a_project_are_one_request_a_look(waiting: type[Run]) -> None:
     run = waiting(dict.fromkeys(range(1, 21), ((0, "running"), (300, "success"))))()
     assert codes(run) == [0] * 20
-    after_finding = run.gitlab.requests[21:]
-    looks = [at for at, path in after_finding if path == "projects/1/pipelines" and at < 300]
+    looks = run.gitlab.looks[20:]
     assert len(looks) > 5
-    assert [path for at, path in after_finding if at < 300 and at not in looks] == []
+    assert {path for _, path in looks} == {"projects/1/pipelines"}
+    assert [at for at, _ in run.gitlab.requests[21:] if at < 300] == [
+        at for at, _ in looks if at < 300
+    ]
 
 
 def test_where_the_list_is_refused_the_pipelines_take_turns(waiting: type[Run]) -> None:
@@ -193,7 +190,7 @@ def test_where_the_list_is_refused_the_pipelines_take_turns(waiting: type[Run]) 
     run.gitlab.faults[4] = ForbiddenError("403 Forbidden")
     run()
     assert codes(run) == [0, 0]
-    looks = [path.split("/")[3] for at, path in run.gitlab.requests[4:] if 0 < at < 20]
+    looks = [path.split("/")[3] for at, path in run.gitlab.looks[3:] if at < 20]
     assert {len({*pair}) for pair in pairwise(looks)} == {2}
 
 
@@ -210,4 +207,4 @@ def test_the_same_pipeline_is_found_by_path_and_by_id_in_one_look(waiting: type[
         {1: steps, 2: steps}, WaitPolicy(interval=5), [ById("group/name", 1), ById("1", 2)]
     )()
     assert codes(run) == [0, 0]
-    assert len([path for at, path in run.gitlab.requests if 4 < at < 6]) == 1
+    assert len([at for at, _ in run.gitlab.looks if 4 < at < 6]) == 1

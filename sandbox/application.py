@@ -1,4 +1,4 @@
-"""What the server answers: the REST API, git over HTTP, and a page for anything else."""
+"""What the server answers: the REST API, git over HTTP, the cable, a page for anything else."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from sandbox.context import Call, Instance
 from sandbox.web import ApiError, Response, as_json, read_params
 
 if TYPE_CHECKING:
+    from sandbox.cable import Cable
     from sandbox.web import Request
 
 _API = "/api/v4"
+_CABLE = "/-/cable"
 _NO_PAGE = b"<!DOCTYPE html><html><body><h1>404: Page not found</h1></body></html>"
 
 
@@ -22,11 +24,13 @@ class Application:
 
     Args:
         instance: Its records and what works on them.
+        cable: Its push.
         relative_root: The path that everything is below, such as `/gitlab`; empty for none.
     """
 
-    def __init__(self, instance: Instance, relative_root: str) -> None:
+    def __init__(self, instance: Instance, cable: Cable, relative_root: str) -> None:
         self._instance = instance
+        self._cable = cable
         self._root = relative_root
 
     def answer(self, request: Request) -> Response:
@@ -34,6 +38,8 @@ class Application:
         path = request.path
         if path.startswith(f"{self._root}{_API}/"):
             return self._answer_api(request, path.removeprefix(self._root + _API))
+        if path == f"{self._root}{_CABLE}":
+            return self._cable.answer(request)
         repository = git_http.PATH.fullmatch(path.removeprefix(self._root))
         if repository:
             return git_http.answer(

@@ -151,6 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
             return
         record.status = response.status
+        if response.take_over:
+            self.close_connection = True
+            response.take_over(self.connection, self.rfile)
+            return
         self._send(response, truncated=any(fault.truncate for fault in faults))
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - as above

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Collection, Mapping
     from email.message import Message
+    from io import BufferedIOBase
 
     from sandbox.context import Call
 
@@ -37,11 +39,20 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer."""
+    """An answer.
+
+    Attributes:
+        status: The status.
+        body: The body.
+        headers: The headers, but those of the connection.
+        take_over: What speaks on the connection from here on, in place of an answer in HTTP; the
+            connection is over when it returns. It gets the socket, and what was read from it.
+    """
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
+    take_over: Callable[[socket.socket, BufferedIOBase], None] | None = None
 
 
 class ApiError(Exception):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from sandbox import git, git_http, pushes, scripted
 from sandbox.application import Application
+from sandbox.cable import Cable
 from sandbox.ci import Scheduler
 from sandbox.context import Instance
 from sandbox.model import (
@@ -59,6 +60,7 @@ class Sandbox:
     Attributes:
         url: Where it serves.
         state: Its records; whoever reads or changes them holds `state.lock`.
+        cable: Its push of pipeline changes, what went over it, and what goes wrong with it.
     """
 
     def __init__(
@@ -89,7 +91,8 @@ class Sandbox:
             self.state, self._scheduler, scripted.Director(self.state), self._later
         )
         git_http.install_hooks(self.state.root)
-        application = Application(self._instance, relative_root)
+        self.cable = Cable(self.state)
+        application = Application(self._instance, self.cable, relative_root)
         self._server = Server(application.answer, host, port)
         self.url = f"http://{host}:{self._server.port}{relative_root}"
         self.state.external_url = self.url

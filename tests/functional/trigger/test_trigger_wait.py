@@ -14,13 +14,13 @@ import pytest
 from cicd_common.errors import PipelineFailedError
 from cicd_common.waiting.policy import WaitPolicy
 from cmd_trigger_pipeline import trigger_pipeline
-from sandbox import Sandbox
 from sandbox.model import ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from sandbox import Sandbox
     from sandbox.model import Job, Pipeline, Project, Token, TriggerToken
     from tests.functional.conftest import Ending
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import gitlab
 
 from cicd_common import __version__
+from cicd_common.connection import parse_base_url
 from cicd_common.errors import AuthError, CommandError, ForbiddenError, UnavailableError
 from cicd_common.explain import explain_auth, explain_forbidden
 from cicd_common.patience import Patience
@@ -38,11 +39,14 @@ class GitLab:
 
     Args:
         connection: Which server, with which credential, and how patiently.
+
+    Raises:
+        UsageError: No server was given.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.base_url = connection.base_url
+        self.base_url = parse_base_url(connection.base_url)
         token = connection.token
         self._session = SafeSession(
             connection.base_url,
@@ -70,7 +74,7 @@ class GitLab:
         """What kind of credential this client has, if any."""
         return self.connection.token.kind if self.connection.token else None
 
-    def get(self, path: str, **query: object) -> Any:
+    def get(self, path: str, /, **query: object) -> Any:
         """Reads JSON.
 
         Raises:
@@ -78,15 +82,23 @@ class GitLab:
         """
         return _json(self._request("GET", path, query=query))
 
-    def get_text(self, path: str, **query: object) -> str:
+    def get_text(self, path: str, /, **query: object) -> str:
         """Reads text, such as a job's log.
 
         Raises:
             CommandError: There was no usable answer within the limits.
         """
-        return self._request("GET", path, query=query).content.decode("utf-8", "replace")
+        return self.get_bytes(path, **query).decode("utf-8", "replace")
 
-    def get_all(self, path: str, **query: object) -> Iterator[Any]:
+    def get_bytes(self, path: str, /, **query: object) -> bytes:
+        """Reads bytes, such as a file's.
+
+        Raises:
+            CommandError: There was no usable answer within the limits.
+        """
+        return self._request("GET", path, query=query).content
+
+    def get_all(self, path: str, /, **query: object) -> Iterator[Any]:
         """Reads a list, page by page as it is consumed.
 
         The next page is asked for at the address of the first: GitLab builds its `Link` from its

@@ -42,7 +42,8 @@ class Settings:
     """What the shared options say.
 
     Attributes:
-        connection: Which server, with which credential, and how patiently.
+        connection: Which server, with which credential, and how patiently; its base URL is empty
+            if no server was given, which a command may do without.
         output: Where results go.
         dry_run: Whether to change nothing.
     """
@@ -52,7 +53,11 @@ class Settings:
     dry_run: bool
 
     def connect(self) -> GitLab:
-        """Makes the client."""
+        """Makes the client.
+
+        Raises:
+            UsageError: No server was given.
+        """
         from cicd_common.client import GitLab  # noqa: PLC0415 - slow to import; --help need not wait
 
         return GitLab(self.connection)
@@ -289,7 +294,7 @@ def _connection(ctx: click.Context) -> Connection:
     """
     section = _section(ctx.params["config_section"])
     given_url = ctx.params["base_url"]
-    base_url = parse_base_url(given_url or "") if given_url or not section else section.base_url
+    base_url = parse_base_url(given_url) if given_url else section.base_url if section else ""
     token = _given_token(ctx) or (section.token if section else None)
     if section and token and token is section.token and base_url != section.base_url:
         raise UsageError(

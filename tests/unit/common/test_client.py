@@ -86,6 +86,11 @@ def test_a_list_is_read_page_by_page_at_the_first_pages_address(http: Mocker) ->
     assert {request.hostname for request in http.request_history} == {"gitlab.example.com"}
 
 
+def test_a_file_is_read_byte_for_byte_whatever_its_path_is_called(http: Mocker) -> None:
+    http.get(f"{API}/raw?path=a", content=b"\xef\xbb\xbfa\r\n\xff")
+    assert client().get_bytes("raw", path="a") == b"\xef\xbb\xbfa\r\n\xff"
+
+
 def test_only_pages_that_are_wanted_are_read(http: Mocker) -> None:
     http.get(f"{API}/projects/1/pipelines", json=[1, 2], headers={"X-Next-Page": "2"})
     assert next(client().get_all("projects/1/pipelines")) == 1

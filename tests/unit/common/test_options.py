@@ -9,7 +9,7 @@ import pytest
 
 from cicd_common import console
 from cicd_common.boundary import EX_SOFTWARE, run
-from cicd_common.errors import ALL_ERRORS, CommandError, Interrupted, NotFoundError
+from cicd_common.errors import ALL_ERRORS, CommandError, Interrupted, NotFoundError, UsageError
 from cicd_common.options import Command, Settings, option, shared_options
 from cicd_common.tokens import TokenKind
 
@@ -141,6 +141,14 @@ def test_a_token_never_goes_where_it_was_not_meant_to(arguments: list[str]) -> N
         settings_of(*arguments)
     assert raised.value.exit_code == 2
     assert "from-config" not in raised.value.message
+
+
+def test_a_command_may_do_without_a_server_until_it_connects() -> None:
+    settings = settings_of("--api-access-token", "a")
+
+    assert settings.connection.base_url == ""
+    with pytest.raises(UsageError, match="No GitLab server was given"):
+        settings.connect()
 
 
 def test_any_option_may_be_spelled_with_underscores() -> None:

@@ -56,6 +56,8 @@ class Sandbox:
         relative_root: The path that everything is below, such as `/gitlab`.
         job_environment: Variables for every job beside its own.
         job_path: A folder whose programs jobs find first.
+        shell_runner: Whether jobs run in this machine's shell even where there is Docker: as by a
+            runner with the shell executor, which ignores `image` and `services`.
 
     Attributes:
         url: Where it serves.
@@ -74,6 +76,7 @@ class Sandbox:
         relative_root: str = "",
         job_environment: Mapping[str, str] | None = None,
         job_path: Path | None = None,
+        shell_runner: bool = False,
     ) -> None:
         self._temporary = root is None
         self.state = State(
@@ -86,6 +89,7 @@ class Sandbox:
             run_jobs=run_jobs,
             extra_env=job_environment or {},
             path_prepend=job_path,
+            shell_runner=shell_runner,
         )
         self._instance = Instance(
             self.state, self._scheduler, scripted.Director(self.state), self._later

@@ -106,7 +106,7 @@ class JobRun:
             return Shell(), None
         name = expand(image.name, as_values(expand_all(self._variables)))
         if docker is None:
-            return Shell(), f"No Docker Engine answers: image {name} is not used, the shell is."
+            return Shell(), f"Image {name} is not used: this runner has the shell executor."
         # Other sandboxes on this machine have jobs with the same numbers.
         container = f"sandbox-job-{self._job.id}-{secrets.token_hex(4)}"
         return Container(docker, Image(name, image.entrypoint), container), None

@@ -32,6 +32,7 @@ class Scheduler:
             someone else, such as a test, changes their jobs.
         extra_env: Variables for every job beside its own.
         path_prepend: A folder whose programs jobs find first.
+        shell_runner: Whether the runner has the shell executor alone, which ignores `image`.
         concurrent: How many jobs run at once, bridges apart. A job may wait for another pipeline,
             whose jobs need room, too.
     """
@@ -43,6 +44,7 @@ class Scheduler:
         run_jobs: bool = True,
         extra_env: Mapping[str, str] = _NOTHING,
         path_prepend: Path | None = None,
+        shell_runner: bool = False,
         concurrent: int = 4,
     ) -> None:
         self._state = state
@@ -54,7 +56,7 @@ class Scheduler:
             path.insert(0, str(path_prepend))
         self._machine = Machine(state.root / "home", os.pathsep.join(path), dict(extra_env))
         self._docker: str | None = None
-        self._docker_looked_for = False
+        self._docker_looked_for = shell_runner  # then there is nothing to look for
         self._runs: dict[int, JobRun] = {}  # by job id
         self._threads: list[threading.Thread] = []
         self._stopping = False

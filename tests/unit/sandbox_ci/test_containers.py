@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -105,14 +105,21 @@ def test_a_canceled_container_is_gone(world: World, docker: str) -> None:
     assert containers() == b""
 
 
-def test_without_an_engine_the_shell_is_used_and_the_log_says_so(still: World) -> None:
-    scheduler = Scheduler(still.state, path_prepend=STAND_IN)
+@pytest.mark.parametrize(
+    "runner",
+    [{"path_prepend": STAND_IN}, {"shell_runner": True}],
+    ids=["no engine answers", "a shell runner"],
+)
+def test_without_docker_the_shell_is_used_and_the_log_says_so(
+    still: World, runner: dict[str, Any]
+) -> None:
+    scheduler = Scheduler(still.state, **runner)
     scheduler.start()
     project = still.project("group/name", "job: {image: 'nowhere:1', script: echo here}")
     pipeline = still.run(project)
     scheduler.stop()
     log = still.log(pipeline, "job")
-    assert "No Docker Engine answers: image nowhere:1 is not used, the shell is." in log
+    assert "Image nowhere:1 is not used: this runner has the shell executor." in log
     assert "\nhere\n" in log
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
@@ -23,6 +22,7 @@ class Bump:
         tag: The tag to set; None leaves the tags alone.
         digest: The digest to set, with its algorithm; None lets a digest stand only where its
             tag stays.
+        reference: The image that the bump leads to.
 
     Raises:
         UsageError: A part is not what it should be, or there is neither tag nor digest.
@@ -31,6 +31,7 @@ class Bump:
     name: str
     tag: str | None = None
     digest: str | None = None
+    reference: ImageReference = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         reference = ImageReference.parse(self.name)
@@ -54,6 +55,8 @@ class Bump:
             )
         if self.tag is None and self.digest is None:
             raise UsageError(f"there is nothing to set for {self.name}", hint="Give --tag.")
+        moved = replace(reference, tag=self.tag, digest=self.digest)
+        object.__setattr__(self, "reference", moved)
 
     @classmethod
     def parse(cls, text: str, tag: str | None = None, digest: str | None = None) -> Bump:
@@ -72,14 +75,6 @@ class Bump:
             return cls(name, tag, digest)
         own_tag, _, own_digest = version.partition("@")
         return cls(name, own_tag or None, own_digest or None)
-
-    @cached_property
-    def reference(self) -> ImageReference:
-        """The image that the bump leads to."""
-        parsed = ImageReference.parse(self.name)
-        if parsed is None:
-            raise AssertionError(self.name)  # __post_init__ has let it in
-        return replace(parsed, tag=self.tag, digest=self.digest)
 
 
 @dataclass(frozen=True)

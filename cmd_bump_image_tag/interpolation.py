@@ -28,7 +28,5 @@ def outline(text: str) -> ImageReference | None:
 
 
 def may_be(name: ImageReference, other: ImageReference) -> bool:
-    """Return whether an outline may turn out to be another reference's repository."""
-    if _FILLED in name.repository:
-        return name.last_component == other.last_component
-    return name.repository == other.repository
+    """Return whether a name that is filled in later may come to be another's."""
+    return _FILLED in name.repository and name.last_component == other.last_component

@@ -119,10 +119,9 @@ def _quoted(text: str, start: int, scalar: Scalar, value: str) -> Splice:
     if "\\" not in text[start : scalar.end] or scalar.style == "'":
         return Splice(position + kept, scalar.end - 1, value[kept:])
     remaining = kept
-    while remaining:
-        found = _CHARACTER.match(text, position)
-        if found is None:
-            raise UnsafeError("its escapes cannot be told apart", scalar)
+    for found in _CHARACTER.finditer(text, position, scalar.end - 1):
+        if not remaining:
+            break
         remaining -= found["nothing"] is None
         position = found.end()
     return Splice(position, scalar.end - 1, value[kept:])

@@ -1,5 +1,6 @@
 """The files of a working directory, on a real file system."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -149,6 +150,17 @@ def test_a_link_that_came_meanwhile_is_not_written_through(root: Path) -> None:
     (root / "a.yaml").symlink_to("../outside.yaml")
     with pytest.raises(RefusedError, match="leads out"):
         replace(root, before, {"a.yaml": b"new"})
+
+
+def test_a_full_disk_leaves_all_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RefusedError, match=r"cannot write .*/a\.yaml"):
+        replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
+    assert sorted(path.name for path in root.iterdir()) == [".git", "a.yaml", "b"]
+    assert (root / "a.yaml").read_text() == "a.yaml"
 
 
 def test_what_cannot_be_read_or_written_is_refused(root: Path) -> None:

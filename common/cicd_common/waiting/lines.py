@@ -117,7 +117,7 @@ class Lines:
         for watched in pending[:MOST_NAMED]:
             yield heartbeat_line(watched, tick.at)
         if len(pending) > MOST_NAMED:
-            yield f"{INDENT}and {len(pending) - MOST_NAMED} more pipelines"
+            yield f"{INDENT}and {len(pending) - MOST_NAMED} more"
         if pending:
             yield f"{INDENT}time limit in {in_words(tick.left)}"
 

@@ -104,6 +104,7 @@ class Live:
         self._begun = True
         self._tidy.callback(self._area.leave)
         above = _Above(self._area)
+        self._tidy.callback(above.finish)
         # Handlers keep the stream that they began with, so that each is told on its own.
         for handler in logging.getLogger("cicd_common").handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
@@ -195,6 +196,11 @@ class _Above(io.TextIOBase):
 
     def writable(self) -> bool:
         return True
+
+    def finish(self) -> None:
+        """Writes what is left of a line without an end."""
+        if self._rest:
+            self.write("\n")
 
     def write(self, text: str) -> int:
         whole, newline, self._rest = (self._rest + text).rpartition("\n")

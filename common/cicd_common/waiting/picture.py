@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # A window smaller than this gets a line for each pipeline.
 FEWEST_COLUMNS = 60
-FEWEST_ROWS = 10
+FEWEST_ROWS = 9  # and one for the cursor
 WIDE = 100
 
 INDENT = "  "
@@ -308,13 +308,13 @@ def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
     left = ""
     if watched.estimate and not has_ended(pipeline.status):
         left = f"  {remaining(watched.estimate, seconds)}"
-    jobs = [look_of_job(job) for job in pipeline.jobs]
+    others = [look for look in map(look_of_job, pipeline.jobs) if look is not LOOKS[FAILED]]
     return canvas.line(
         (f"{canvas.mark(look)} {look.word}", f"bold {look.color}"),
         (f"  {clock(seconds)}", ""),
         *_failed(pipeline),
         (f"  {safe(pipeline.project)} #{pipeline.id}{left}", ""),
-        (f"  {tally(jobs)}" if jobs else "", QUIET),
+        (f"  {tally(others)}" if others else "", QUIET),
     )
 
 

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from sandbox.scenarios import DOCKER_STAND_IN, EXAMPLES, job, newest_pipeline, push, tech_lunch
+from sandbox.scenarios import DOCKER_STAND_IN, job, newest_pipeline, push, tech_lunch
 from sandbox.world import Sandbox
 
 if TYPE_CHECKING:
@@ -43,26 +43,26 @@ def main() -> int:
 
 def tag_chain(gitlab: Sandbox) -> None:
     """hello-world is pushed, tags service-tests, and service-tests' tag pipeline runs."""
-    scene = tech_lunch(gitlab, image=IMAGE)
+    scene = tech_lunch(gitlab, "hello-world", images={"cmd-tag-project": IMAGE})
 
     step("git push to tech-lunch/hello-world")
-    push(scene, EXAMPLES / "hello-world", scene.hello_world)
+    push(scene, "hello-world")
 
     step("its pipeline builds, tests, deploys, and tags tech-lunch/service-tests")
-    upstream = newest_pipeline(scene, scene.hello_world)
+    upstream = newest_pipeline(scene, "hello-world")
     show(upstream)
     tagging = job(upstream, "trigger-downstream-pipelines")
     show_trace(tagging, f"docker run --rm --network host {IMAGE} …")
     check(upstream.status == "success", f"hello-world's pipeline is {upstream.status}")
 
     step("the tag is there")
-    tags = gitlab.tags(scene.service_tests)
+    tags = gitlab.tags(scene.projects["service-tests"])
     check(len(tags) == 1, f"service-tests has the tags {sorted(tags)}")
     for name, commit in tags.items():
         say(f"  {name} -> {commit[:8]}")
 
     step("and service-tests' tag pipeline runs the service tests")
-    downstream = newest_pipeline(scene, scene.service_tests)
+    downstream = newest_pipeline(scene, "service-tests")
     show(downstream)
     show_trace(job(downstream, "run-on-upstream"))
     check(downstream.status == "success", f"service-tests' pipeline is {downstream.status}")

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from sandbox.model import ENDED, Access, ProtectedRef, Variable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sandbox.model import Job, Pipeline, Project, Token, User
     from sandbox.world import Sandbox
 
@@ -19,48 +21,82 @@ DOCKER_STAND_IN = Path(__file__).parent / "bin"
 
 
 @dataclass(frozen=True)
-class TechLunch:
-    """The group `tech-lunch` of the first example: one project's pipeline tags the other.
+class Scene:
+    """A group's projects in a sandbox.
 
     Attributes:
         gitlab: The server.
-        executor: The user whose token the commands use.
+        executor: A Maintainer of all projects, whose token the commands use.
         token: That token, `COMMANDS_API_TOKEN` of the group.
-        hello_world: The project that is pushed to; empty until then.
-        service_tests: The project that is tagged.
+        projects: By the names of their examples.
     """
 
     gitlab: Sandbox
     executor: User
     token: Token
-    hello_world: Project
-    service_tests: Project
+    projects: Mapping[str, Project]
 
 
-def tech_lunch(gitlab: Sandbox, *, image: str, registry: str = "registry.example.com") -> TechLunch:
-    """Sets the group up, as its owner would in GitLab's pages.
+def set_up(
+    gitlab: Sandbox,
+    group: str,
+    examples: Mapping[str, bool],
+    *,
+    registry: str = "registry.example.com",
+    **variables: str,
+) -> Scene:
+    """Sets a group up, as its owner would in GitLab's pages.
 
     Args:
         gitlab: The server.
-        image: `CMD_TAG_PROJECT_IMAGE`, as the jobs reach it.
+        group: The group's path.
+        examples: A project for each; whether it holds the example already, or waits for a push.
         registry: `CI_REGISTRY`.
+        variables: The group's CI/CD variables beside those of the token and the server.
     """
     executor = gitlab.add_user("ci-cd-executor")
     token = gitlab.add_token(executor, name="ci-cd-execution", scopes=("api",))
-    roles = {executor: Access.MAINTAINER}
     gitlab.state.registry = registry
-    gitlab.state.group_variables["tech-lunch"] = [
+    gitlab.state.group_variables[group] = [
         Variable("COMMANDS_API_TOKEN", token.secret, masked=True, protected=True),
         Variable("GITLAB_SERVER_BASE_URL", gitlab.url),
         Variable("HOST_NETWORK", "host"),
-        Variable("CMD_TAG_PROJECT_IMAGE", image),
+        *(Variable(key, value) for key, value in variables.items()),
     ]
-    hello_world = gitlab.add_project("tech-lunch/hello-world", members=roles)
-    service_tests = gitlab.add_project(
-        "tech-lunch/service-tests", tree(EXAMPLES / "service-tests"), members=roles
+    projects = {
+        name: gitlab.add_project(
+            f"{group}/{name}",
+            tree(EXAMPLES / name) if filled else None,
+            members={executor: Access.MAINTAINER},
+        )
+        for name, filled in examples.items()
+    }
+    return Scene(gitlab, executor, token, projects)
+
+
+def tech_lunch(
+    gitlab: Sandbox,
+    *examples: str,
+    images: Mapping[str, str],
+    registry: str = "registry.example.com",
+) -> Scene:
+    """The group `tech-lunch`, whose examples call the commands by `docker run`.
+
+    Args:
+        gitlab: The server.
+        examples: The projects that are to be pushed to, beside `service-tests`, which is there.
+        images: The commands' images, as the jobs reach them, by the commands' names.
+        registry: `CI_REGISTRY`.
+    """
+    scene = set_up(
+        gitlab,
+        "tech-lunch",
+        {"service-tests": True, **dict.fromkeys(examples, False)},
+        registry=registry,
+        **{f"{name.upper().replace('-', '_')}_IMAGE": image for name, image in images.items()},
     )
-    service_tests.protected_tags.append(ProtectedRef("*", Access.DEVELOPER))
-    return TechLunch(gitlab, executor, token, hello_world, service_tests)
+    scene.projects["service-tests"].protected_tags.append(ProtectedRef("*", Access.DEVELOPER))
+    return scene
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -72,17 +108,17 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def push(scene: TechLunch, example: Path, project: Project) -> str:
+def push(scene: Scene, name: str) -> str:
     """Pushes an example to its project with git over HTTP, as a developer does.
 
     Args:
         scene: Where.
-        example: The example's folder.
-        project: The project, whose default branch is pushed.
+        name: The example, of whose project the default branch is pushed.
 
     Returns:
         The commit's SHA.
     """
+    project = scene.projects[name]
     address = f"{scene.gitlab.url}/{project.path}.git"
     # The token reaches git through a helper that reads a variable: not by an argument or a URL.
     helper = '!f() { echo username=oauth2; echo "password=$GIT_TOKEN"; }; f'
@@ -111,8 +147,8 @@ def push(scene: TechLunch, example: Path, project: Project) -> str:
             return done.stdout.strip()
 
         git("init", "--quiet", f"--initial-branch={project.default_branch}")
-        for name, content in tree(example).items():
-            path = Path(folder, name)
+        for file, content in tree(EXAMPLES / name).items():
+            path = Path(folder, file)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         git("add", "--all")
@@ -121,17 +157,18 @@ def push(scene: TechLunch, example: Path, project: Project) -> str:
         return git("rev-parse", "HEAD")
 
 
-def newest_pipeline(scene: TechLunch, project: Project, timeout: float = 30.0) -> Pipeline:
-    """The project's newest pipeline, waited for until it is there and has ended.
+def newest_pipeline(scene: Scene, name: str, timeout: float = 30.0) -> Pipeline:
+    """A project's newest pipeline, waited for until it is there and has ended.
 
     Args:
         scene: Where.
-        project: Whose.
+        name: The example whose project it is.
         timeout: Seconds.
 
     Raises:
         TimeoutError: None was there, or it did not end, in time.
     """
+    project = scene.projects[name]
     pipelines = scene.gitlab.pipelines
     scene.gitlab.wait_until(lambda: bool(pipelines(project)), timeout)
     pipeline = max(pipelines(project), key=lambda each: each.id)

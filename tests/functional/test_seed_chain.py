@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 
 from sandbox import Sandbox
-from sandbox.scenarios import DOCKER_STAND_IN, EXAMPLES, job, newest_pipeline, push, tech_lunch
+from sandbox.scenarios import DOCKER_STAND_IN, job, newest_pipeline, push, tech_lunch
 
 IMAGE = "registry.example.com/tech-lunch/ci-cd-commands/cmd-tag-project:0.0.1"
 
 
 def test_the_chain_runs_through_the_console_script() -> None:
     with Sandbox(job_path=DOCKER_STAND_IN) as gitlab:
-        scene = tech_lunch(gitlab, image=IMAGE)
+        scene = tech_lunch(gitlab, "hello-world", images={"cmd-tag-project": IMAGE})
+        service_tests = scene.projects["service-tests"]
 
-        sha = push(scene, EXAMPLES / "hello-world", scene.hello_world)
-        upstream = newest_pipeline(scene, scene.hello_world)
+        sha = push(scene, "hello-world")
+        upstream = newest_pipeline(scene, "hello-world")
         tagging = job(upstream, "trigger-downstream-pipelines")
         trace = tagging.trace.decode()
 
@@ -23,9 +24,9 @@ def test_the_chain_runs_through_the_console_script() -> None:
         tag = f"tech-lunch-hello-world_{sha}_{tagging.id}"
         assert f"tech-lunch/service-tests: tag {tag} created" in trace
         assert scene.token.secret not in trace
-        assert gitlab.tags(scene.service_tests) == {tag: gitlab.sha(scene.service_tests)}
+        assert gitlab.tags(service_tests) == {tag: gitlab.sha(service_tests)}
 
-        downstream = newest_pipeline(scene, scene.service_tests)
+        downstream = newest_pipeline(scene, "service-tests")
         assert (downstream.status, downstream.ref, downstream.tag) == ("success", tag, True)
         assert [each.name for each in downstream.jobs] == ["run-on-upstream"]
         ran = job(downstream, "run-on-upstream").trace.decode()

@@ -8,7 +8,7 @@ import pytest
 
 from sandbox import Sandbox
 from sandbox.model import Variable
-from sandbox.scenarios import EXAMPLES, job, newest_pipeline, push, tech_lunch
+from sandbox.scenarios import job, newest_pipeline, push, tech_lunch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,14 +39,19 @@ def test_a_push_to_hello_world_ends_in_service_tests_tag_pipeline(
     environment = {"DOCKER_CONFIG": str(tmp_path / "docker")}
     try:
         with Sandbox(host=address, job_environment=environment) as gitlab:
-            scene = tech_lunch(gitlab, image=f"{repository}:0.0.1", registry=registry.address)
+            scene = tech_lunch(
+                gitlab,
+                "hello-world",
+                images={"cmd-tag-project": f"{repository}:0.0.1"},
+                registry=registry.address,
+            )
             gitlab.state.group_variables["tech-lunch"] += [
                 Variable("CI_REGISTRY_USER", registry.user),
                 Variable("CI_REGISTRY_PASSWORD", registry.password, masked=True),
             ]
 
-            sha = push(scene, EXAMPLES / "hello-world", scene.hello_world)
-            upstream = newest_pipeline(scene, scene.hello_world, timeout=90)
+            sha = push(scene, "hello-world")
+            upstream = newest_pipeline(scene, "hello-world", timeout=90)
             tagging = job(upstream, "trigger-downstream-pipelines")
             trace = tagging.trace.decode()
 
@@ -55,7 +60,7 @@ def test_a_push_to_hello_world_ends_in_service_tests_tag_pipeline(
             tag = f"tech-lunch-hello-world_{sha}_{tagging.id}"
             assert f"tech-lunch/service-tests: tag {tag} created" in trace
             assert scene.token.secret not in trace
-            downstream = newest_pipeline(scene, scene.service_tests, timeout=60)
+            downstream = newest_pipeline(scene, "service-tests", timeout=60)
             assert (downstream.status, downstream.ref) == ("success", tag)
             assert [each.name for each in downstream.jobs] == ["run-on-upstream"]
     finally:

@@ -1,0 +1,129 @@
+"""The examples as they stand, on the sandbox; docker is its stand-in, which runs the commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.scenarios import (
+    DOCKER_STAND_IN,
+    EXAMPLES,
+    job,
+    newest_pipeline,
+    push,
+    set_up,
+    tech_lunch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from sandbox.model import Pipeline
+
+IMAGES = {
+    name: f"registry.example.com/tech-lunch/ci-cd-commands/{name}:1.0.0"
+    for name in ("cmd-tag-project", "cmd-trigger-pipeline", "cmd-wait-pipeline")
+}
+# What stands in for sudo where there is none, for the superuser; the job's log shows it.
+SUDO = '#!/bin/sh\necho "sudo (a stand-in, for the superuser): $*" >&2\nexec "$@"\n'
+
+
+@pytest.fixture
+def gitlab() -> Iterator[Sandbox]:
+    with Sandbox(job_path=DOCKER_STAND_IN, shell_runner=True) as running:
+        yield running
+
+
+def log(pipeline: Pipeline) -> str:
+    return "".join(each.trace.decode() for each in pipeline.jobs).replace("\r", "")
+
+
+def sudo(tmp_path: Path) -> Path | None:
+    """A folder with a stand-in for sudo, None where there is sudo; skips for lack of rights."""
+    if shutil.which("rsync") is None:
+        pytest.skip("there is no rsync on PATH")
+    if shutil.which("sudo"):
+        may = subprocess.run(
+            ["sudo", "-n", "rsync", "--version"], capture_output=True, check=False
+        ).returncode
+        if may != 0:
+            pytest.skip("this user may not run `sudo rsync` without a password")
+        return None
+    if os.geteuid() != 0:
+        pytest.skip("rsync --chown=root:root needs the superuser, and there is no sudo")
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "sudo").write_text(SUDO)
+    (folder / "sudo").chmod(0o755)
+    return folder
+
+
+def test_auto_fetch_brings_the_folder_up_to_date_with_every_push(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    with Sandbox(job_path=sudo(tmp_path), shell_runner=True) as gitlab:
+        scene = set_up(gitlab, "site", {"auto-fetch": False}, TARGET_DIR=str(target))
+        sha = push(scene, "auto-fetch")
+        pipeline = newest_pipeline(scene, "auto-fetch")
+        assert pipeline.status == "success", log(pipeline)
+        assert f"latest commit = {sha}" in log(pipeline)
+        page = target / "public/index.html"
+        assert page.read_bytes() == (EXAMPLES / "auto-fetch/public/index.html").read_bytes()
+        assert {path.name for path in target.iterdir()} == {".gitlab-ci.yml", "README.md", "public"}
+        assert all(path.stat().st_uid == path.stat().st_gid == 0 for path in target.rglob("*"))
+
+        # What is newer in the folder is kept, which is what -u is for; the rest is replaced.
+        (target / "README.md").write_text("changed by hand\n")
+        later = page.stat().st_mtime + 3600
+        os.utime(target / "README.md", (later, later))
+        gitlab.commit(scene.projects["auto-fetch"], {"public/index.html": "Good-bye\n"})
+        gitlab.wait_until(lambda: len(gitlab.pipelines(scene.projects["auto-fetch"])) > 1)
+        assert newest_pipeline(scene, "auto-fetch").status == "success"
+        assert page.read_text() == "Good-bye\n"
+        assert (target / "README.md").read_text() == "changed by hand\n"
+
+
+def test_hello_docker_runs_a_container(gitlab: Sandbox) -> None:
+    scene = tech_lunch(gitlab, "hello-docker", images=IMAGES)
+    push(scene, "hello-docker")
+    pipeline = newest_pipeline(scene, "hello-docker")
+    assert pipeline.status == "success", log(pipeline)
+    assert "Hello from Docker!" in log(pipeline)
+
+
+def test_tag_project_tags_itself(gitlab: Sandbox) -> None:
+    scene = tech_lunch(gitlab, "tag-project", images=IMAGES)
+    sha = push(scene, "tag-project")
+    pipeline = newest_pipeline(scene, "tag-project")
+    assert pipeline.status == "success", log(pipeline)
+    tag = f"tech-lunch-tag-project_{sha}_{job(pipeline, 'tag-project').id}"
+    assert gitlab.tags(scene.projects["tag-project"]) == {tag: sha}
+    assert scene.token.secret not in log(pipeline)
+
+
+@pytest.mark.parametrize("example", ["image-build", "image-build-dind"])
+def test_an_image_is_built_and_pushed(gitlab: Sandbox, example: str) -> None:
+    scene = tech_lunch(gitlab, example, images=IMAGES)
+    push(scene, example)
+    pipeline = newest_pipeline(scene, example)
+    assert pipeline.status == "success", log(pipeline)
+    assert re.findall(r"'docker (\w+)' is pretended", log(pipeline))[-1] in {"push", "logout"}
+
+
+def test_trigger_and_wait_hands_the_pipeline_on_from_job_to_job(gitlab: Sandbox) -> None:
+    scene = tech_lunch(gitlab, "trigger-and-wait", images=IMAGES)
+    push(scene, "trigger-and-wait")
+    upstream = newest_pipeline(scene, "trigger-and-wait", timeout=60)
+    assert upstream.status == "success", log(upstream)
+    (downstream,) = gitlab.pipelines(scene.projects["service-tests"])
+    assert (downstream.status, downstream.source) == ("success", "api")
+    waited = job(upstream, "wait-for-service-tests").trace.decode()
+    assert f"tech-lunch/service-tests: pipeline {downstream.id}" in waited
+    assert scene.token.secret not in log(upstream)

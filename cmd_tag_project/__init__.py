@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from cicd_common.connection import ConnectionOptions
     from cicd_common.semver import Part
+    from cicd_common.waiting.policy import WaitPolicy
     from cmd_tag_project.tagging import TagResult
 
 __all__ = ["tag_project"]
@@ -34,6 +35,7 @@ def tag_project(
     message: str = "",
     release: bool = False,
     release_notes: str = "",
+    wait: WaitPolicy | None = None,
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
 ) -> TagResult:
@@ -48,22 +50,36 @@ def tag_project(
         message: Makes the tag annotated, unless it is empty.
         release: Whether to create the release as well.
         release_notes: The release's description, in Markdown.
+        wait: How to wait for the end of the tag's pipeline; None not to wait.
         dry_run: Whether to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 
     Returns:
-        The tag; `created` is False if it was there, at the same commit.
+        The tag, after a wait with its pipeline; `created` is False if it was there, at the same
+        commit.
 
     Raises:
-        cicd_common.errors.CommandError: It is not there; the subclass says why.
+        cicd_common.errors.CommandError: It is not there, or its pipeline did not end well; the
+            subclass says why, and its `results` hold what is there.
     """
     # Imported here, so that the console script can show its help without python-gitlab.
     from cicd_common.client import GitLab  # noqa: PLC0415
     from cicd_common.connection import connection_from  # noqa: PLC0415
+    from cicd_common.errors import CommandError  # noqa: PLC0415
+    from cicd_common.waiting.wait import wait_for  # noqa: PLC0415
     from cmd_tag_project.request import TagRequest  # noqa: PLC0415
     from cmd_tag_project.tagging import create_tag  # noqa: PLC0415
 
     request = TagRequest(tag_name, next, prefix, ref, message, release, release_notes, dry_run)
     request.check()
-    return create_tag(GitLab(connection_from(connection)), project, request)
+    gitlab = GitLab(connection_from(connection))
+    if wait is None or dry_run:
+        return create_tag(gitlab, project, request)
+    wait.check(gitlab.require_token())
+    tag = create_tag(gitlab, project, request)
+    [end] = wait_for(gitlab, [tag.target()], wait)
+    done = tag.ended(end)
+    if isinstance(done, CommandError):
+        raise done
+    return done

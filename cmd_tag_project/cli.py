@@ -9,10 +9,12 @@ import click
 
 from cicd_common import boundary
 from cicd_common.options import Command, Settings, option, project_option, shared_options, text_file
+from cicd_common.waiting.options import Waiting, optional_wait_options
 from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
 
 if TYPE_CHECKING:
     from cicd_common.semver import Part
+    from cmd_tag_project.tagging import TagResult
 
 JOB_TAG_NAME = ("CI_PROJECT_PATH_SLUG", "CI_COMMIT_SHA", "CI_JOB_ID")
 
@@ -26,6 +28,9 @@ EXAMPLES = {
     ),
     "In a GitLab job: several projects, named after this job": (
         "cmd-tag-project --project group/one --project group/two"
+    ),
+    "And wait for the tag's pipeline": (
+        "cmd-tag-project --project group/name --tag-name v1.2.3 --wait"
     ),
 }
 
@@ -58,10 +63,12 @@ EXAMPLES = {
     type=text_file,
     help="The release's description, in Markdown; implies --release.",
 )
+@optional_wait_options
 @shared_options
 def cli(
     *,
     settings: Settings,
+    waiting: Waiting | None,
     project: tuple[str, ...],
     tag_name: str | None,
     next: Part | None,  # noqa: A002 - the option's name
@@ -91,7 +98,21 @@ def cli(
     from cmd_tag_project.tagging import create_tag  # noqa: PLC0415
 
     gitlab = settings.connect()
-    return settings.for_each(project, lambda name: create_tag(gitlab, name, request))
+
+    def create(name: str) -> TagResult:
+        return create_tag(gitlab, name, request)
+
+    if waiting is None or settings.dry_run:
+        return settings.for_each(project, create)
+    waiting.policy.check(gitlab.token_kind)
+    return waiting.for_each(
+        settings,
+        gitlab,
+        project,
+        create,
+        target_of=lambda tag: tag.target(),
+        joined=lambda tag, end: tag.ended(end),
+    )
 
 
 def _job_tag_name() -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -20,6 +20,8 @@ from cicd_common.errors import (
 from cicd_common.patience import Patience
 from cicd_common.projects import Project, find_commit, find_default_branch, find_project
 from cicd_common.tokens import TokenKind
+from cicd_common.waiting.finding import Newest
+from cicd_common.waiting.model import WaitResult
 from cmd_tag_project.versions import next_tag_name
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class TagResult:
         release: What became of its release: `created`, `exists`, `would be created`; None if
             none was wanted.
         would_create: Whether a dry run found that the tag would be created.
+        pipeline: The tag's pipeline, as it ended, if it was waited for.
     """
 
     project: str
@@ -50,17 +53,32 @@ class TagResult:
     web_url: str
     release: str | None = None
     would_create: bool = False
+    pipeline: WaitResult | None = None
 
     def text(self) -> str:
         """One short line for a person."""
         state = "would be created" if self.would_create else "already exists"
         line = f"{self.project}: tag {self.tag} {'created' if self.created else state}"
         release = f", release {self.release}" if self.release else ""
-        return f"{line} at {self.commit[:8]}{release}"
+        ended = f"; {self.pipeline.text().partition(': ')[2]}" if self.pipeline else ""
+        return f"{line} at {self.commit[:8]}{release}{ended}"
 
     def dotenv(self) -> dict[str, str]:
         """The variables that later jobs get."""
-        return {"TAG_NAME": self.tag, "TAG_COMMIT_SHA": self.commit, "TAG_PROJECT": self.project}
+        tag = {"TAG_NAME": self.tag, "TAG_COMMIT_SHA": self.commit, "TAG_PROJECT": self.project}
+        return tag | (self.pipeline.dotenv() if self.pipeline else {})
+
+    def target(self) -> Newest:
+        """The tag's pipeline, which GitLab starts a moment after the tag."""
+        return Newest(self.project, tag=self.tag, sha=self.commit, ours=self.created)
+
+    def ended(self, end: WaitResult | CommandError) -> TagResult | CommandError:
+        """The tag with its pipeline, as it ended; a failure keeps its error, and holds both."""
+        if isinstance(end, CommandError):
+            pipelines = [result for result in end.results if isinstance(result, WaitResult)]
+            end.results = (replace(self, pipeline=next(iter(pipelines), None)),)
+            return end
+        return replace(self, pipeline=end)
 
 
 @dataclass(frozen=True)

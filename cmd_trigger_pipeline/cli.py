@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,9 +106,6 @@ def cli(
     )
     request.check(settings.connection.token, token, waiting.policy if waiting else None)
     # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
-    from cicd_common.parallel import side_by_side  # noqa: PLC0415
-    from cicd_common.projects import parse_project  # noqa: PLC0415
-    from cicd_common.waiting.started import wait_for_started  # noqa: PLC0415
     from cmd_trigger_pipeline.triggering import trigger  # noqa: PLC0415
     from cmd_trigger_pipeline.ways import way_of  # noqa: PLC0415
 
@@ -121,11 +117,14 @@ def cli(
 
     if waiting is None or settings.dry_run:
         return settings.for_each(project, start)
-    names = [parse_project(each, gitlab.base_url) for each in project]
-    ends = wait_for_started(
-        side_by_side(names, start), lambda started: started.target(), partial(waiting.wait, gitlab)
+    return waiting.for_each(
+        settings,
+        gitlab,
+        project,
+        start,
+        target_of=lambda started: started.target(),
+        joined=lambda _, end: end,
     )
-    return settings.output.finish(ends, several=len(names) > 1)
 
 
 def _trigger_token(secret: str | None) -> Token | None:

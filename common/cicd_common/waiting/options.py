@@ -6,7 +6,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 from click.core import ParameterSource
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cicd_common.client import GitLab
+    from cicd_common.options import Settings
     from cicd_common.waiting.finding import Target
     from cicd_common.waiting.state import Outcome
 
+R = TypeVar("R")
 WAITING = "Waiting"
 
 
@@ -69,6 +71,45 @@ class Waiting:
             own=own_job(os.environ),
         )
 
+    def for_each(
+        self,
+        settings: Settings,
+        gitlab: GitLab,
+        projects: Sequence[str],
+        start: Callable[[str], R],
+        *,
+        target_of: Callable[[R], Target],
+        joined: Callable[[R, Outcome], Any],
+    ) -> int:
+        """Starts something in every project, side by side, waits, and writes what came of it.
+
+        Args:
+            settings: What the shared options say.
+            gitlab: The client.
+            projects: As a person named them.
+            start: Starts it in one.
+            target_of: The pipeline to wait for.
+            joined: What was started and how it ended, as one outcome.
+
+        Returns:
+            The exit code.
+
+        Raises:
+            UsageError: One of them is no project of this server; nothing was sent.
+        """
+        from cicd_common.parallel import side_by_side  # noqa: PLC0415 - slow; as above
+        from cicd_common.projects import parse_project  # noqa: PLC0415 - the same
+        from cicd_common.waiting.started import wait_for_started  # noqa: PLC0415 - the same
+
+        names = [parse_project(project, gitlab.base_url) for project in projects]
+        ends = wait_for_started(
+            side_by_side(names, start),
+            target_of,
+            joined,
+            functools.partial(self.wait, gitlab),
+        )
+        return settings.output.finish(ends, several=len(names) > 1)
+
 
 def cancel_causes(text: str) -> frozenset[CancelOn]:
     """Reads `timeout,signal`, either or both; a type for `click.option`."""
@@ -102,9 +143,8 @@ _OPTIONS = (
         help="A fixed pause between looks. Default: adaptive.",
     ),
     _option(
-        "--realtime/--no-realtime",
-        " /--no-realtime",
-        default=True,
+        "--no-realtime",
+        is_flag=True,
         help="Do not listen for GitLab's push; look by the clock alone.",
     ),
     _option(
@@ -204,7 +244,7 @@ def _take(options: dict[str, Any], cancel_on: frozenset[CancelOn] = frozenset())
         cancel_on=cancel_on,
         log_tail=options.pop("log_tail"),
         all_downstream=junit is not None,
-        realtime=options.pop("realtime"),
+        realtime=not options.pop("no_realtime"),
     )
     return Waiting(policy, junit)
 

@@ -18,6 +18,7 @@ R = TypeVar("R")
 def wait_for_started(
     started: Sequence[R | CommandError],
     target_of: Callable[[R], Target],
+    joined: Callable[[R, Outcome], Outcome],
     wait: Callable[[Sequence[Target]], list[Outcome]],
 ) -> list[Outcome]:
     """Waits for the pipelines of what was started; what was not keeps its error.
@@ -25,6 +26,7 @@ def wait_for_started(
     Args:
         started: What was started, or why not, in the order in which it was asked for.
         target_of: The one pipeline to wait for.
+        joined: What was started and how its pipeline ended, as one outcome.
         wait: Waits for several, and returns one outcome for each.
 
     Returns:
@@ -32,4 +34,4 @@ def wait_for_started(
     """
     targets = [target_of(one) for one in started if not isinstance(one, CommandError)]
     ends = iter(wait(targets) if targets else ())
-    return [one if isinstance(one, CommandError) else next(ends) for one in started]
+    return [one if isinstance(one, CommandError) else joined(one, next(ends)) for one in started]

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 
 from cicd_common.console import redacted
 from cicd_common.waiting.board import Board
-from cicd_common.waiting.words import ALLOWED, LOOKS, look_of, look_of_job, reason_in_words
+from cicd_common.waiting.words import ALLOWED, LOOKS, look_of, look_of_job, why_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -132,7 +132,7 @@ def _case(job: Job, pipeline: Pipeline) -> ET.Element:
         time=f"{job.duration or 0:.3f}",
     )
     look = look_of_job(job)
-    reason = reason_in_words(job.failure_reason)
+    reason = why_failed(job)
     if look is LOOKS[ALLOWED]:
         case.append(_element("skipped", message=f"failed, which is allowed: {reason}"))
     elif job.status == "failed":

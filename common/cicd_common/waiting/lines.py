@@ -18,7 +18,6 @@ from cicd_common.waiting.words import (
     clock,
     look_of,
     look_of_job,
-    reason_in_words,
     remaining,
     safe,
     seconds_of,
@@ -27,6 +26,7 @@ from cicd_common.waiting.words import (
     title,
     urgency,
     usual,
+    why_failed,
 )
 
 if TYPE_CHECKING:
@@ -140,11 +140,11 @@ def found_lines(found: Found, now: datetime) -> Iterator[str]:
 def change_lines(change: Changed, now: datetime) -> Iterator[str]:
     """What is new about a pipeline and its jobs."""
     pipeline = change.pipeline
-    before = {job.id: job.status for job in change.before.jobs}
+    before = {job.id: _news(job) for job in change.before.jobs}
     changed = (
         job
         for job in pipeline.jobs
-        if before.get(job.id) != job.status and (job.id in before or job.status not in UNEVENTFUL)
+        if before.get(job.id) != _news(job) and (job.id in before or job.status not in UNEVENTFUL)
     )
     yield from _job_lines(pipeline, changed, now)
     if pipeline.status != change.before.status:
@@ -182,8 +182,19 @@ def _job_lines(pipeline: Pipeline, jobs: Iterable[Job], now: datetime) -> Iterat
     """A line for each job, in the order in which it happened, as far as GitLab tells when."""
     for moment, job in sorted(((_moment(job, now), job) for job in jobs), key=lambda pair: pair[0]):
         after = f" after {in_words(job.duration)}" if job.duration is not None else ""
-        why = f", {reason_in_words(job.failure_reason)}" if job.failure_reason else ""
-        yield f"{_when(pipeline, moment)} {title(job)}: {look_of_job(job)}{after}{why}"
+        more = "".join(f", {text}" for text in (why_failed(job), _downstream(job)) if text)
+        yield f"{_when(pipeline, moment)} {title(job)}: {look_of_job(job)}{after}{more}"
+
+
+def _news(job: Job) -> tuple[str, int | None]:
+    """What of a job is told when it changes."""
+    return job.status, job.downstream.id if job.downstream else None
+
+
+def _downstream(job: Job) -> str:
+    """The pipeline that a trigger job started, where a person may follow it."""
+    below = job.downstream
+    return f"{safe(below.project)} #{below.id} {safe(below.web_url)}" if below else ""
 
 
 def _moment(job: Job, now: datetime) -> datetime:

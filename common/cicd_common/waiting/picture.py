@@ -21,12 +21,12 @@ from cicd_common.waiting.words import (
     clock,
     look_of,
     look_of_job,
-    reason_in_words,
     remaining,
     safe,
     seconds_of,
     tally,
     urgency,
+    why_failed,
 )
 
 if TYPE_CHECKING:
@@ -198,14 +198,13 @@ def _is_urgent(job: Job) -> bool:
 def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
     below = job.downstream
     arrow = f" > {safe(below.project)} #{below.id}" if below else ""
-    detail = reason_in_words(job.failure_reason) if job.failure_reason else ""
     return Row(
         depth,
         safe(stage),
         look_of_job(job),
         safe(job.name) + arrow,
         seconds_of(job, now),
-        detail,
+        why_failed(job),
     )
 
 

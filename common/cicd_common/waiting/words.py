@@ -125,6 +125,15 @@ def reason_in_words(reason: str) -> str:
     return _REASONS.get(reason) or safe(reason).replace("_", " ")
 
 
+def why_failed(job: Job) -> str:
+    """Why a job failed, in words; empty if it did not."""
+    if job.status != "failed":
+        return ""
+    if job.downstream and not job.failure_reason:
+        return f"the downstream pipeline {look_of(job.downstream.status).word}"
+    return reason_in_words(job.failure_reason or "unknown_failure")
+
+
 def clock(seconds: float) -> str:
     """A duration as GitLab's pages show it: `00:01:02`; below 0, by clocks that differ, is 0."""
     minutes, rest = divmod(int(max(0.0, seconds)), 60)

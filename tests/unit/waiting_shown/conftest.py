@@ -40,7 +40,7 @@ class Scene:
         **more: Any,
     ) -> Job:
         stage, _, name = name.rpartition("/")
-        if status == "failed":
+        if status == "failed" and not more.get("bridge"):
             more = {"failure_reason": "script_failure"} | more
         return Job(
             number,

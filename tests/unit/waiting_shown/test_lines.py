@@ -106,6 +106,18 @@ def test_a_job_that_runs_again_is_told(scene: Scene, lines: Lines, stderr: Stder
     ]
 
 
+def test_a_pipeline_that_a_job_started_is_told_when_it_exists(
+    scene: Scene, lines: Lines, stderr: Stderr
+) -> None:
+    below = scene.pipeline("running", number=7, project="group/deploy")
+    before = scene.pipeline("running", scene.job(1, "deploy", "running", started=3, bridge=True))
+    now = scene.pipeline(
+        "running", scene.job(1, "deploy", "running", started=3, bridge=True, downstream=below)
+    )
+    lines.show(Changed(now, before))
+    assert stderr() == [f"00:00:03  #1234 test / deploy: running, group/deploy #7 {below.web_url}"]
+
+
 def test_a_heartbeat_comes_after_a_minute_without_a_line(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:

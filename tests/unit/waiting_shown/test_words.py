@@ -25,6 +25,7 @@ from cicd_common.waiting.words import (
     safe,
     tally,
     usual,
+    why_failed,
 )
 
 if TYPE_CHECKING:
@@ -118,6 +119,12 @@ def test_what_is_allowed_is_told_apart(
 )
 def test_a_reason_is_told_in_words(reason: str, words: str) -> None:
     assert reason_in_words(reason) == words
+
+
+def test_a_trigger_job_fails_as_the_pipeline_does_that_it_started(scene: Scene) -> None:
+    deploy = scene.failed_downstream().jobs[-1]
+    assert why_failed(deploy) == "the downstream pipeline failed"
+    assert why_failed(scene.job(1, "deploy", "failed", bridge=True)) == "unknown failure"
 
 
 @pytest.mark.parametrize(

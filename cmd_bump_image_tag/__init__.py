@@ -1,1 +1,116 @@
-"""`cmd-bump-image-tag`: set an image's tag in the YAML files of a repository."""
+"""`cmd-bump-image-tag`: set an image's tag in the YAML files of a repository.
+
+From Python:
+
+    from cmd_bump_image_tag import bump_image_tag
+
+    result = bump_image_tag(
+        image="registry.example.com/group/web", tag="v1.2.3", project="group/deployment",
+        base_url="https://gitlab.example.com", api_access_token=token,
+    )
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Unpack
+
+    from cicd_common.connection import ConnectionOptions
+    from cmd_bump_image_tag.request import Via
+    from cmd_bump_image_tag.result import BumpResult
+
+__all__ = ["bump_image_tag"]
+
+
+def bump_image_tag(
+    *,
+    image: str | Sequence[str],
+    tag: str | None = None,
+    digest: str | None = None,
+    file: str | Sequence[str] = (),
+    path: str | Sequence[str] = (),
+    via: Via | None = None,
+    project: str | None = None,
+    repository: str | None = None,
+    branch: str | None = None,
+    merge_request: bool = False,
+    auto_merge: bool = False,
+    commit_message: str | None = None,
+    skip_ci: bool = True,
+    upstream: str = "",
+    allow_downgrade: bool = False,
+    directory: Path | str = ".",
+    dry_run: bool = False,
+    **connection: Unpack[ConnectionOptions],
+) -> BumpResult:
+    """Sets images' tags in the YAML files of a repository; only those bytes change.
+
+    Prints nothing; the diff goes to the logger `cicd_common.bump`.
+
+    Args:
+        image: The image, or several: `registry:port/path`, `NAME=TAG` or `NAME=TAG@DIGEST`.
+        tag: The tag of images that come without.
+        digest: Their digest.
+        file: Files, folders or globs within the repository; default: every YAML and JSON file.
+        path: Keys to edit as well, such as `spec.values.image.tag`.
+        via: `files`, `api` or `git`; default: `api` with a project, `git` with a repository,
+            else `files`.
+        project: The project's path (`group/sub/name`), numeric id, or the URL of its page.
+        repository: The address of a repository for git.
+        branch: The branch; default: the default branch.
+        merge_request: Whether to write to a branch of its own, and open a merge request.
+        auto_merge: Whether to have that merge request merged once its checks have passed.
+        commit_message: The commit's message, with the placeholders `{image}`, `{old}`, `{tag}`,
+            `{digest}`, `{files}`, `{upstream}`.
+        skip_ci: Whether GitLab shall start no pipeline for the commit.
+        upstream: The URL of the pipeline that bumps, which becomes a trailer of the commit.
+        allow_downgrade: Whether a lower SemVer may replace a higher.
+        directory: The working directory, for `files`.
+        dry_run: Whether to change nothing.
+        connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
+            and `retry_for`, in seconds. Not needed for `files`.
+
+    Returns:
+        What changed; nothing if all was up to date.
+
+    Raises:
+        cicd_common.errors.CommandError: It did not happen; the subclass says why.
+    """
+    # Imported here, so that the console script can show its help without PyYAML.
+    from cicd_common.connection import connection_from  # noqa: PLC0415
+    from cmd_bump_image_tag.images import Bump  # noqa: PLC0415
+    from cmd_bump_image_tag.message import DEFAULT_TEMPLATE  # noqa: PLC0415
+    from cmd_bump_image_tag.request import BumpRequest, Destination  # noqa: PLC0415
+    from cmd_bump_image_tag.running import bump_images  # noqa: PLC0415
+
+    request = BumpRequest(
+        bumps=tuple(Bump.parse(name, tag, digest) for name in _several(image)),
+        patterns=_several(file),
+        paths=_several(path),
+        commit_message=DEFAULT_TEMPLATE if commit_message is None else commit_message,
+        skip_ci=skip_ci,
+        upstream=upstream,
+        allow_downgrade=allow_downgrade,
+        dry_run=dry_run,
+    )
+    destination = Destination(
+        via=via,
+        project=project,
+        repository=repository,
+        branch=branch,
+        merge_request=merge_request,
+        auto_merge=auto_merge,
+        directory=Path(directory),
+    )
+    request.check()
+    destination.check()
+    settings = connection_from(connection, needs_server=project is not None)
+    return bump_images(request, destination, settings)
+
+
+def _several(values: str | Sequence[str]) -> tuple[str, ...]:
+    return (values,) if isinstance(values, str) else tuple(values)

@@ -39,7 +39,8 @@ class Connection:
 class ConnectionOptions(TypedDict, total=False):
     """The keyword arguments by which the packages' functions take a connection.
 
-    `base_url` is required. Of the tokens one is used: the access token, if both are given.
+    `base_url` is required by whatever needs a server. Of the tokens one is used: the access token,
+    if both are given.
     """
 
     base_url: str
@@ -50,8 +51,12 @@ class ConnectionOptions(TypedDict, total=False):
     retry_for: float
 
 
-def connection_from(options: ConnectionOptions) -> Connection:
+def connection_from(options: ConnectionOptions, *, needs_server: bool = True) -> Connection:
     """Makes a connection of keyword arguments.
+
+    Args:
+        options: The arguments.
+        needs_server: Whether there must be a base URL; else it may be empty.
 
     Raises:
         UsageError: There is no base URL, or a value is wrong.
@@ -61,8 +66,9 @@ def connection_from(options: ConnectionOptions) -> Connection:
         token = token_of(TokenKind.ACCESS, access_token, "api_access_token")
     elif job_token := options.get("job_token"):
         token = token_of(TokenKind.JOB, job_token, "job_token")
+    base_url = options.get("base_url", "")
     return Connection(
-        base_url=parse_base_url(options.get("base_url", "")),
+        base_url=parse_base_url(base_url) if base_url or needs_server else "",
         token=token,
         ca_file=options.get("ca_file"),
         request_timeout=options.get("request_timeout", DEFAULT_REQUEST_TIMEOUT),

@@ -77,3 +77,4 @@ def test_a_job_token_serves_alone_and_an_empty_token_is_none() -> None:
 def test_there_is_no_default_server() -> None:
     with pytest.raises(UsageError):
         connection_from({"api_access_token": "a"})
+    assert connection_from({"api_access_token": "a"}, needs_server=False).base_url == ""

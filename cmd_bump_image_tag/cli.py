@@ -1,0 +1,128 @@
+"""The console script: options in, one call, result out."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from cicd_common import boundary
+from cicd_common.options import Command, Settings, option, project_option, shared_options
+from cmd_bump_image_tag.message import DEFAULT_TEMPLATE
+from cmd_bump_image_tag.request import BumpRequest, Destination
+
+if TYPE_CHECKING:
+    from cmd_bump_image_tag.request import Via
+
+EXAMPLES = {
+    "In the working directory": "cmd-bump-image-tag --image registry.example.com/web --tag v1.2.3",
+    "In another project, by its API": (
+        "cmd-bump-image-tag --base-url https://gitlab.example.com --project group/deployment "
+        "--image registry.example.com/web --tag v1.2.3"
+    ),
+    "Several images in one merge request, merged once its pipeline has passed": (
+        "cmd-bump-image-tag --project group/deployment --image example.com/web=v1.2.3 "
+        "--image example.com/api=v4.5.6 --auto-merge"
+    ),
+    "In a job, with its own token, by git": (
+        "cmd-bump-image-tag --via git --image example.com/web --tag v1.2.3"
+    ),
+}
+
+
+@click.command("cmd-bump-image-tag", cls=Command, examples=EXAMPLES)
+@option(
+    "--image",
+    metavar="NAME[=TAG[@DIGEST]]",
+    multiple=True,
+    required=True,
+    help="The image to bump; may be repeated, then with NAME=TAG.",
+)
+@option("--tag", metavar="TAG", envvar="IMAGE_TAG", help="The tag to set.")
+@option("--digest", metavar="DIGEST", help="The digest to set: sha256:…")
+@option(
+    "--file",
+    "files",
+    metavar="PATTERN",
+    multiple=True,
+    help="File, folder or glob; may be repeated. Default: every *.yaml, *.yml, *.json.",
+)
+@option(
+    "--path",
+    "paths",
+    metavar="PATH",
+    multiple=True,
+    help="Edit this key as well (spec.values.image.tag); may be repeated.",
+)
+@option(
+    "--via",
+    type=click.Choice(["files", "api", "git"]),
+    help="Where the edit goes. Default: api with --project, git with --repository, else files.",
+)
+@project_option(
+    help="The project to bump in. In a GitLab job, --via api and git default to its own."
+)
+@option("--repository", metavar="URL", help="A repository for git, also by SSH.")
+@option("--branch", metavar="NAME", help="Default: the default branch.")
+@option("--merge-request", is_flag=True, help="Write to a branch of its own; open a merge request.")
+@option("--auto-merge", is_flag=True, help="Have that merge request merged; implies it.")
+@option(
+    "--commit-message",
+    metavar="TEMPLATE",
+    default=DEFAULT_TEMPLATE,
+    show_default=True,
+    help="With {image}, {old}, {tag}, {digest}, {files}, {upstream}; ' [skip ci]' is appended.",
+)
+@option("--no-skip-ci", is_flag=True, help="Append no [skip ci].")
+@option("--allow-downgrade", is_flag=True, help="Let a lower version replace a higher.")
+@shared_options
+def cli(
+    *,
+    settings: Settings,
+    image: tuple[str, ...],
+    tag: str | None,
+    digest: str | None,
+    files: tuple[str, ...],
+    paths: tuple[str, ...],
+    via: Via | None,
+    project: str | None,
+    repository: str | None,
+    branch: str | None,
+    merge_request: bool,
+    auto_merge: bool,
+    commit_message: str,
+    no_skip_ci: bool,
+    allow_downgrade: bool,
+) -> int:
+    """Set an image's tag in the YAML files of a repository: only those bytes change.
+
+    Knows Kubernetes, Kustomize, Helm, Compose, .gitlab-ci.yml and Flux's markers. If somebody else
+    writes at the same time, both edits land. Nothing to change is success too.
+    """
+    # Only now: --help and a wrong option need no YAML.
+    from cmd_bump_image_tag.images import Bump  # noqa: PLC0415
+    from cmd_bump_image_tag.running import bump_images  # noqa: PLC0415
+
+    request = BumpRequest(
+        bumps=tuple(Bump.parse(name, tag, digest) for name in image),
+        patterns=files,
+        paths=paths,
+        commit_message=commit_message,
+        skip_ci=not no_skip_ci,
+        upstream=os.environ.get("CI_PIPELINE_URL", ""),
+        allow_downgrade=allow_downgrade,
+        dry_run=settings.dry_run,
+    )
+    if via in {"api", "git"} and repository is None:
+        project = project or os.environ.get("CI_PROJECT_PATH")
+    destination = Destination(via, project, repository, branch, merge_request, auto_merge)
+    request.check()
+    destination.check()
+    result = bump_images(request, destination, settings.connection)
+    return settings.output.finish([result])
+
+
+def main() -> None:
+    """The console script."""
+    boundary.run(cli)

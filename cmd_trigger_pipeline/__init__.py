@@ -90,7 +90,8 @@ def trigger_pipeline(
     started = trigger(way_of(gitlab, token), project, request)
     if wait is None or dry_run:
         return started
-    [end] = wait_for(gitlab, [started.target()], wait)
+    [outcome] = wait_for(gitlab, [started.target()], wait)
+    end = started.ended(outcome)
     if isinstance(end, CommandError):
         raise end
     return end

@@ -123,7 +123,7 @@ def cli(
         project,
         start,
         target_of=lambda started: started.target(),
-        joined=lambda _, end: end,
+        joined=lambda started, end: started.ended(end),
     )
 
 

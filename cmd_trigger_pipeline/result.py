@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cicd_common.client import field
+from cicd_common.errors import CommandError
 from cicd_common.waiting.finding import ById
+
+if TYPE_CHECKING:
+    from cicd_common.waiting.model import WaitResult
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,12 @@ class PipelineResult:
         if self.id is None:
             raise ValueError("a dry run starts no pipeline")
         return ById(self.project, self.id, ours=True)
+
+    def ended(self, end: WaitResult | CommandError) -> WaitResult | CommandError:
+        """How it ended; an error that holds no pipeline holds this one."""
+        if isinstance(end, CommandError) and not end.results:
+            end.results = (self,)
+        return end
 
     def dotenv(self) -> dict[str, str]:
         """The variables that later jobs get; none of a dry run."""

@@ -107,32 +107,43 @@ class Engine:
             yield from self._tick()
 
     def cancel(self) -> Iterator[Event]:
-        """Cancels the pipelines that this very call started, as far as they go on."""
+        """Cancels the pipelines that this very call started, as far as they go on.
+
+        One that was not read yet is looked for once more: it may have been started all the same.
+        """
         background = self._make_background(self._alarm)
         limit = self._alarm.now() + CANCEL_LIMIT
-        waits = [wait for wait in self._going() if wait.target.ours]
-        unanswered = {wait.found.id: wait.found for wait in waits}
+        unanswered = {
+            id(wait): wait
+            for wait in self._open()
+            if wait.target.ours and not (wait.pipeline and has_ended(wait.pipeline.status))
+        }
 
-        def canceled(pipeline: Pipeline, answer: str | CommandError) -> Iterator[Event]:
-            del unanswered[pipeline.id]
-            name = f"pipeline {pipeline.id} of {pipeline.project}"
+        def stop(wait: Wait) -> list[tuple[Pipeline, str]]:
+            found = (wait.pipeline,) if wait.pipeline else wait.seeker.seek() or ()
+            going = [pipeline for pipeline in found if not has_ended(pipeline.status)]
+            return [(pipeline, cancel_pipeline(self._gitlab, pipeline)) for pipeline in going]
+
+        def stopped(
+            wait: Wait, answer: list[tuple[Pipeline, str]] | CommandError
+        ) -> Iterator[Event]:
+            del unanswered[id(wait)]
             if isinstance(answer, CommandError):
-                yield Note(f"Cannot cancel {name}: {answer.message}", warning=True)
-            else:
-                yield Note(f"Canceled {name}, which is {answer} now: {pipeline.web_url}")
+                yield Note(f"Cannot cancel {wait.name}: {answer.message}", warning=True)
+                return
+            for pipeline, status in answer:
+                yield Note(
+                    f"Canceled pipeline {pipeline.id} of {pipeline.project}, which is {status} "
+                    f"now: {pipeline.web_url}"
+                )
 
-        for pipeline in list(unanswered.values()):
-            background.start(
-                partial(cancel_pipeline, self._gitlab, pipeline), partial(canceled, pipeline)
-            )
+        for wait in list(unanswered.values()):
+            background.start(partial(stop, wait), partial(stopped, wait))
         while unanswered and self._alarm.now() < limit:
             self._alarm.sleep_until(limit)
             yield from background.events()
-        for pipeline in unanswered.values():
-            yield Note(
-                f"Whether pipeline {pipeline.id} was canceled is unknown: {pipeline.web_url}",
-                warning=True,
-            )
+        for wait in unanswered.values():
+            yield Note(f"Whether {wait.name} was canceled is unknown.", warning=True)
 
     def leave(self) -> Iterator[Event]:
         """Says what goes on when nobody waits for it any more."""

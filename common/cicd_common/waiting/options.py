@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from cicd_common import console
-from cicd_common.errors import UsageError
+from cicd_common.errors import Interrupted, UsageError
 from cicd_common.options import option, positive_seconds, seconds
 from cicd_common.output import check_writable
 from cicd_common.waiting.policy import (
@@ -102,13 +102,30 @@ class Waiting:
         from cicd_common.waiting.started import wait_for_started  # noqa: PLC0415 - the same
 
         names = [parse_project(project, gitlab.base_url) for project in projects]
-        ends = wait_for_started(
-            side_by_side(names, start),
-            target_of,
-            joined,
-            functools.partial(self.wait, gitlab),
-        )
+        targets: list[Target] = []
+
+        def noted(name: str) -> R:
+            result = start(name)
+            targets.append(target_of(result))
+            return result
+
+        try:
+            started = side_by_side(names, noted)
+        except (Interrupted, KeyboardInterrupt):
+            self._abandon(gitlab, targets)
+            raise
+        ends = wait_for_started(started, target_of, joined, functools.partial(self.wait, gitlab))
         return settings.output.finish(ends, several=len(names) > 1)
+
+    def _abandon(self, gitlab: GitLab, started: Sequence[Target]) -> None:
+        """Cancels what was started before a signal came, if the policy says so."""
+        from cicd_common.waiting.engine import Engine  # noqa: PLC0415 - slow; as above
+        from cicd_common.waiting.shown import presenter  # noqa: PLC0415 - the same
+
+        if "signal" in self.policy.cancel_on:
+            with presenter(quiet=console.is_quiet(), junit=None) as shown:
+                for event in Engine(gitlab, started, self.policy).cancel():
+                    shown.show(event)
 
 
 def cancel_causes(text: str) -> frozenset[CancelOn]:

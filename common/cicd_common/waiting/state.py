@@ -51,6 +51,13 @@ class Wait:
     played_at: datetime | None = None
 
     @property
+    def name(self) -> str:
+        """What is waited for, for people."""
+        if self.pipeline is None:
+            return str(self.target)
+        return f"pipeline {self.pipeline.id} of {self.pipeline.project} ({self.pipeline.web_url})"
+
+    @property
     def found(self) -> Pipeline:
         """The pipeline, where it is known to have been found."""
         if self.pipeline is None:

@@ -14,6 +14,7 @@ import pytest
 from cicd_common.errors import PipelineFailedError
 from cicd_common.waiting.policy import WaitPolicy
 from cmd_trigger_pipeline import trigger_pipeline
+from sandbox import Access, Fault
 from sandbox.model import ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox import Sandbox
-    from sandbox.model import Job, Pipeline, Project, Token, TriggerToken
+    from sandbox.model import Job, Pipeline, Project, Token, TriggerToken, User
     from tests.functional.conftest import Ending
 
     Only = Callable[[Project, str], Pipeline]
@@ -142,14 +143,35 @@ def test_a_signal_cancels_what_it_started_where_that_is_wanted(
         stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         gitlab.wait_until(
-            # With the second look the first has been understood.
-            lambda: sum("/pipelines/" in request.path for request in gitlab.requests) > 2,
+            # The wait has begun; that its first answer was understood is not needed.
+            lambda: any("/pipelines/" in request.path for request in gitlab.requests),
             timeout=20,
         )
         process.send_signal(number)
         assert process.wait(timeout=10) == code
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+    assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]
+
+
+def test_a_signal_cancels_what_it_started_while_others_are_still_to_be_started(
+    gitlab: Sandbox, token: Token, executor: User, project: Project
+) -> None:
+    project.script = runs((0.1, "running"))
+    slow = gitlab.add_project("tech-lunch/slow", {"a": "b"}, members={executor: Access.MAINTAINER})
+    gitlab.fault(Fault(path=f"projects/{slow.id}/pipeline$", method="POST", delay=20))
+    with subprocess.Popen(
+        [sys.executable, "-m", "cmd_trigger_pipeline", "--base-url", gitlab.url, "-v",
+         "--project", project.path, "--project", slow.path, *WAIT, "--cancel-on", "signal"],
+        env={"PATH": os.environ["PATH"], "GITLAB_TOKEN": token.secret},
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if line.startswith("POST") and " 201 " in line)
+        assert f"projects/{project.id}/pipeline" in said
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 143
 
     assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]
 

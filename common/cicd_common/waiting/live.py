@@ -194,9 +194,6 @@ class _Above(io.TextIOBase):
     def isatty(self) -> bool:
         return True
 
-    def writable(self) -> bool:
-        return True
-
     def finish(self) -> None:
         """Writes what is left of a line without an end."""
         if self._rest:

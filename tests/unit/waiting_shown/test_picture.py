@@ -147,12 +147,12 @@ def test_a_small_window_gets_a_line_for_each_pipeline(
 def test_of_more_pipelines_than_rows_the_most_urgent_are_named(scene: Scene) -> None:
     board = Board()
     for number in range(20):
-        status = {7: "failed", 11: "running"}.get(number, "success")
+        status = {18: "failed", 19: "running"}.get(number, "success")
         board.note(Found(scene.pipeline(status, number=number)))
     for height in (4, 12):
         assert drawn(scene, board, Canvas(80, height)) == [
-            "✗ failed  00:00:00  group/api #7",
-            "● running  00:00:00  group/api #11",
+            "✗ failed  00:00:00  group/api #18",
+            "● running  00:00:00  group/api #19",
             *(f"✓ passed  00:00:00  group/api #{number}" for number in range(height - 3)),
             f"and {21 - height} passed",
         ]

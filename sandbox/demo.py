@@ -17,7 +17,12 @@ from sandbox.world import Sandbox
 if TYPE_CHECKING:
     from sandbox.model import Job, Pipeline
 
-IMAGE = "registry.example.com/tech-lunch/ci-cd-commands/cmd-tag-project:latest"
+REGISTRY = "registry.example.com/tech-lunch/ci-cd-commands"
+IMAGES = {name: f"{REGISTRY}/{name}:latest" for name in ("cmd-tag-project", "cmd-wait-pipeline")}
+# What the runner says after a script, and what the stand-in for docker says of itself.
+RUNNER_LINES = ("Running after_script", "Uploading", "Cleaning", "Job succeeded", "ERROR: Job")
+STAND_IN = "docker (the sandbox's stand-in"
+WIDTH = 150
 NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|section_(?:start|end):\d+:\S+\r|\r")
 
 
@@ -42,17 +47,17 @@ def main() -> int:
 
 
 def tag_chain(gitlab: Sandbox) -> None:
-    """hello-world is pushed, tags service-tests, and service-tests' tag pipeline runs."""
-    scene = tech_lunch(gitlab, "hello-world", images={"cmd-tag-project": IMAGE})
+    """hello-world is pushed, tags service-tests, and waits for its tag pipeline."""
+    scene = tech_lunch(gitlab, "hello-world", images=IMAGES)
 
     step("git push to tech-lunch/hello-world")
     push(scene, "hello-world")
 
-    step("its pipeline builds, tests, deploys, and tags tech-lunch/service-tests")
+    step("its pipeline builds, tests, deploys, tags tech-lunch/service-tests, and waits for it")
     upstream = newest_pipeline(scene, "hello-world")
     show(upstream)
     tagging = job(upstream, "trigger-downstream-pipelines")
-    show_trace(tagging, f"docker run --rm --network host {IMAGE} …")
+    show_trace(tagging)
     check(upstream.status == "success", f"hello-world's pipeline is {upstream.status}")
 
     step("the tag is there")
@@ -61,7 +66,7 @@ def tag_chain(gitlab: Sandbox) -> None:
     for name, commit in tags.items():
         say(f"  {name} -> {commit[:8]}")
 
-    step("and service-tests' tag pipeline runs the service tests")
+    step("and its pipeline has run the service tests")
     downstream = newest_pipeline(scene, "service-tests")
     show(downstream)
     show_trace(job(downstream, "run-on-upstream"))
@@ -89,14 +94,16 @@ def show(pipeline: Pipeline) -> None:
         say(f"    {mark}  {each.stage}: {each.name}")
 
 
-def show_trace(of: Job, command: str = "") -> None:
-    """What the job's script printed, without the runner's own lines."""
+def show_trace(of: Job) -> None:
+    """What the job's script ran and printed, without the runner's own lines."""
     lines = NOISE.sub("", of.trace.decode("utf-8", "replace")).splitlines()
-    shown = [line for line in lines if line.startswith(("tech-lunch/", "fake ", "error:"))]
-    if command:
-        say(f"    {of.name}: $ {command}")
-    for line in shown:
-        say(f"    {of.name}: {line}")
+    commands = [n for n, line in enumerate(lines) if line.startswith("$ docker run")]
+    ends = [n for n, line in enumerate(lines) if line.startswith(RUNNER_LINES)]
+    for begin in commands:
+        end = min(n for n in [*commands, *ends, len(lines)] if n > begin)
+        shown = [line for line in lines[begin:end] if not line.startswith(STAND_IN)]
+        for line in shown:
+            say(f"    | {line if len(line) < WIDTH else f'{line[:WIDTH]}…'}")
 
 
 def colour(code: str, text: str) -> str:

@@ -85,7 +85,7 @@ class Pipeline:
         updated_at: When it last changed, by GitLab's clock.
         tag: Whether the ref is a tag; None where nothing told it.
         duration: Seconds that its jobs have run, if that is known.
-        stages: The stages seen, in their order.
+        stages: The stages seen, in their order, each with the lowest id of its jobs.
         jobs: The jobs seen, in their order, without those that were retried. While several
             pipelines of a project are waited for there are none until the end.
         tests: The counts of its test report, if there is one and it was read.
@@ -104,18 +104,22 @@ class Pipeline:
     updated_at: datetime
     tag: bool | None = None
     duration: float | None = None
-    stages: tuple[str, ...] = ()
+    stages: tuple[tuple[str, int], ...] = ()
     jobs: tuple[Job, ...] = ()
     tests: ReportedTests | None = None
     yaml_errors: str = ""
 
     def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
         """The pipeline with its jobs as they are now; stages keep the order they were seen in."""
-        # Ids grow with the stages; only a retried job comes late, and its stage is known by then.
-        ordered = sorted(jobs, key=lambda job: job.id)
-        stages = tuple(dict.fromkeys([*self.stages, *(job.stage for job in ordered)]))
-        ordered.sort(key=lambda job: stages.index(job.stage))
-        return replace(self, stages=stages, jobs=tuple(ordered))
+        # Ids grow with the stages; only a retried job's comes late, and its stage is known by then.
+        first = dict(self.stages)
+        for job in jobs:
+            first[job.stage] = min(first.get(job.stage, job.id), job.id)
+        return replace(
+            self,
+            stages=tuple(sorted(first.items(), key=lambda stage: stage[1])),
+            jobs=tuple(sorted(jobs, key=lambda job: (first[job.stage], job.id))),
+        )
 
 
 @dataclass(frozen=True)

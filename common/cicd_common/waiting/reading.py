@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cicd_common.client import PER_PAGE, GitLab, field
-from cicd_common.errors import AuthError, NotFoundError, UnavailableError
+from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UnavailableError
 from cicd_common.tokens import TokenKind
 from cicd_common.waiting.model import Job, Pipeline
+from cicd_common.waiting.statuses import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,11 +34,19 @@ def read_by_jobs(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline 
         CommandError: There was no usable answer.
     """
     answers = gitlab.get(f"projects/{project_id}/pipelines/{pipeline_id}/jobs", per_page=PER_PAGE)
-    if not answers:
-        return None
-    first = answers[0]
-    pipeline = parse_pipeline(gitlab, field(first, "pipeline"))
-    return replace(pipeline, tag=bool(field(first, "tag"))).with_jobs(parse_jobs(answers))
+    return _pipeline_of(gitlab, answers, parse_jobs(answers))
+
+
+def read_by_bridges(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
+    """Reads a pipeline and its trigger jobs, with what is downstream, as `read_by_jobs` does.
+
+    Raises:
+        CommandError: There was no usable answer.
+    """
+    # GitLab 19.2 renamed this to `trigger_jobs`, and still takes the old name.
+    path = f"projects/{project_id}/pipelines/{pipeline_id}/bridges"
+    answers = gitlab.get(path, per_page=PER_PAGE)
+    return _pipeline_of(gitlab, answers, parse_bridges(gitlab, answers))
 
 
 def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
@@ -68,14 +77,21 @@ def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
 
 
 def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
-    """Reads a pipeline, with its first jobs if it has any.
+    """Reads a pipeline with its first jobs, and with its trigger jobs unless it has ended.
 
     Raises:
         CommandError: There was no usable answer.
     """
-    return read_by_jobs(gitlab, project_id, pipeline_id) or read_alone(
-        gitlab, project_id, pipeline_id
-    )
+    by_jobs = read_by_jobs(gitlab, project_id, pipeline_id)
+    if by_jobs is not None and has_ended(by_jobs.status):
+        return by_jobs
+    try:
+        by_bridges = read_by_bridges(gitlab, project_id, pipeline_id)
+    except (AuthError, ForbiddenError, NotFoundError):
+        by_bridges = None  # older servers do not let a job token see them
+    if by_jobs and by_bridges:
+        return by_bridges.with_jobs((*by_jobs.jobs, *by_bridges.jobs))
+    return by_jobs or by_bridges or read_alone(gitlab, project_id, pipeline_id)
 
 
 def parse_pipeline(gitlab: GitLab, answer: Any) -> Pipeline:
@@ -110,6 +126,26 @@ def parse_jobs(answers: Iterable[Any]) -> tuple[Job, ...]:
         UnavailableError: One lacks what every job has.
     """
     return tuple(map(_parse_job, answers))
+
+
+def parse_bridges(gitlab: GitLab, answers: Iterable[Any]) -> tuple[Job, ...]:
+    """Reads trigger jobs, with the pipelines downstream as far as they exist.
+
+    Raises:
+        UnavailableError: One lacks what every job has.
+    """
+    return tuple(
+        replace(_parse_job(answer), downstream=below and parse_pipeline(gitlab, below))
+        for answer in answers
+        for below in [answer.get("downstream_pipeline")]
+    )
+
+
+def _pipeline_of(gitlab: GitLab, answers: list[Any], jobs: tuple[Job, ...]) -> Pipeline | None:
+    if not answers:
+        return None
+    pipeline = parse_pipeline(gitlab, field(answers[0], "pipeline"))
+    return replace(pipeline, tag=bool(field(answers[0], "tag"))).with_jobs(jobs)
 
 
 def _parse_job(answer: Any) -> Job:

@@ -11,7 +11,7 @@ from cicd_common.errors import AuthError, CommandError
 from cicd_common.parallel import side_by_side
 from cicd_common.waiting.logs import last_lines
 from cicd_common.waiting.model import Job, Pipeline, ReportedTests
-from cicd_common.waiting.reading import parse_jobs, parse_pipeline, read_alone
+from cicd_common.waiting.reading import parse_bridges, parse_jobs, read_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,26 +86,28 @@ class _Reader:
         return pipeline.with_jobs(self._with_logs(pipeline, jobs))
 
     def _jobs(self, pipeline: Pipeline) -> tuple[Job, ...]:
-        if pipeline.jobs and len(pipeline.jobs) < PER_PAGE:
+        if (
+            pipeline.jobs
+            and len(pipeline.jobs) < PER_PAGE
+            and not any(job.bridge for job in pipeline.jobs)
+        ):
             return pipeline.jobs  # the look that saw the end saw all of them
         path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/jobs"
         return parse_jobs(self._list(path, f"the jobs of {pipeline.web_url}"))
 
     def _bridges(self, pipeline: Pipeline) -> tuple[Job, ...]:
-        # GitLab 19.2 renamed this to `trigger_jobs`, and still takes the old name.
         path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/bridges"
         answers = self._list(path, f"the trigger jobs of {pipeline.web_url}")
         return tuple(
-            replace(job, downstream=self._downstream(answer.get("downstream_pipeline")))
-            for job, answer in zip(parse_jobs(answers), answers, strict=True)
+            replace(bridge, downstream=self._downstream(bridge.downstream))
+            for bridge in parse_bridges(self._gitlab, answers)
         )
 
-    def _downstream(self, answer: Any) -> Pipeline | None:
-        if not answer:
-            return None
-        pipeline = parse_pipeline(self._gitlab, answer)
+    def _downstream(self, pipeline: Pipeline | None) -> Pipeline | None:
+        if pipeline is None or pipeline.id in self._seen:
+            return pipeline
         wanted = pipeline.status == "failed" or self._policy.all_downstream
-        return self.read(pipeline) if wanted and pipeline.id not in self._seen else pipeline
+        return self.read(pipeline) if wanted else pipeline
 
     def _list(self, path: str, what: str) -> list[Any]:
         try:

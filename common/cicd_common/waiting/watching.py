@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 from cicd_common.client import PER_PAGE, GitLab
 from cicd_common.errors import AuthError, ForbiddenError, NotFoundError
-from cicd_common.waiting.reading import parse_pipeline, read_alone, read_by_jobs
+from cicd_common.waiting.reading import (
+    parse_pipeline,
+    read_alone,
+    read_by_bridges,
+    read_by_jobs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from cicd_common.waiting.model import Pipeline
+    from cicd_common.waiting.model import Job, Pipeline
 
 # Transactions commit a little out of the order of their times; what is seen twice does no harm.
 OVERLAP = timedelta(minutes=1)
@@ -35,6 +40,7 @@ class ProjectWatch:
         self._gitlab = gitlab
         self._project_id = project_id
         self._without_jobs: set[int] = set()
+        self._with_bridges: set[int] = set()
         self._since: dict[bool, datetime] = {}  # of the list of child pipelines, and of the others
         self._may_list = True
         self._turn = 0
@@ -56,17 +62,25 @@ class ProjectWatch:
         self._turn += 1
         if len(pipelines) > 1 and self._may_list:
             return self._look_at_list(pipelines, unseen_for)
-        return self._look_at_one(pipelines[self._turn % len(pipelines)])
+        turn, place = divmod(self._turn, len(pipelines))
+        return self._look_at_one(pipelines[place], turn)
 
-    def _look_at_one(self, before: Pipeline) -> list[Pipeline]:
-        """By its jobs, which show both; by itself if it has none."""
-        if before.id in self._without_jobs:
-            return [_update(before, read_alone(self._gitlab, self._project_id, before.id))]
-        now = read_by_jobs(self._gitlab, self._project_id, before.id)
-        if now is None:
+    def _look_at_one(self, before: Pipeline, turn: int) -> list[Pipeline]:
+        """By its jobs and by its trigger jobs in turns, both of which show it; else by itself."""
+        if any(job.bridge for job in before.jobs):
+            self._with_bridges.add(before.id)
+        ways = [read_by_jobs] * (before.id not in self._without_jobs)
+        ways += [read_by_bridges] * (before.id in self._with_bridges)
+        if not ways:
+            now = read_alone(self._gitlab, self._project_id, before.id)
+            return [_update(before, now, ())]
+        way = ways[turn % len(ways)]
+        seen = way(self._gitlab, self._project_id, before.id)
+        if seen is None:
             self._without_jobs.add(before.id)
             return []
-        return [_update(before, now)]
+        others = tuple(job for job in before.jobs if job.bridge is (way is read_by_jobs))
+        return [_update(before, seen, (*seen.jobs, *others))]
 
     def _look_at_list(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
         """By what has changed in the project since the look before.
@@ -95,7 +109,8 @@ class ProjectWatch:
         # A full page is followed by the rest at the next look, so that nothing is passed over.
         self.is_behind = len(seen) >= PER_PAGE
         self._since[children] = newest if self.is_behind else max(since, newest - OVERLAP)
-        return [_update(watched[now.id], now) for now in seen if now.id in watched]
+        # Jobs, which a list does not show, may have changed since: they are left out.
+        return [_update(watched[now.id], now, ()) for now in seen if now.id in watched]
 
 
 def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
@@ -107,10 +122,7 @@ def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
     return newest - timedelta(seconds=unseen_for) - OVERLAP
 
 
-def _update(before: Pipeline, now: Pipeline) -> Pipeline:
-    """What a look shows, and what never changes and this look does not show.
-
-    Jobs that it does not show are left out: they may have changed since.
-    """
+def _update(before: Pipeline, now: Pipeline, jobs: tuple[Job, ...]) -> Pipeline:
+    """What a look shows, with the jobs known now, and what never changes and it does not show."""
     tag = before.tag if now.tag is None else now.tag
-    return replace(now, tag=tag, stages=before.stages).with_jobs(now.jobs)
+    return replace(now, tag=tag, stages=before.stages).with_jobs(jobs)

@@ -1,16 +1,53 @@
 from __future__ import annotations
 
+import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from cmd_wait_pipeline.cli import cli
+from sandbox import Sandbox
 from sandbox.model import ScriptedJob, ScriptedPipeline, Steps
 
 if TYPE_CHECKING:
-    from sandbox import Sandbox
+    from collections.abc import Callable, Iterator, Sized
+
     from sandbox.model import Pipeline, Project, Token, User
     from tests.functional.conftest import Ending, Invoke
+
+
+class RequestClock:
+    """A tenth of a second passes with each request, so that no test depends on how fast it runs.
+
+    Attributes:
+        requests: Those that came in.
+    """
+
+    requests: Sized = ()
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 5, 9, tzinfo=UTC) + timedelta(seconds=0.1 * len(self.requests))
+
+
+@pytest.fixture
+def gitlab() -> Iterator[Sandbox]:
+    clock = RequestClock()
+    with Sandbox(clock=clock, run_jobs=False) as running:
+        clock.requests = running.requests
+        yield running
+
+
+def meanwhile(gitlab: Sandbox, requests: int, action: Callable[[], object]) -> threading.Thread:
+    """Does something in a thread, as soon as so many requests have come in."""
+
+    def act() -> None:
+        gitlab.wait_until(lambda: len(gitlab.requests) >= requests)
+        action()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    return thread
 
 
 class Wait(Protocol):
@@ -39,7 +76,7 @@ def wait(invoke: Invoke, gitlab: Sandbox, token: Token, monkeypatch: pytest.Monk
     def run(*arguments: str | int, job_token: str = "") -> Ending:
         monkeypatch.setenv("COMMANDS_API_TOKEN", "" if job_token else token.secret)
         monkeypatch.setenv("CI_JOB_TOKEN", job_token)
-        ending = invoke(cli, "--interval", "0.1", "--no-realtime", *map(str, arguments))
+        ending = invoke(cli, "--interval", "0.05", "--no-realtime", *map(str, arguments))
         for secret in (token.secret, job_token):
             assert not secret or secret not in ending.stdout + ending.stderr
         return ending
@@ -85,4 +122,5 @@ def bare(gitlab: Sandbox, executor: User, project: Project) -> Add:
     return make
 
 
-SOON: Steps = ((0, "pending"), (0.2, "running"), (0.4, "success"))
+# A pipeline is found by two requests, and its history is one more.
+SOON: Steps = ((0, "pending"), (0.5, "running"), (0.8, "success"))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox import Fault
-from sandbox.model import ScriptedJob
+from sandbox.model import ScriptedJob, ScriptedPipeline
+from tests.functional.wait.conftest import meanwhile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sandbox import Sandbox
+    from sandbox.model import Project, User
     from tests.functional.conftest import Api
     from tests.functional.wait.conftest import Add, Wait
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 def test_an_end_has_its_exit_code(
     bare: Add, wait: Wait, status: str, code: int, kind: str | None
 ) -> None:
-    pipeline = bare((0, "running"), (0.3, status))
+    pipeline = bare((0, "running"), (0.6, status))
     ending = wait("--pipeline-id", pipeline.id, "--output", "json")
     document = json.loads(ending.stdout)
     assert ending.code == code
@@ -55,12 +54,17 @@ def test_an_end_has_its_exit_code(
     ],
 )
 def test_any_other_status_goes_on(bare: Add, wait: Wait, status: str) -> None:
-    pipeline = bare((0, status), (0.4, "success"))
+    pipeline = bare((0, status), (0.6, "success"))
     assert wait("--pipeline-id", pipeline.id).code == 0
 
 
-def test_a_status_of_a_later_gitlab_goes_on_with_one_warning(bare: Add, wait: Wait) -> None:
-    pipeline = bare((0, "waiting_for_moonrise"), (0.5, "success"))
+def test_a_status_of_a_later_gitlab_goes_on_with_one_warning(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    script = ScriptedPipeline(
+        timeline=((0, "waiting_for_moonrise"), (0.8, "success")), jobs=(ScriptedJob(name="test"),)
+    )
+    pipeline = gitlab.add_pipeline(project, script, user=executor)
     ending = wait("--pipeline-id", pipeline.id)
     assert ending.code == 0
     assert ending.stderr.count("'waiting_for_moonrise'") == 1
@@ -95,18 +99,6 @@ def test_on_manual_pass_does_not_hide_a_failure_beside_it(add: Add, wait: Wait) 
     failed = ScriptedJob(name="test", timeline=((0, "failed"),))
     pipeline = add(jobs=(failed, BLOCKING))
     assert wait("--pipeline-id", pipeline.id, "--on-manual", "pass").code == 1
-
-
-def meanwhile(gitlab: Sandbox, requests: int, action: Callable[[], object]) -> threading.Thread:
-    """Does something as soon as so many requests have come in."""
-
-    def act() -> None:
-        gitlab.wait_until(lambda: len(gitlab.requests) >= requests)
-        action()
-
-    thread = threading.Thread(target=act)
-    thread.start()
-    return thread
 
 
 def test_on_manual_wait_waits_for_the_person(

@@ -158,7 +158,7 @@ def test_a_time_limit_before_it_may_appear_is_a_time_limit(waiting: type[Run]) -
 
 def test_a_look_that_fails_ends_the_wait_with_what_was_known(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"),)})
-    run.gitlab.faults[4] = UnavailableError("502 Bad Gateway")
+    run.gitlab.faults[5] = UnavailableError("502 Bad Gateway")
     run()
     [outcome] = run.engine.outcomes
     assert isinstance(outcome, UnavailableError)
@@ -179,7 +179,7 @@ def test_several_pipelines_of_a_project_are_one_request_a_look(waiting: type[Run
     looks = run.gitlab.looks[20:]
     assert len(looks) > 5
     assert {path for _, path in looks} == {"projects/1/pipelines"}
-    assert [at for at, _ in run.gitlab.requests[21:] if at < 300] == [
+    assert [at for at, _ in run.gitlab.requests[41:] if at < 300] == [
         at for at, _ in looks if at < 300
     ]
 
@@ -187,7 +187,7 @@ def test_several_pipelines_of_a_project_are_one_request_a_look(waiting: type[Run
 def test_where_the_list_is_refused_the_pipelines_take_turns(waiting: type[Run]) -> None:
     steps = ((0, "running"), (20, "success"))
     run = waiting({1: steps, 2: steps}, WaitPolicy(interval=2.0))
-    run.gitlab.faults[4] = ForbiddenError("403 Forbidden")
+    run.gitlab.faults[6] = ForbiddenError("403 Forbidden")
     run()
     assert codes(run) == [0, 0]
     looks = [path.split("/")[3] for at, path in run.gitlab.looks[3:] if at < 20]

@@ -6,12 +6,13 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sandbox.model import ENDED, Access, ProtectedRef, Variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from sandbox.model import Job, Pipeline, Project, Token, User
     from sandbox.world import Sandbox
@@ -28,7 +29,7 @@ class Scene:
         gitlab: The server.
         executor: A Maintainer of all projects, whose token the commands use.
         token: That token, `COMMANDS_API_TOKEN` of the group.
-        projects: By the names of their examples.
+        projects: By their names.
     """
 
     gitlab: Sandbox
@@ -40,17 +41,19 @@ class Scene:
 def set_up(
     gitlab: Sandbox,
     group: str,
-    examples: Mapping[str, bool],
+    names: Collection[str],
     *,
+    filled: Mapping[str, str] = MappingProxyType({}),
     registry: str = "registry.example.com",
-    **variables: str,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> Scene:
     """Sets a group up, as its owner would in GitLab's pages.
 
     Args:
         gitlab: The server.
         group: The group's path.
-        examples: A project for each; whether it holds the example already, or waits for a push.
+        names: The projects that wait for a push.
+        filled: The projects that hold an example already, and which.
         registry: `CI_REGISTRY`.
         variables: The group's CI/CD variables beside those of the token and the server.
     """
@@ -63,40 +66,75 @@ def set_up(
         Variable("HOST_NETWORK", "host"),
         *(Variable(key, value) for key, value in variables.items()),
     ]
+    members = {executor: Access.MAINTAINER}
     projects = {
-        name: gitlab.add_project(
-            f"{group}/{name}",
-            tree(EXAMPLES / name) if filled else None,
-            members={executor: Access.MAINTAINER},
-        )
-        for name, filled in examples.items()
+        name: gitlab.add_project(f"{group}/{name}", tree(EXAMPLES / example), members=members)
+        for name, example in filled.items()
     }
+    for name in names:
+        projects[name] = gitlab.add_project(f"{group}/{name}", members=members)
     return Scene(gitlab, executor, token, projects)
 
 
 def tech_lunch(
     gitlab: Sandbox,
-    *examples: str,
+    *names: str,
     images: Mapping[str, str],
     registry: str = "registry.example.com",
 ) -> Scene:
-    """The group `tech-lunch`, whose examples call the commands by `docker run`.
+    """The group `tech-lunch`, whose jobs call the commands by `docker run`.
 
     Args:
         gitlab: The server.
-        examples: The projects that are to be pushed to, beside `service-tests`, which is there.
+        names: The projects that are to be pushed to, beside `service-tests`, which is there.
         images: The commands' images, as the jobs reach them, by the commands' names.
         registry: `CI_REGISTRY`.
     """
     scene = set_up(
         gitlab,
         "tech-lunch",
-        {"service-tests": True, **dict.fromkeys(examples, False)},
+        names,
+        filled={"service-tests": "service-tests"},
         registry=registry,
-        **{f"{name.upper().replace('-', '_')}_IMAGE": image for name, image in images.items()},
+        variables=_image_variables(images),
     )
     scene.projects["service-tests"].protected_tags.append(ProtectedRef("*", Access.DEVELOPER))
     return scene
+
+
+def argo(
+    gitlab: Sandbox,
+    *,
+    downstream: str = "k8s-repo",
+    images: Mapping[str, str],
+    registry: str = "registry.gitlab.com",
+) -> Scene:
+    """The group `test-ci6881616/argo`: `code-repo`'s pipeline has `k8s-repo`'s bump a tag.
+
+    Args:
+        gitlab: The server.
+        downstream: The example that is `k8s-repo`; its settings are as that example asks for.
+        images: As for `tech_lunch`.
+        registry: `CI_REGISTRY`.
+    """
+    scene = set_up(
+        gitlab,
+        "test-ci6881616/argo",
+        ["code-repo"],
+        filled={"k8s-repo": downstream},
+        registry=registry,
+        variables=_image_variables(images),
+    )
+    k8s_repo = scene.projects["k8s-repo"]
+    k8s_repo.job_token_allowlist = {scene.projects["code-repo"].path}
+    k8s_repo.job_token_push = True
+    k8s_repo.pipeline_variables_role = Access.DEVELOPER
+    return scene
+
+
+def _image_variables(images: Mapping[str, str]) -> dict[str, str]:
+    """`CMD_TAG_PROJECT_IMAGE` and its like."""
+    return {f"{name.upper().replace('-', '_')}_IMAGE": image for name, image in images.items()}
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -108,12 +146,13 @@ def tree(folder: Path) -> dict[str, bytes]:
     }
 
 
-def push(scene: Scene, name: str) -> str:
+def push(scene: Scene, name: str, example: str | None = None) -> str:
     """Pushes an example to its project with git over HTTP, as a developer does.
 
     Args:
         scene: Where.
-        name: The example, of whose project the default branch is pushed.
+        name: The project, whose default branch is pushed.
+        example: The example; default: the one that the project is named after.
 
     Returns:
         The commit's SHA.
@@ -147,7 +186,7 @@ def push(scene: Scene, name: str) -> str:
             return done.stdout.strip()
 
         git("init", "--quiet", f"--initial-branch={project.default_branch}")
-        for file, content in tree(EXAMPLES / name).items():
+        for file, content in tree(EXAMPLES / (example or name)).items():
             path = Path(folder, file)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
@@ -162,7 +201,7 @@ def newest_pipeline(scene: Scene, name: str, timeout: float = 30.0) -> Pipeline:
 
     Args:
         scene: Where.
-        name: The example whose project it is.
+        name: The project.
         timeout: Seconds.
 
     Raises:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox import Sandbox
+from sandbox import Access, Sandbox, git
+from sandbox.model import ENDED
 from sandbox.scenarios import (
     DOCKER_STAND_IN,
     EXAMPLES,
+    argo,
     job,
     newest_pipeline,
     push,
@@ -29,7 +31,12 @@ if TYPE_CHECKING:
 
 IMAGES = {
     name: f"registry.example.com/tech-lunch/ci-cd-commands/{name}:1.0.0"
-    for name in ("cmd-tag-project", "cmd-trigger-pipeline", "cmd-wait-pipeline")
+    for name in (
+        "cmd-tag-project",
+        "cmd-trigger-pipeline",
+        "cmd-wait-pipeline",
+        "cmd-bump-image-tag",
+    )
 }
 # What stands in for sudo where there is none, for the superuser; the job's log shows it.
 SUDO = '#!/bin/sh\necho "sudo (a stand-in, for the superuser): $*" >&2\nexec "$@"\n'
@@ -69,7 +76,7 @@ def test_auto_fetch_brings_the_folder_up_to_date_with_every_push(tmp_path: Path)
     target = tmp_path / "target"
     target.mkdir()
     with Sandbox(job_path=sudo(tmp_path), shell_runner=True) as gitlab:
-        scene = set_up(gitlab, "site", {"auto-fetch": False}, TARGET_DIR=str(target))
+        scene = set_up(gitlab, "site", ["auto-fetch"], variables={"TARGET_DIR": str(target)})
         sha = push(scene, "auto-fetch")
         pipeline = newest_pipeline(scene, "auto-fetch")
         assert pipeline.status == "success", log(pipeline)
@@ -127,3 +134,57 @@ def test_trigger_and_wait_hands_the_pipeline_on_from_job_to_job(gitlab: Sandbox)
     waited = job(upstream, "wait-for-service-tests").trace.decode()
     assert f"tech-lunch/service-tests: pipeline {downstream.id}" in waited
     assert scene.token.secret not in log(upstream)
+
+
+@pytest.mark.parametrize("upstream", ["code-repo", "code-repo-by-command"])
+@pytest.mark.parametrize("downstream", ["k8s-repo", "k8s-repo-by-api"])
+def test_an_image_is_built_and_its_tag_bumped_downstream_once(
+    gitlab: Sandbox, upstream: str, downstream: str
+) -> None:
+    scene = argo(gitlab, downstream=downstream, images=IMAGES)
+    k8s_repo = scene.projects["k8s-repo"]
+    before = gitlab.sha(k8s_repo)
+
+    push(scene, "code-repo", upstream)
+    built = newest_pipeline(scene, "code-repo", timeout=60)
+    assert built.status == "success", log(built)
+    gitlab.wait_until(lambda: gitlab.pipelines(k8s_repo)[0].status in ENDED, timeout=30)
+    bumped = gitlab.pipelines(k8s_repo)[0]
+    assert bumped.status == "success", log(bumped)
+    assert bumped.source == "pipeline"
+
+    changed = git.run(k8s_repo.repository, "diff", "--unified=0", before, "main").decode()
+    assert re.findall(r"^[-+] .*", changed, re.MULTILINE) == [
+        "-      image: registry.gitlab.com/test-ci6881616/argo/code-repo/code-repo:v0.0.2",
+        "+      image: registry.gitlab.com/test-ci6881616/argo/code-repo/code-repo:v0.0.3",
+    ]
+    (commit,) = git.commits(k8s_repo.repository, [gitlab.sha(k8s_repo)]).values()
+    assert commit.parents == (before,)
+    assert commit.title == "Update image tag to v0.0.3 [skip ci]"
+    # The bump starts nothing: with a job token no pipeline, else one that is skipped.
+    assert [each.status for each in gitlab.pipelines(k8s_repo)[1:]] in ([], ["skipped"])
+    assert scene.token.secret not in log(built) + log(bumped)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "setting", "said"),
+    [
+        ("code-repo", "variables", "Insufficient permissions to set pipeline variables"),
+        ("code-repo-by-command", "variables", "Minimum role to use pipeline variables"),
+        ("code-repo-by-command", "allowlist", "Job token permissions"),
+    ],
+)
+def test_a_setting_that_is_missing_downstream_is_named_upstream(
+    gitlab: Sandbox, upstream: str, setting: str, said: str
+) -> None:
+    scene = argo(gitlab, images=IMAGES)
+    k8s_repo = scene.projects["k8s-repo"]
+    if setting == "variables":
+        k8s_repo.pipeline_variables_role = Access.OWNER + 1
+    else:
+        k8s_repo.job_token_allowlist = set()
+    push(scene, "code-repo", upstream)
+    built = newest_pipeline(scene, "code-repo", timeout=60)
+    assert built.status == "failed"
+    assert said in log(built)
+    assert gitlab.pipelines(k8s_repo) == []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cicd_common.errors import CommandError, TimeLimitError
 from cicd_common.waiting import pace
 from cicd_common.waiting.alarm import Alarm, Background
+from cicd_common.waiting.canceling import cancel_started
 from cicd_common.waiting.finding import OwnJob, Seeker
 from cicd_common.waiting.history import read_estimate
 from cicd_common.waiting.model import (
@@ -30,7 +31,7 @@ from cicd_common.waiting.model import (
 from cicd_common.waiting.report import Report, read_report
 from cicd_common.waiting.state import Group, Outcome, Wait
 from cicd_common.waiting.statuses import STATUSES, has_ended
-from cicd_common.waiting.steering import cancel_pipeline, play_blocking_jobs
+from cicd_common.waiting.steering import play_blocking_jobs
 from cicd_common.waiting.verdict import Step, next_step, out_of_time, outcome_of
 from cicd_common.waiting.watching import ProjectWatch
 
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from cicd_common.waiting.finding import Target
     from cicd_common.waiting.model import Estimate, Event, Job, Pipeline
     from cicd_common.waiting.policy import WaitPolicy
-
-# Docker kills a container 10 s after it asked it to end.
-CANCEL_LIMIT = 5.0
 
 
 class Engine:
@@ -107,43 +105,9 @@ class Engine:
             yield from self._tick()
 
     def cancel(self) -> Iterator[Event]:
-        """Cancels the pipelines that this very call started, as far as they go on.
-
-        One that was not read yet is looked for once more: it may have been started all the same.
-        """
+        """Cancels the pipelines that this very call started, as far as they go on."""
         background = self._make_background(self._alarm)
-        limit = self._alarm.now() + CANCEL_LIMIT
-        unanswered = {
-            id(wait): wait
-            for wait in self._open()
-            if wait.target.ours and not (wait.pipeline and has_ended(wait.pipeline.status))
-        }
-
-        def stop(wait: Wait) -> list[tuple[Pipeline, str]]:
-            found = (wait.pipeline,) if wait.pipeline else wait.seeker.seek() or ()
-            going = [pipeline for pipeline in found if not has_ended(pipeline.status)]
-            return [(pipeline, cancel_pipeline(self._gitlab, pipeline)) for pipeline in going]
-
-        def stopped(
-            wait: Wait, answer: list[tuple[Pipeline, str]] | CommandError
-        ) -> Iterator[Event]:
-            del unanswered[id(wait)]
-            if isinstance(answer, CommandError):
-                yield Note(f"Cannot cancel {wait.name}: {answer.message}", warning=True)
-                return
-            for pipeline, status in answer:
-                yield Note(
-                    f"Canceled pipeline {pipeline.id} of {pipeline.project}, which is {status} "
-                    f"now: {pipeline.web_url}"
-                )
-
-        for wait in list(unanswered.values()):
-            background.start(partial(stop, wait), partial(stopped, wait))
-        while unanswered and self._alarm.now() < limit:
-            self._alarm.sleep_until(limit)
-            yield from background.events()
-        for wait in unanswered.values():
-            yield Note(f"Whether {wait.name} was canceled is unknown.", warning=True)
+        yield from cancel_started(self._gitlab, self._open(), self._alarm, background)
 
     def leave(self) -> Iterator[Event]:
         """Says what goes on when nobody waits for it any more."""

@@ -16,6 +16,7 @@ import click
 
 from cicd_common.errors import ALL_ERRORS
 from cicd_common.options import CONNECTION, OUTPUT
+from cicd_common.waiting.options import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +42,13 @@ def part(name: str) -> str:
     """The text of a generated part.
 
     Args:
-        name: `exit codes`, `shared options`, or `options of COMMAND`.
+        name: `exit codes`, `shared options`, `options of COMMAND`, `waiting options of COMMAND`.
     """
     known = commands()
     if name == "exit codes":
         return exit_codes()
+    if name.startswith("waiting options of "):
+        return option_table(known[name.removeprefix("waiting options of ")], WAITING)
     if name == "shared options":
         return option_table(next(iter(known.values())), CONNECTION, OUTPUT)
     return option_table(known[name.removeprefix("options of ")], "Options")

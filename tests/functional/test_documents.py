@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox import Access, Sandbox
+from sandbox import Access, Sandbox, ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,23 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SERVER = "https://gitlab.example.com"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SHA = re.compile(r"\b(?=[0-9a-f]*\d)([0-9a-f]{40}|[0-9a-f]{8})\b")
+# What differs from run to run, and what stands for it when a document is compared with one.
+VARYING = (
+    (re.compile(r"\b(?=[0-9a-f]*\d)([0-9a-f]{40}|[0-9a-f]{8})\b"), "SHA"),
+    (re.compile(r"(?<=pipeline )\d+|(?<=Pipeline )\d+|(?<= #)\d+"), "ID"),
+    (re.compile(r"(?<=/pipelines/)\d+|(?<=/jobs/)\d+|(?<=/merge_requests/)\d+"), "ID"),
+    (re.compile(r"\bin \d+ s\b"), "in N s"),
+)
+SHOP = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: shop  # v1.3.0 of the shop
+spec:
+  containers:
+    - name: shop
+      image: registry.example.com:5000/tech-lunch/shop:v1.3.0
+"""
 
 
 @dataclass(frozen=True)
@@ -58,9 +74,20 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def world(gitlab: Sandbox, executor: User) -> Project:
+    """What the documents' commands meet."""
     roles = {executor: Access.MAINTAINER}
     project = gitlab.add_project("tech-lunch/service-tests", {"a": "b"}, members=roles)
+    gitlab.add_project("tech-lunch/deployment", {"k8s/shop.yaml": SHOP}, members=roles)
     gitlab.tag(project, "v1.3.0")
+    failing = ScriptedJob(
+        name="end-to-end",
+        stage="test",
+        timeline=((0, "running"), (1, "failed")),
+        trace="Opening the shop...\nthe basket is empty: expected 3 items\n",
+    )
+    gitlab.add_pipeline(project, ScriptedPipeline(jobs=(failing,)), user=executor, ref="v1.3.0")
+    passing = ScriptedJob(name="end-to-end", timeline=((0, "running"), (1, "success")))
+    project.script = ScriptedPipeline(jobs=(passing,))
     return project
 
 
@@ -99,9 +126,14 @@ def test_what_a_console_shows_is_what_happens(
     )
     assert done.returncode == 0, done.stderr
     printed = done.stdout.replace(gitlab.url, SERVER).split("==end-of-command==\n")
-    assert [SHA.sub("SHA", text) for text in printed[:-1]] == [
-        SHA.sub("SHA", output.rstrip("\n") + "\n" if output.strip() else "") for _, output in shown
-    ]
+    assert [lasting(text) for text in printed[:-1]] == [lasting(output) for _, output in shown]
+
+
+def lasting(text: str) -> str:
+    """The text without what differs from run to run."""
+    for pattern, stand_in in VARYING:
+        text = pattern.sub(stand_in, text)
+    return text.rstrip("\n")
 
 
 @each("yaml")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox import Sandbox
-from sandbox.model import Variable
-from sandbox.scenarios import job, newest_pipeline, push, tech_lunch
+from sandbox import Sandbox, git
+from sandbox.model import ENDED, Variable
+from sandbox.scenarios import argo, job, newest_pipeline, push, tech_lunch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,20 +66,25 @@ def hello_world(engine: DockerClient) -> Iterator[None]:
     engine.images.remove("hello-world")
 
 
-def set_up(gitlab: Sandbox, registry: Registry, published: dict[str, str], *examples: str) -> Scene:
-    """The group with the examples; its jobs may log in to the registry."""
-    scene = tech_lunch(gitlab, *examples, images=published, registry=registry.address)
-    gitlab.state.group_variables["tech-lunch"] += [
+def may_log_in(scene: Scene, group: str, registry: Registry) -> None:
+    """Lets the group's jobs log in to the registry."""
+    scene.gitlab.state.group_variables[group] += [
         Variable("CI_REGISTRY_USER", registry.user),
         Variable("CI_REGISTRY_PASSWORD", registry.password, masked=True),
     ]
+
+
+def set_up(gitlab: Sandbox, registry: Registry, published: dict[str, str], *names: str) -> Scene:
+    """The group of the first seed; its jobs may log in to the registry."""
+    scene = tech_lunch(gitlab, *names, images=published, registry=registry.address)
+    may_log_in(scene, "tech-lunch", registry)
     return scene
 
 
-def run(scene: Scene, example: str) -> Pipeline:
+def run(scene: Scene, name: str, example: str | None = None) -> Pipeline:
     """Pushes an example; its pipeline, which went well and showed no secret."""
-    push(scene, example)
-    pipeline = newest_pipeline(scene, example, timeout=100)
+    push(scene, name, example)
+    pipeline = newest_pipeline(scene, name, timeout=100)
     trace = b"".join(each.trace for each in pipeline.jobs).decode()
     assert pipeline.status == "success", trace
     assert "stand-in" not in trace
@@ -149,3 +154,26 @@ def test_an_image_is_built_and_pushed(
         engine.images.pull(image, auth_config=account)
         assert engine.containers.run(image, remove=True) == b"Hello, world!\n"
         engine.images.remove(image)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "downstream"),
+    [("code-repo", "k8s-repo-by-api"), ("code-repo-by-command", "k8s-repo")],
+)
+def test_an_image_is_built_and_its_tag_bumped_downstream(
+    gitlab: Sandbox,
+    registry: Registry,
+    published: dict[str, str],
+    upstream: str,
+    downstream: str,
+) -> None:
+    scene = argo(gitlab, downstream=downstream, images=published, registry=registry.address)
+    may_log_in(scene, "test-ci6881616/argo", registry)
+    k8s_repo = scene.projects["k8s-repo"]
+    run(scene, "code-repo", upstream)
+    bumped = gitlab.pipelines(k8s_repo)[0]
+    gitlab.wait_until(lambda: bumped.status in ENDED, timeout=60)
+    assert bumped.status == "success", bumped.jobs[0].trace.decode()
+    pod = git.run(k8s_repo.repository, "show", "main:k8s-files/pod.yaml").decode()
+    assert "argo/code-repo/code-repo:v0.0.3\n" in pod
+    assert "argo/proxy:v0.0.2" in pod

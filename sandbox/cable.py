@@ -6,6 +6,7 @@ Sources: Rails 7.2 (`ActionCable::Connection`), and `ApplicationCable::Connectio
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 _SUBPROTOCOLS = (Subprotocol("actioncable-v1-json"), Subprotocol("actioncable-unsupported"))
 _SCOPES = frozenset({"api", "read_api"})
+# The library's own would show tokens where everything is logged, as it is in tests.
+_SILENT = logging.getLogger(f"{__name__}.library")
+_SILENT.disabled = True
 
 
 @dataclass
@@ -87,6 +91,7 @@ class Cable:
         protocol = ServerProtocol(
             origins=[Origin(f"{parts.scheme}://{parts.netloc}")],
             select_subprotocol=_select_subprotocol,
+            logger=_SILENT,
         )
         handshake = Handshake(request.target, Headers(request.headers.items()), request.method)
         protocol.receive_data(handshake.serialize())
@@ -136,6 +141,11 @@ class Cable:
         """Ends every subscription without telling anybody."""
         for connection in self._connections():
             connection.unsubscribe_all()
+
+    def end_subscriptions(self) -> None:
+        """Ends every subscription, and says so."""
+        for connection in self._connections():
+            connection.end_all()
 
     def restart(self) -> None:
         """Ends every connection as a server does that starts anew."""

@@ -94,6 +94,13 @@ class CableConnection:
         with self._lock:
             self._subscriptions.clear()
 
+    def end_all(self) -> None:
+        """Ends what it listens to, and says so."""
+        with self._lock:
+            for identifier in self._subscriptions:
+                self._send({"identifier": identifier, "message": {"more": False}})
+            self._subscriptions.clear()
+
     def disconnect(self, reason: str, *, reconnect: bool) -> None:
         """Says why, and closes in order."""
         with self._lock:
@@ -164,10 +171,11 @@ class CableConnection:
         if pipeline is None:
             self._confirm(identifier, query.unauthorized())
             return
+        # Taken first: whatever changes once the client knows that it listens is told.
+        entry = _Subscription(query, pipeline, _statuses(pipeline))
         with self._lock:
             self._confirm(identifier, query.nothing())
-            seen = _statuses(pipeline)
-            self._subscriptions[identifier] = _Subscription(query, pipeline, seen)
+            self._subscriptions[identifier] = entry
 
     def _confirm(self, identifier: str, result: dict[str, Any]) -> None:
         """Sends the first result, and that the subscription stands, even if it has errors."""

@@ -20,11 +20,11 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError, ProxyError
-from urllib3.util import create_urllib3_context
 
 from cicd_common.answers import error_of, is_transient, read_answer
-from cicd_common.errors import CommandError, UnavailableError, UsageError
+from cicd_common.errors import CommandError, UnavailableError
 from cicd_common.patience import Patience
+from cicd_common.trust import context_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,17 +159,7 @@ class _Adapter(HTTPAdapter):
         super().__init__(pool_maxsize=POOL_SIZE)
 
     def _context(self) -> dict[str, Any]:
-        if self._ca_file is None:
-            return {}
-        context = create_urllib3_context()
-        try:
-            context.load_verify_locations(cafile=self._ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            raise UsageError(
-                f"{self._ca_file} cannot be used as a certificate authority: {error}",
-                hint="--ca-file takes a file of certificates in PEM form.",
-            ) from error
-        return {"ssl_context": context}
+        return {} if self._ca_file is None else {"ssl_context": context_with(self._ca_file)}
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **(options | self._context()))

@@ -1,0 +1,116 @@
+"""Action Cable's messages as GitLab's push speaks them: what to send, and what an answer means.
+
+Sources: Rails' `ActionCable::Connection`, and `GraphqlChannel` in GitLab's source. The query
+travels in the identifier of a subscription; a nonce makes it unique.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+
+PATH = "/-/cable"
+SUBPROTOCOLS = ("actioncable-v1-json", "actioncable-unsupported")
+_QUERY = (
+    "subscription P($id: CiPipelineID!) { ciPipelineStatusUpdated(pipelineId: $id) { id status } }"
+)
+_LONGEST_REASON = 200
+
+
+class BrokenOffError(Exception):
+    """The connection, or the attempt at one, failed; another may well succeed."""
+
+
+class UnusableError(Exception):
+    """There is no push to be had here; the text says why."""
+
+
+class Meaning(Enum):
+    """What a message is to whoever waits for hints."""
+
+    WELCOME = "subscriptions may be asked for"
+    CONFIRMED = "a subscription stands"
+    CHANGED = "something has changed"
+    GONE = "a subscription is over"
+    ALIVE = "the server is there; nothing else is said"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message of the server.
+
+    Attributes:
+        meaning: What it means.
+        identifier: The subscription that it is about, if it is about one.
+    """
+
+    meaning: Meaning
+    identifier: str = ""
+
+
+def identifier_of(pipeline_id: int, nonce: str) -> str:
+    """The identifier of a subscription to a pipeline's changes."""
+    return json.dumps(
+        {
+            "channel": "GraphqlChannel",
+            "query": _QUERY,
+            "variables": {"id": f"gid://gitlab/Ci::Pipeline/{pipeline_id}"},
+            "operationName": "P",
+            "nonce": nonce,
+        }
+    )
+
+
+def subscribe(identifier: str) -> str:
+    """Asks for a subscription."""
+    return json.dumps({"command": "subscribe", "identifier": identifier})
+
+
+def unsubscribe(identifier: str) -> str:
+    """Ends a subscription; there is no answer."""
+    return json.dumps({"command": "unsubscribe", "identifier": identifier})
+
+
+def read(text: str | bytes) -> Message:
+    """What a message of the server means.
+
+    A status in it is not looked at: a push is a hint, and never a truth.
+
+    Raises:
+        BrokenOffError: The server ends the connection, and takes a new one.
+        UnusableError: It refuses to push, be it in part.
+    """
+    try:
+        frame = json.loads(text)
+    except ValueError:
+        raise UnusableError("the server speaks something else than Action Cable") from None
+    match frame:
+        case {"type": "welcome"}:
+            return Message(Meaning.WELCOME)
+        case {"type": "confirm_subscription", "identifier": str(identifier)}:
+            return Message(Meaning.CONFIRMED, identifier)
+        case {"type": "reject_subscription"}:
+            raise UnusableError("the server rejects the subscription")
+        case {"type": "disconnect", "reconnect": False, **more}:
+            raise UnusableError(f"the server says {_short(more.get('reason'))}")
+        case {"type": "disconnect", **more}:
+            raise BrokenOffError(f"the server says {_short(more.get('reason'))}")
+        # GitLab confirms a subscription even if its result has errors.
+        case {"message": {"result": {"errors": errors}}} if errors:
+            raise UnusableError(f"the server says {_short(errors)}")
+        case {"identifier": str(identifier), "message": {"more": False}}:
+            return Message(Meaning.GONE, identifier)
+        case {"identifier": str(identifier), "message": {"result": {"data": dict(data)}}} if any(
+            data.values()
+        ):
+            return Message(Meaning.CHANGED, identifier)
+    return Message(Meaning.ALIVE)
+
+
+def _short(said: object) -> str:
+    """What a server said, on one short line that cannot command a terminal."""
+    match said:
+        case [{"message": str(message)}, *_]:
+            said = message
+    return ascii(said)[:_LONGEST_REASON]

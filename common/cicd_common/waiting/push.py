@@ -1,0 +1,222 @@
+"""GitLab's push of pipeline changes, as hints: a wait looks sooner, and rests longer in between.
+
+Best effort, and beside everything else: a wait without it ends in the same way. It works in one
+daemon thread, and says nothing but lines at -v.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from cicd_common.tokens import TokenKind
+from cicd_common.waiting import cable
+from cicd_common.waiting.cable import BrokenOffError, Meaning, Message, UnusableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from cicd_common.connection import Connection
+    from cicd_common.tokens import Token
+    from cicd_common.waiting.alarm import Alarm
+    from cicd_common.waiting.model import Pipeline
+    from cicd_common.waiting.websocket import Cable
+
+log = logging.getLogger(__name__)
+
+# GitLab sends a ping every 3 s. Every 10 minutes it looks at the token of a connection, and ends
+# the subscriptions of one that is no good any more without a word.
+STALE_SECONDS = 15.0
+RENEW_SECONDS = 540.0
+# How soon a pipeline is subscribed to that was just found, or whose subscription the server ended.
+CHORES_SECONDS = 1.0
+AGAIN_SECONDS = 30.0
+LONGEST_DELAY = 60.0  # between attempts at a connection
+# What the end of a wait grants the thread, which needs far less unless it is just connecting.
+LEAVE_SECONDS = 0.2
+
+
+@dataclass(eq=False)
+class _Subscription:
+    """What is listened to.
+
+    Attributes:
+        pipeline_id: The pipeline.
+        project_id: The project to look at when it has changed.
+        due: When to ask for it, or to ask anew.
+        standing: The identifier that the server confirmed last; empty for none.
+        confirmed: When it did so.
+    """
+
+    pipeline_id: int
+    project_id: str
+    due: float = -math.inf
+    standing: str = ""
+    confirmed: float = -math.inf
+
+
+class Push:
+    """Listens to GitLab in the background while its `with` block runs.
+
+    Args:
+        server: Which server, with which credential.
+        alarm: Gets the hints.
+    """
+
+    def __init__(self, server: Connection, alarm: Alarm) -> None:
+        self._server = server
+        self._alarm = alarm
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._leave: Callable[[], None] | None = None
+        # Never changed but replaced, so that the thread may go through it at any time.
+        self._subscriptions: dict[int, _Subscription] = {}
+        # The thread's own: by identifier, and since the connection stands.
+        self._asked: dict[str, _Subscription] = {}
+        self._heard = -math.inf
+        self._failures = 0
+
+    def __enter__(self) -> Self:
+        """Connects to nothing yet: there is nothing to listen to."""
+        token = self._server.token
+        if token is None or token.kind not in {TokenKind.ACCESS, TokenKind.OAUTH}:
+            self._turn_off(f"it takes no {token.kind.value}" if token else "it needs a token")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends the connection and the thread."""
+        self._over.set()
+        if self._leave:
+            self._leave()
+        if self._thread:
+            self._thread.join(LEAVE_SECONDS)
+
+    def listen(self, pipeline: Pipeline) -> None:
+        """Listens to a pipeline from now on, and to what was seen downstream of it.
+
+        Args:
+            pipeline: The pipeline; a hint is for its project, where it is looked at.
+        """
+        if self._over.is_set():
+            return
+        self._add(pipeline, pipeline.project_id)
+        if self._thread is None and self._server.token:
+            self._thread = threading.Thread(
+                target=self._run, args=[self._server.token], name="push", daemon=True
+            )
+            self._thread.start()
+
+    def covers(self, pipeline_id: int) -> bool:
+        """Whether a change of a pipeline would be heard of, as far as can be told from here."""
+        subscription = self._subscriptions.get(pipeline_id)
+        now = time.monotonic()
+        return (
+            subscription is not None
+            and now < self._heard + STALE_SECONDS
+            and now < subscription.confirmed + RENEW_SECONDS + STALE_SECONDS
+        )
+
+    def _add(self, pipeline: Pipeline, project_id: str) -> None:
+        if pipeline.id not in self._subscriptions:
+            added = _Subscription(pipeline.id, project_id)
+            self._subscriptions = {**self._subscriptions, pipeline.id: added}
+        for job in pipeline.jobs:
+            if job.downstream:
+                self._add(job.downstream, project_id)
+
+    # In the thread
+
+    def _run(self, token: Token) -> None:
+        while not self._over.is_set():
+            try:
+                self._connect(token)
+            except BrokenOffError as error:
+                if not self._over.is_set():
+                    log.debug("GitLab's push broke off: %s", error)
+            except UnusableError as error:
+                self._turn_off(str(error))
+            except Exception as bug:  # noqa: BLE001 - it may help the wait, and nothing else
+                self._turn_off(f"{type(bug).__name__}: {bug}")
+            self._lose()
+            delay = min(2.0**self._failures, LONGEST_DELAY)
+            self._failures += 1
+            self._over.wait(delay * random.uniform(0.5, 1))  # noqa: S311 - to spread clients
+
+    def _connect(self, token: Token) -> None:
+        # It takes its time, which the wait does not have to spend.
+        from cicd_common.waiting import websocket  # noqa: PLC0415
+
+        with websocket.opened(self._server, token, self._leave_by) as connection:
+            self._converse(connection)
+
+    def _leave_by(self, leave: Callable[[], None]) -> None:
+        self._leave = leave
+        if self._over.is_set():
+            leave()
+
+    def _converse(self, connection: Cable) -> None:
+        heard = time.monotonic()
+        welcome = False
+        while not self._over.is_set():
+            text = connection.receive(CHORES_SECONDS)
+            now = time.monotonic()
+            if text is not None:
+                self._heard = heard = now
+                message = cable.read(text)
+                welcome = welcome or message.meaning is Meaning.WELCOME
+                self._take(connection, message, now)
+            elif now > heard + STALE_SECONDS:
+                raise BrokenOffError(f"nothing came for {STALE_SECONDS:g} s")
+            if welcome:
+                self._ask(connection, now)
+
+    def _ask(self, connection: Cable, now: float) -> None:
+        """Asks for what is due."""
+        for subscription in self._subscriptions.values():
+            if subscription.due <= now:
+                subscription.due = now + RENEW_SECONDS
+                identifier = cable.identifier_of(subscription.pipeline_id, str(uuid.uuid4()))
+                self._asked[identifier] = subscription
+                connection.send(cable.subscribe(identifier))
+
+    def _take(self, connection: Cable, message: Message, now: float) -> None:
+        subscription = self._asked.get(message.identifier)
+        if subscription is None:
+            return
+        if message.meaning is Meaning.CONFIRMED:
+            self._failures = 0
+            if subscription.standing:
+                connection.send(cable.unsubscribe(subscription.standing))
+                del self._asked[subscription.standing]
+            subscription.standing, subscription.confirmed = message.identifier, now
+        elif message.meaning is Meaning.GONE:
+            subscription.confirmed, subscription.due = -math.inf, now + AGAIN_SECONDS
+        # What happened before a confirmation, or goes unheard from now on, shows in a look.
+        self._alarm.hint(subscription.project_id)
+
+    def _lose(self) -> None:
+        """Forgets what stood with the connection; what went unheard meanwhile shows in a look."""
+        self._asked.clear()
+        self._heard = -math.inf
+        for subscription in self._subscriptions.values():
+            stood, subscription.standing = subscription.standing, ""
+            subscription.due = subscription.confirmed = -math.inf
+            if stood:
+                self._alarm.hint(subscription.project_id)
+
+    def _turn_off(self, reason: str) -> None:
+        if not self._over.is_set():
+            log.debug("No push from GitLab for the rest of this run: %s", reason)
+            self._over.set()

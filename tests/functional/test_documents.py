@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ def world(gitlab: Sandbox, executor: User) -> Project:
 
 
 def test_every_block_has_a_language_that_is_checked() -> None:
-    checked = ("console", "yaml", "python")
+    checked = ("console", "yaml", "toml", "python")
     text = "".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
     assert len(FENCE.findall(text)) == text.count("\n```") / 2
     assert {found[0] for found in FENCE.findall(text)} <= set(checked)
@@ -145,6 +146,12 @@ def test_a_pipeline_is_valid_for_gitlab(block: Block, tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each("toml")
+def test_a_runners_configuration_can_be_read(block: Block) -> None:
+    (runner,) = tomllib.loads(block.text)["runners"]
+    assert runner["executor"] == "docker"
 
 
 @each("python")

@@ -19,3 +19,12 @@ def test_the_generated_parts_are_as_the_code_is() -> None:
 
 def test_the_readme_can_be_taken_in() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) < 300
+
+
+def test_every_example_is_explained_and_run() -> None:
+    explained = (ROOT / "docs/seeds.md").read_text()
+    tests = [*ROOT.glob("tests/*/test_examples.py"), *ROOT.glob("tests/*/test_seed_chain.py")]
+    run = "".join(path.read_text() for path in tests)
+    for example in (ROOT / "examples").iterdir():
+        assert f"`examples/{example.name}`" in explained
+        assert f'"{example.name}"' in run

@@ -222,8 +222,10 @@ def merge_when_ready(
             now = MergeRequest.read(gitlab.get(path))
             if now.auto_merge or now.state == "merged":
                 return
-            # GitLab has no auto-merge where there is nothing to wait for.
-            auto_merge = now.status != "mergeable"
+            if auto_merge and now.status == "mergeable":
+                auto_merge = False  # GitLab has none where there is nothing to wait for
+                continue
+            auto_merge = True
             patience.pause(_not_yet(refusal, now))
         else:
             return

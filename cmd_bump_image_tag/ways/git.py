@@ -13,7 +13,7 @@ from cicd_common.patience import Patience
 from cicd_common.reconcile import reconcile
 from cicd_common.tokens import TokenKind
 from cmd_bump_image_tag import files
-from cmd_bump_image_tag.ways import Snapshot
+from cmd_bump_image_tag.ways import LostRaceError, Snapshot
 from cmd_bump_image_tag.ways.links import follow
 
 if TYPE_CHECKING:
@@ -84,12 +84,19 @@ class GitRepository:
         sha = self._commit(parent, after, message)
         if self.git.remote.token and self.git.remote.token.kind is TokenKind.JOB:
             log.info("A push with a CI job token starts no pipeline.")
-        return reconcile(
-            lambda: self._push(sha),
-            lambda: sha if self._has(sha) else None,
-            patience=Patience(self.git.remote.retry_for),
-            check=f"the branch {self.branch} of {self.git.remote.url}",
-        )
+        try:
+            return reconcile(
+                lambda: self._push(sha),
+                lambda: sha if self._has(sha) else None,
+                patience=Patience(self.git.remote.retry_for),
+                check=f"the branch {self.branch} of {self.git.remote.url}",
+            )
+        except LostRaceError as lost:
+            # libcurl sends a push again by itself when a kept connection breaks: then it is the
+            # first that the second loses to. `[rejected]` is git's own word, before it sends.
+            if "[rejected]" not in lost.message and self._has(sha):
+                return sha
+            raise
 
     def messages(self, path: str) -> Iterable[str]:
         """The messages of the last commits that touched a file."""

@@ -38,11 +38,13 @@ def gitlab() -> Iterator[Sandbox]:
         yield running
 
 
-def meanwhile(gitlab: Sandbox, requests: int, action: Callable[[], object]) -> threading.Thread:
-    """Does something in a thread, as soon as so many requests have come in."""
+def meanwhile(
+    gitlab: Sandbox, when: Callable[[], bool], action: Callable[[], object]
+) -> threading.Thread:
+    """Does something in a thread, as soon as something holds."""
 
     def act() -> None:
-        gitlab.wait_until(lambda: len(gitlab.requests) >= requests)
+        gitlab.wait_until(when)
         action()
 
     thread = threading.Thread(target=act)

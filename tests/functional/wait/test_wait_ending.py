@@ -214,7 +214,11 @@ def test_a_signal_cancels_what_this_call_started(
     main = threading.get_ident()
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        sender = meanwhile(gitlab, 5, lambda: signal.pthread_kill(main, signal.SIGTERM))
+        sender = meanwhile(
+            gitlab,
+            lambda: len(gitlab.requests) >= 5,
+            lambda: signal.pthread_kill(main, signal.SIGTERM),
+        )
         with pytest.raises(Interrupted):
             wait_for(client, [target], policy)
     finally:

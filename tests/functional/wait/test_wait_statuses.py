@@ -106,7 +106,7 @@ def test_on_manual_wait_waits_for_the_person(
 ) -> None:
     pipeline = add(jobs=(BLOCKING,))
     play = f"/projects/{pipeline.project.id}/jobs/{pipeline.jobs[0].id}/play"
-    person = meanwhile(gitlab, 5, lambda: api.post(play))
+    person = meanwhile(gitlab, lambda: len(gitlab.requests) >= 5, lambda: api.post(play))
     ending = wait("--pipeline-id", pipeline.id, "--on-manual", "wait")
     person.join()
     assert ending.code == 0
@@ -131,6 +131,19 @@ def test_a_play_whose_answer_is_lost_is_not_repeated(gitlab: Sandbox, add: Add, 
     pipeline = add(jobs=(blocking,))
     assert wait("--pipeline-id", pipeline.id, "--on-manual", "play").code == 0
     assert len([request for request in gitlab.requests if request.method == "POST"]) == 1
+
+
+def test_a_job_that_somebody_else_starts_meanwhile_is_started_all_the_same(
+    gitlab: Sandbox, add: Add, wait: Wait, api: Api
+) -> None:
+    blocking = ScriptedJob(name="deploy", when="manual", played=((0.0, "success"),))
+    pipeline = add(jobs=(blocking,))
+    play = f"/projects/{pipeline.project.id}/jobs/{pipeline.jobs[0].id}/play"
+    slow = gitlab.fault(Fault(path=r"/play$", nth=1, delay=0.5))
+    person = meanwhile(gitlab, lambda: slow.fired > 0, lambda: api.post(play))
+    ending = wait("--pipeline-id", pipeline.id, "--on-manual", "play")
+    person.join()
+    assert ending.code == 0
 
 
 def test_a_play_that_is_refused_ends_the_wait(gitlab: Sandbox, add: Add, wait: Wait) -> None:
@@ -165,7 +178,7 @@ def test_settle_gives_a_retry_the_time_to_happen(
     )
     pipeline = add(jobs=(flaky,))
     retry = f"/projects/{pipeline.project.id}/pipelines/{pipeline.id}/retry"
-    person = meanwhile(gitlab, 3, lambda: api.post(retry))
+    person = meanwhile(gitlab, lambda: len(gitlab.requests) >= 3, lambda: api.post(retry))
     ending = wait("--pipeline-id", pipeline.id, "--settle", "5")
     person.join()
     assert ending.code == 0

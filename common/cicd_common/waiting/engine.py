@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cicd_common.waiting.finding import Target
     from cicd_common.waiting.model import Estimate, Event, Job, Pipeline
     from cicd_common.waiting.policy import WaitPolicy
+    from cicd_common.waiting.push import Push
 
 
 class Engine:
@@ -56,6 +57,7 @@ class Engine:
         alarm: Where it sleeps.
         background: Where it reads.
         jitter: Gives a number from 0 up to 1.
+        push: Listens to GitLab, and hints by the alarm; None where nobody does.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Engine:
         alarm: Alarm | None = None,
         background: Callable[[Alarm], Background] = Background,
         jitter: Callable[[], float] = random.random,
+        push: Push | None = None,
     ) -> None:
         self._gitlab = gitlab
         self._policy = policy
@@ -77,6 +80,7 @@ class Engine:
         self._make_background = background
         self._background = background(self._alarm)
         self._jitter = jitter
+        self._push = push
         self._floor = pace.floor_of(policy.interval)
         own = own or OwnJob()
         self._waits = [Wait(target, Seeker(gitlab, target, own)) for target in targets]
@@ -136,8 +140,9 @@ class Engine:
     def _start_what_is_due(self) -> None:
         now = self._alarm.now()
         for project_id in self._alarm.take_hints() & self._groups.keys():
-            self._groups[project_id].hinted = True
-            self._schedule(self._groups[project_id])
+            group = self._groups[project_id]
+            group.owed = self._round(group)
+            self._schedule(group)
         for wait in self._waits:
             if wait.next_seek is not None and wait.next_seek <= now:
                 self._seek(wait)
@@ -203,6 +208,7 @@ class Engine:
             watch = ProjectWatch(self._gitlab, pipeline.project_id)
             group = self._groups[pipeline.project_id] = Group(watch, pipeline.ref)
         group.looked = now
+        self._listen(pipeline)
         if group.knows_history or has_ended(pipeline.status):
             yield from self._announce(wait, group)
             return
@@ -239,7 +245,7 @@ class Engine:
         waits = self._watched(group)
         if group.looking or not waits:
             return
-        at_once = group.hinted or group.watch.is_behind
+        at_once = group.owed or group.watch.is_behind
         group.next_look = pace.next_look(
             group.looked,
             0.0 if at_once else min(self._pause(wait, group) for wait in waits),
@@ -251,16 +257,33 @@ class Engine:
     def _pause(self, wait: Wait, group: Group) -> float:
         now = self._alarm.now()
         wanted = pace.pause(
-            now - wait.created, group.estimate_for(wait.found), self._policy.interval
+            now - wait.created,
+            group.estimate_for(wait.found),
+            self._policy.interval,
+            pushed=self._is_pushed(wait),
         )
         if wait.failed_since is None:
             return wanted
         return min(wanted, wait.failed_since + self._policy.settle - now)
 
+    def _listen(self, pipeline: Pipeline) -> None:
+        if self._push and not has_ended(pipeline.status):
+            self._push.listen(pipeline)
+
+    def _is_pushed(self, wait: Wait) -> bool:
+        return self._push is not None and self._push.covers(wait.found.id)
+
+    def _round(self, group: Group) -> int:
+        """How many looks show all that may have changed."""
+        waits = self._watched(group)
+        return group.watch.turns([wait.found for wait in waits]) if waits else 1
+
     def _look(self, group: Group) -> None:
         now = self._alarm.now()
         waits = self._watched(group)
-        group.next_look, group.looking, group.hinted = None, True, False
+        if not group.owed and all(map(self._is_pushed, waits)):
+            group.owed = self._round(group)  # the next one by the clock is far away
+        group.next_look, group.looking, group.owed = None, True, max(0, group.owed - 1)
         self._background.start(
             partial(
                 group.watch.look,
@@ -282,6 +305,7 @@ class Engine:
             for pipeline in seen:
                 if pipeline.id == before.id:
                     wait.pipeline, wait.read = pipeline, began
+                    self._listen(pipeline)
                     if (pipeline.status, pipeline.jobs) != (before.status, before.jobs):
                         yield Changed(pipeline, before)
             # Without news too: whether a failure has stood long enough is told by the clock.

@@ -75,7 +75,7 @@ class Group:
         looked: When the last look, or the last finding, was done.
         next_look: When to look next; None where no look is left.
         looking: Whether a look is under way.
-        hinted: Whether somebody said meanwhile that something has changed.
+        owed: How many looks are due at once, because somebody said that something has changed.
         knows_history: Whether the history was read.
         estimate: What it says.
         pending: The waits that are announced once it is read.
@@ -86,7 +86,7 @@ class Group:
     looked: float = 0.0
     next_look: float | None = None
     looking: bool = False
-    hinted: bool = False
+    owed: int = 0
     knows_history: bool = False
     estimate: Estimate | None = None
     pending: list[Wait] = field(default_factory=list)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError, Interrupted
 from cicd_common.parallel import side_by_side
+from cicd_common.waiting.alarm import Alarm
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.finding import OwnJob, Seeker, Target
 from cicd_common.waiting.model import result_of
+from cicd_common.waiting.push import Push
 from cicd_common.waiting.silent import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from cicd_common.client import GitLab
     from cicd_common.waiting.model import Presenter
@@ -46,8 +50,11 @@ def wait_for(
     """
     policy.check(gitlab.require_token())
     presenter = presenter or Silent()
-    with presenter:
-        engine = Engine(gitlab, targets, policy, own=own, every=presenter.every)
+    alarm = Alarm()
+    with presenter, _listening(gitlab, policy, alarm) as push:
+        engine = Engine(
+            gitlab, targets, policy, own=own, every=presenter.every, alarm=alarm, push=push
+        )
         try:
             for event in engine.events():
                 presenter.show(event)
@@ -56,6 +63,12 @@ def wait_for(
                 presenter.show(event)
             raise
     return engine.outcomes
+
+
+def _listening(
+    gitlab: GitLab, policy: WaitPolicy, alarm: Alarm
+) -> AbstractContextManager[Push | None]:
+    return Push(gitlab.connection, alarm) if policy.realtime else nullcontext()
 
 
 def look_once(

@@ -16,7 +16,7 @@ from cicd_common.waiting.reading import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from cicd_common.waiting.model import Job, Pipeline
 
@@ -33,7 +33,8 @@ class ProjectWatch:
         project_id: The project as an address has it.
 
     Attributes:
-        is_behind: Whether more has changed than one answer holds, so that the next look is due.
+        is_behind: Whether the last look said too little, so that the next one is due: more had
+            changed than one answer holds, or that way of looking is closed.
     """
 
     def __init__(self, gitlab: GitLab, project_id: str) -> None:
@@ -60,17 +61,27 @@ class ProjectWatch:
             CommandError: There was no usable answer.
         """
         self._turn += 1
+        self.is_behind = False
         if len(pipelines) > 1 and self._may_list:
             return self._look_at_list(pipelines, unseen_for)
         turn, place = divmod(self._turn, len(pipelines))
         return self._look_at_one(pipelines[place], turn)
 
+    def turns(self, pipelines: Sequence[Pipeline]) -> int:
+        """How many looks it takes to see all of these pipelines, and all of each."""
+        if len(pipelines) > 1 and self._may_list:
+            return len(_kinds(pipelines))
+        return len(pipelines) * max(len(self._ways(pipeline)) or 1 for pipeline in pipelines)
+
+    def _ways(self, pipeline: Pipeline) -> Sequence[Callable[[GitLab, str, int], Pipeline | None]]:
+        if any(job.bridge for job in pipeline.jobs):
+            self._with_bridges.add(pipeline.id)
+        ways = [read_by_jobs] * (pipeline.id not in self._without_jobs)
+        return ways + [read_by_bridges] * (pipeline.id in self._with_bridges)
+
     def _look_at_one(self, before: Pipeline, turn: int) -> list[Pipeline]:
         """By its jobs and by its trigger jobs in turns, both of which show it; else by itself."""
-        if any(job.bridge for job in before.jobs):
-            self._with_bridges.add(before.id)
-        ways = [read_by_jobs] * (before.id not in self._without_jobs)
-        ways += [read_by_bridges] * (before.id in self._with_bridges)
+        ways = self._ways(before)
         if not ways:
             now = read_alone(self._gitlab, self._project_id, before.id)
             return [_update(before, now, ())]
@@ -78,6 +89,7 @@ class ProjectWatch:
         seen = way(self._gitlab, self._project_id, before.id)
         if seen is None:
             self._without_jobs.add(before.id)
+            self.is_behind = True
             return []
         others = tuple(job for job in before.jobs if job.bridge is (way is read_by_jobs))
         return [_update(before, seen, (*seen.jobs, *others))]
@@ -87,7 +99,7 @@ class ProjectWatch:
 
         GitLab lists child pipelines apart, so that with both kinds they take turns.
         """
-        kinds = sorted({pipeline.source == CHILD for pipeline in pipelines})
+        kinds = _kinds(pipelines)
         children = kinds[self._turn % len(kinds)]
         watched = {pipeline.id: pipeline for pipeline in pipelines}
         since = self._since.get(children) or _first_moment(pipelines, unseen_for)
@@ -103,6 +115,7 @@ class ProjectWatch:
         except (AuthError, ForbiddenError, NotFoundError):
             # Older servers let a job token read nothing but jobs: the pipelines take turns.
             self._may_list = False
+            self.is_behind = True
             return []
         seen = [parse_pipeline(self._gitlab, answer) for answer in answers]
         newest = max((pipeline.updated_at for pipeline in seen), default=since)
@@ -111,6 +124,11 @@ class ProjectWatch:
         self._since[children] = newest if self.is_behind else max(since, newest - OVERLAP)
         # Jobs, which a list does not show, may have changed since: they are left out.
         return [_update(watched[now.id], now, ()) for now in seen if now.id in watched]
+
+
+def _kinds(pipelines: Iterable[Pipeline]) -> list[bool]:
+    """Whether there are pipelines that are not children, and such that are."""
+    return sorted({pipeline.source == CHILD for pipeline in pipelines})
 
 
 def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:

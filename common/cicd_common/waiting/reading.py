@@ -108,14 +108,14 @@ def parse_pipeline(gitlab: GitLab, answer: Any) -> Pipeline:
         project_id=project_id,
         id=int(field(answer, "id")),
         status=str(field(answer, "status")),
-        ref=str(field(answer, "ref")),
+        ref=_printable(field(answer, "ref")),
         sha=str(field(answer, "sha")),
         source=str(answer.get("source") or ""),
         web_url=web_url,
         created_at=_time(field(answer, "created_at")),
         updated_at=_time(answer.get("updated_at") or field(answer, "created_at")),
         tag=None if tag is None else bool(tag),
-        yaml_errors=str(answer.get("yaml_errors") or ""),
+        yaml_errors=_printable(answer.get("yaml_errors") or ""),
     )
 
 
@@ -154,8 +154,8 @@ def _parse_job(answer: Any) -> Job:
     )
     return Job(
         id=int(field(answer, "id")),
-        name=str(field(answer, "name")),
-        stage=str(field(answer, "stage")),
+        name=_printable(field(answer, "name")),
+        stage=_printable(field(answer, "stage")),
         status=str(field(answer, "status")),
         web_url=str(field(answer, "web_url")),
         allow_failure=bool(answer.get("allow_failure")),
@@ -164,6 +164,11 @@ def _parse_job(answer: Any) -> Job:
         finished_at=finished_at,
         bridge="downstream_pipeline" in answer,
     )
+
+
+def _printable(text: object) -> str:
+    """A project's own text on one line, without what would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
 
 
 def _project_path(gitlab: GitLab, web_url: str) -> str:

@@ -10,8 +10,6 @@ from cicd_common.waiting.model import FailedJob, Pipeline, WaitResult, in_words,
 from cicd_common.waiting.statuses import Phase, has_ended, meaning_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from cicd_common.waiting.policy import WaitPolicy
 
 MOST_NAMES = 5  # in one line of an error; all of them are in the report and the result
@@ -52,10 +50,11 @@ def outcome_of(pipeline: Pipeline, policy: WaitPolicy) -> WaitResult | CommandEr
         case "skipped" if policy.on_skipped == "pass":
             return result
         case "manual" if policy.on_manual == "pass":
-            # GitLab says `manual` even where a job beside the manual one has failed.
-            if not counted:
+            # GitLab says `manual` even where a job beside the manual one has failed; and what
+            # cannot be seen, because the jobs could not be read, is not called green.
+            if pipeline.jobs and not counted:
                 return result
-            error = PipelineFailedError
+            error = PipelineFailedError if counted else error
     if error is None:
         return result
     why, hint = _explain(pipeline, counted, error)
@@ -81,9 +80,9 @@ def _explain(
         case "failed" if pipeline.yaml_errors:
             return f"Its configuration is invalid: {pipeline.yaml_errors}", "Mend .gitlab-ci.yml."
         case "failed" if counted:
-            return _names("failed", [f"{_place(pipeline, job)}" for job in counted]), ""
+            return _names("Failed", [_place(pipeline, job) for job in counted]), ""
         case "manual":
-            return _names("waiting to be started", _blocking(pipeline)), (
+            return _names("Waiting to be started", _blocking(pipeline)), (
                 "Start it on the pipeline's page, or decide with --on-manual wait, pass or play."
             )
         case "skipped" if pipeline.jobs:
@@ -108,15 +107,12 @@ def _blocking(pipeline: Pipeline) -> list[str]:
     return [job.name for job in pipeline.jobs if job.status == "manual" and not job.allow_failure]
 
 
-def _names(what: str, names: Iterable[str]) -> str:
-    """`2 jobs failed: a, b`; empty without names."""
-    names = list(names)
+def _names(what: str, names: list[str]) -> str:
+    """`Failed: a, b, and 3 more.`; empty without names."""
     if not names:
         return ""
-    jobs = "1 job is" if len(names) == 1 else f"{len(names)} jobs are"
-    count = jobs if what != "failed" else jobs.rsplit(" ", 1)[0]
     more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return f"{count} {what}: {', '.join(names[:MOST_NAMES])}{more}."
+    return f"{what}: {', '.join(names[:MOST_NAMES])}{more}."
 
 
 def out_of_time(pipeline: Pipeline, policy: WaitPolicy) -> WaitResult | CommandError:
@@ -127,7 +123,7 @@ def out_of_time(pipeline: Pipeline, policy: WaitPolicy) -> WaitResult | CommandE
     return TimeLimitError(
         f"Pipeline {pipeline.id} of {pipeline.project} was still {pipeline.status} after "
         f"{in_words(policy.timeout)}: {pipeline.web_url}",
-        why=_names("not done", running) or "The time limit ran out.",
+        why=_names("Not done", running) or "The time limit ran out.",
         hint="Allow more with --timeout; in a job, its own time limit counts too.",
         results=[result_of(pipeline)],
     )

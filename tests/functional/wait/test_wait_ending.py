@@ -38,7 +38,7 @@ def test_a_time_limit_says_what_was_still_running(add: Add, wait: Wait) -> None:
     ending = wait("--pipeline-id", add(*FOR_EVER).id, "--timeout", "0.5", "--output", "json")
     document = json.loads(ending.stdout)
     assert (ending.code, document["error"]["kind"]) == (7, "timeout")
-    assert "1 job is not done: test." in document["error"]["why"]
+    assert "Not done: test." in document["error"]["why"]
     assert document["results"][0]["status"] == "running"
 
 

@@ -53,7 +53,7 @@ def test_a_failure_names_each_failed_job_downstream_too_with_the_end_of_its_log(
     document = json.loads(ending.stdout)
     assert ending.code == 1
     assert document["error"]["why"] == (
-        "2 jobs failed: own (runner_system_failure), unit (script_failure) in tech-lunch/deep."
+        "Failed: own (runner_system_failure), unit (script_failure) in tech-lunch/deep."
     )
     [result] = document["results"]
     jobs = {job["name"]: job for job in result["failed_jobs"]}

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import ConflictError
+from cicd_common.errors import ConflictError, RefusedError
 from cmd_bump_image_tag import files
 from cmd_bump_image_tag.ways import LostRaceError, Snapshot
 
@@ -61,9 +61,12 @@ class Directory:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keeps other runs of this command from replacing files in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
     try:
+        descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        raise RefusedError(f"cannot lock {folder}", why=f"{error.strerror}.") from error
+    try:
         yield
     finally:
         os.close(descriptor)

@@ -1,0 +1,199 @@
+"""The components of templates/: rendered, held against GitLab's schema, and run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from sandbox import Access, Sandbox, git
+from sandbox.ci.document import Library, compose
+from sandbox.ci.plan import Include
+from sandbox.model import ENDED, Variable
+from sandbox.scenarios import tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sandbox.model import Pipeline, Project, Token, User
+
+ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "templates"
+COMPONENTS = sorted(path.stem for path in TEMPLATES.glob("*.yml"))
+HOME = "tech-lunch/ci-cd-commands"
+POD = (
+    "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n"
+    "    - image: registry.example.com/web:v1 # the web\n"
+)
+# The inputs that a component cannot do without.
+REQUIRED: dict[str, dict[str, object]] = {
+    "cmd-tag-project": {"project": "tech-lunch/service-tests"},
+    "cmd-trigger-pipeline": {"project": "tech-lunch/service-tests"},
+    "cmd-wait-pipeline": {},
+    "cmd-bump-image-tag": {"image": "registry.example.com/web"},
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """The components' project, a project that includes them, and one to work on."""
+
+    gitlab: Sandbox
+    executor: User
+    token: Token
+    here: Project
+    service_tests: Project
+
+    def library(self) -> Library:
+        sha = self.gitlab.sha(self.here)
+        values = {"CI_SERVER_FQDN": self.gitlab.url.partition("://")[2]}
+        return Library(self.gitlab.state, self.here, sha, self.executor, values)
+
+    def render(self, component: str, given: Mapping[str, object]) -> dict[str, Any]:
+        """What an include of the component with these inputs amounts to."""
+        image = {"command-image": f"registry.example.com/{HOME}/{component}:1.0.0"}
+        address = f"$CI_SERVER_FQDN/{HOME}/{component}@1.0.0"
+        inputs = {**image, **REQUIRED[component], **given}
+        return dict(compose(self.library(), [Include(component=address)], inputs))
+
+    def run(self, component: str, given: Mapping[str, object], more: str = "") -> Pipeline:
+        """Pushes a configuration that includes the component; its pipeline, ended."""
+        include = {
+            "component": f"$CI_SERVER_FQDN/{HOME}/{component}@1.0.0",
+            "inputs": {"command-image": f"{component}:1.0.0", **REQUIRED[component], **given},
+        }
+        config = yaml.safe_dump({"include": [include]}) + more
+        self.gitlab.commit(self.here, {".gitlab-ci.yml": config})
+        self.gitlab.wait_until(lambda: bool(self.gitlab.pipelines(self.here)))
+        pipeline = self.gitlab.pipelines(self.here)[0]
+        self.gitlab.wait_until(lambda: pipeline.status in ENDED, 30)
+        assert pipeline.yaml_errors is None
+        assert self.token.secret not in log(pipeline)
+        return pipeline
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with Sandbox(shell_runner=True) as gitlab:
+        executor = gitlab.add_user("ci-cd-executor")
+        roles = {executor: Access.MAINTAINER}
+        token = gitlab.add_token(executor)
+        gitlab.state.group_variables["tech-lunch"] = [
+            Variable("COMMANDS_API_TOKEN", token.secret, masked=True)
+        ]
+        files = {f"templates/{path}": content for path, content in tree(TEMPLATES).items()}
+        home = gitlab.add_project(HOME, files, members=roles)
+        gitlab.tag(home, "1.0.0")
+        here = gitlab.add_project("tech-lunch/hello-world", {"pod.yaml": POD}, members=roles)
+        service_tests = gitlab.add_project(
+            "tech-lunch/service-tests",
+            {".gitlab-ci.yml": "tested: {script: echo tested}"},
+            members=roles,
+        )
+        yield World(gitlab, executor, token, here, service_tests)
+
+
+def log(pipeline: Pipeline) -> str:
+    return "".join(each.trace.decode() for each in pipeline.jobs).replace("\r", "")
+
+
+def header(component: str) -> dict[str, dict[str, Any]]:
+    """The inputs that a component declares."""
+    first = next(iter(yaml.safe_load_all((TEMPLATES / f"{component}.yml").read_text())))
+    return dict(first["spec"]["inputs"])
+
+
+def test_there_is_a_component_for_each_command() -> None:
+    assert {name.replace("-", "_") for name in COMPONENTS} == {
+        path.parent.name for path in ROOT.glob("cmd_*/cli.py")
+    }
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_input_is_described_and_typed(component: str) -> None:
+    inputs = header(component)
+    assert all(each["description"] and each["type"] for each in inputs.values())
+    without_default = {name for name, each in inputs.items() if "default" not in each}
+    assert without_default == {"command-image", *REQUIRED[component]}
+    body = (TEMPLATES / f"{component}.yml").read_text().partition("---\n")[2]
+    assert set(re.findall(r"inputs\.([\w-]+)", body)) == set(inputs)
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"job-name": "the job", "stage": ".post", "rules": [{"if": "$CI_COMMIT_TAG"}]},
+        {"options": "--retry-for 10 --output json"},
+    ],
+    ids=["as it is", "overridden", "further options"],
+)
+def test_what_it_renders_to_is_valid_for_gitlab(
+    world: World, tmp_path: Path, component: str, given: dict[str, object]
+) -> None:
+    rendered = world.render(component, given)
+    (job,) = rendered
+    assert job == given.get("job-name", component.removeprefix("cmd-"))
+    assert rendered[job]["stage"] == given.get("stage", "deploy")
+    assert rendered[job]["rules"] == given.get("rules", [{"when": "on_success"}])
+    (tmp_path / ".gitlab-ci.yml").write_text(yaml.safe_dump(rendered))
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.gitlab-ci",
+         str(tmp_path / ".gitlab-ci.yml")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_tag_project_tags_and_hands_the_tag_on(world: World) -> None:
+    later = "later: {stage: .post, script: echo the tag is $TAG_NAME}"
+    given = {"next": "minor", "wait": True, "options": "--message 'The spring release'"}
+    pipeline = world.run("cmd-tag-project", given, later)
+    assert pipeline.status == "success", log(pipeline)
+    assert "the tag is v0.1.0" in log(pipeline)
+    assert set(world.gitlab.tags(world.service_tests)) == {"v0.1.0"}
+    assert [each.status for each in world.gitlab.pipelines(world.service_tests)] == ["success"]
+
+
+def test_trigger_pipeline_starts_it_and_fails_with_it(world: World) -> None:
+    world.gitlab.commit(
+        world.service_tests,
+        {".gitlab-ci.yml": "tested: {script: 'test $LEVEL = full'}"},
+        start_pipeline=False,
+    )
+    given = {"ref": "main", "options": "--variable LEVEL=some"}
+    pipeline = world.run("cmd-trigger-pipeline", given)
+    assert (pipeline.status, pipeline.jobs[0].exit_code) == ("failed", 1)
+    assert {each.key for each in pipeline.jobs[0].dotenv} >= {"PIPELINE_ID", "PIPELINE_STATUS"}
+
+
+def test_wait_pipeline_waits_for_a_tags_pipeline_and_reports_its_jobs(world: World) -> None:
+    world.gitlab.commit(world.service_tests, {"a": "b"})
+    given = {"project": "tech-lunch/service-tests", "ref": "main"}
+    pipeline = world.run("cmd-wait-pipeline", given)
+    assert pipeline.status == "success", log(pipeline)
+    assert pipeline.test_summary
+    assert pipeline.test_summary["success"] == 1
+
+
+@pytest.mark.parametrize("via", ["api", "git"])
+def test_bump_image_tag_edits_the_projects_own_files(world: World, via: str) -> None:
+    world.here.variables.append(Variable("IMAGE_TAG", "v2"))
+    given = {"via": via, "file": "pod.yaml"}
+    pipeline = world.run("cmd-bump-image-tag", given)
+    assert pipeline.status == "success", log(pipeline)
+    pod = git.run(world.here.repository, "show", "main:pod.yaml").decode()
+    assert pod == POD.replace(":v1", ":v2")
+
+
+def test_the_defaults_of_the_project_that_includes_it_do_not_reach_it(world: World) -> None:
+    pipeline = world.run("cmd-tag-project", {"tag-name": "v1"}, "before_script: [docker login]\n")
+    assert pipeline.status == "success", log(pipeline)
+    assert "docker login" not in log(pipeline)

@@ -64,9 +64,9 @@ EXAMPLES = {
     help="The project to bump in. In a GitLab job, --via api and git default to its own."
 )
 @option("--repository", metavar="URL", help="A repository for git, also by SSH.")
-@option("--branch", metavar="NAME", help="Default: the default branch.")
+@option("--branch", metavar="NAME", help="The branch to write to. Default: the default branch.")
 @option("--merge-request", is_flag=True, help="Write to a branch of its own; open a merge request.")
-@option("--auto-merge", is_flag=True, help="Have that merge request merged; implies it.")
+@option("--auto-merge", is_flag=True, help="That, and merge it once its checks have passed.")
 @option(
     "--commit-message",
     metavar="TEMPLATE",

@@ -29,7 +29,7 @@ EXAMPLES = {
     "In a GitLab job: several projects, named after this job": (
         "cmd-tag-project --project group/one --project group/two"
     ),
-    "And wait for the tag's pipeline": (
+    "And wait for the tag's pipeline, and end as it does": (
         "cmd-tag-project --project group/name --tag-name v1.2.3 --wait"
     ),
 }
@@ -40,7 +40,7 @@ EXAMPLES = {
 @option(
     "--tag-name",
     metavar="NAME",
-    help="The tag. In a GitLab job there is a default: see above.",
+    help="The tag. Needed outside of a GitLab job, unless --next is given.",
 )
 @option(
     "--next",
@@ -52,10 +52,10 @@ EXAMPLES = {
     default=DEFAULT_PREFIX,
     show_default=True,
     metavar="TEXT",
-    help="What stands before the version.",
+    help="What stands before the version that --next finds.",
 )
-@option("--ref", metavar="REF", help="Branch, tag or SHA. Default: the default branch.")
-@option("--message", metavar="TEXT", default="", help="Make the tag annotated.")
+@option("--ref", metavar="REF", help="The branch, tag or SHA to tag. Default: the default branch.")
+@option("--message", metavar="TEXT", default="", help="Make the tag annotated, with this message.")
 @option("--release", is_flag=True, help="Also create the release.")
 @option(
     "--release-notes",

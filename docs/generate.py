@@ -93,7 +93,8 @@ def variables(param: click.Option) -> str:
 
 def meaning(param: click.Option) -> str:
     """What the option's help says, and what holds without it."""
-    default = f" Default: `{param.default}`." if param.show_default else ""
+    extra = param.get_help_extra(click.get_current_context())
+    default = f" Default: `{extra['default']}`." if "default" in extra else ""
     return f"{param.help}{default}{' Required.' if param.required else ''}"
 
 

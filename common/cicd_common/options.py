@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from cicd_common.tokens import Token, TokenKind, read_token_file, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from click.types import OptionHelpExtra
 
     from cicd_common.client import GitLab
     from cicd_common.config_file import ConfigSection
@@ -123,6 +126,14 @@ class Option(click.Option):
         super().__init__(*args, **({"show_envvar": True} | settings))
         self.group = group
 
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        """What stands in brackets: no range, of which the text tells, and 30 rather than 30.0."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        if "default" in extra and isinstance(self.default, float):
+            extra["default"] = f"{self.default:g}"
+        return extra
+
 
 class Command(click.Command):
     """A command whose options may be spelled with underscores, and whose help is in groups.
@@ -158,7 +169,19 @@ class Command(click.Command):
         del ctx
         with formatter.section("Examples"):
             for purpose, line in self.examples.items():
-                formatter.write(f"  # {purpose}\n  {line}\n\n")
+                formatter.write(f"  # {purpose}\n  {_broken(line, formatter.width)}\n\n")
+
+
+def _broken(line: str, width: int) -> str:
+    """A command line that can still be pasted, continued before an option where it is too wide."""
+    first, *options = re.split(r" (?=--)", line)
+    rows = [first]
+    for each in options:
+        if len(f"{rows[-1]} {each} \\") <= width:
+            rows[-1] += f" {each}"
+        else:
+            rows.append(f"  {each}")
+    return " \\\n  ".join(rows)
 
 
 option = functools.partial(click.option, cls=Option)

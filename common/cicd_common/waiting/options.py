@@ -143,7 +143,7 @@ _OPTIONS = (
         "--timeout",
         metavar="SECONDS",
         type=positive_seconds,
-        help="The limit. Default: what is left of the job less a minute; elsewhere 3600.",
+        help="How long to wait. Default: what is left of the job less a minute; elsewhere 3600.",
     ),
     _option(
         "--appear-timeout",
@@ -169,20 +169,21 @@ _OPTIONS = (
         type=click.Choice(get_args(OnManual)),
         default="fail",
         show_default=True,
-        help="When it waits for a person; play starts the blocking manual jobs once.",
+        help="If a pipeline waits for a person; play starts the blocking manual jobs once.",
     ),
     _option(
         "--on-skipped",
         type=click.Choice(get_args(OnSkipped)),
         default="fail",
         show_default=True,
-        help="When it is skipped.",
+        help="If a pipeline was skipped.",
     ),
     _option(
         "--settle",
         metavar="SECONDS",
         type=seconds,
         default=0.0,
+        show_default=True,
         help="A failure counts only if it still stands after this long.",
     ),
     _option(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import secrets
 import stat
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -93,6 +94,8 @@ def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
 def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> None:
     """Replace files, each in one step, with their mode and owner; all are written before any.
 
+    A file of somebody else's, whose owner no new file could be given, is written in place.
+
     Args:
         root: The working directory.
         before: The bytes that were read.
@@ -102,29 +105,42 @@ def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes])
         ConflictError: Somebody else has changed one of them meanwhile.
         RefusedError: One cannot be written, or leads out of the directory by now.
     """
-    written: dict[Path, Path] = {}
+    targets = {path: root / _within(root, path) for path in after}
+    fresh: dict[str, Path | None] = {}
     try:
         for path, content in after.items():
-            target = root / _within(root, path)
-            written[target] = _write_beside(target, content)
+            fresh[path] = _write_beside(targets[path], content)
         for path in after:
             if (root / path).read_bytes() != before[path]:
                 raise ConflictError(f"{path} has changed meanwhile", hint="Run this again.")
-        for target, fresh in written.items():
-            fresh.replace(target)
+        for path, new in fresh.items():
+            if new is not None:
+                new.replace(targets[path])
+            else:
+                _write_in_place(targets[path], after[path])
     except OSError as error:
-        raise RefusedError(f"cannot write {error.filename}", why=f"{error.strerror}.") from error
+        raise RefusedError(
+            f"cannot write {error.filename}",
+            why=f"{error.strerror}.",
+            hint="Run this as the files' owner; in a container: "
+            'docker run --user "$(id -u):$(id -g)"',
+        ) from error
     finally:
-        for fresh in written.values():
-            fresh.unlink(missing_ok=True)
+        for new in filter(None, fresh.values()):
+            new.unlink(missing_ok=True)
 
 
-def _write_beside(target: Path, content: bytes) -> Path:
-    """Write a new file next to the one that it shall replace, as much like it as can be."""
-    fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+def _write_beside(target: Path, content: bytes) -> Path | None:
+    """Write a new file next to the one that it shall replace, with its mode and owner.
+
+    Returns:
+        The new file; None where only the old one itself may be written.
+    """
+    # In containers that share the folder process ids are the same, so the name is random.
+    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     old = target.stat()
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        try:
+    try:
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             new = os.fstat(file.fileno())
             if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
                 os.fchown(file.fileno(), old.st_uid, old.st_gid)
@@ -132,10 +148,18 @@ def _write_beside(target: Path, content: bytes) -> Path:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        except OSError as error:
-            fresh.unlink()
-            raise OSError(error.errno, error.strerror, str(target)) from error
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        if isinstance(error, PermissionError) and os.access(target, os.W_OK):
+            return None
+        raise OSError(error.errno, error.strerror, str(target)) from error
     return fresh
+
+
+def _write_in_place(target: Path, content: bytes) -> None:
+    with target.open("r+b") as file:
+        file.write(content)
+        file.truncate()
 
 
 def _walk(root: Path) -> Iterator[str]:

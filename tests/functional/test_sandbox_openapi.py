@@ -98,6 +98,7 @@ def ids(gitlab: Sandbox, project: Project, api: Api) -> dict[str, object]:
         f"{PROJECT}/repository/tags/{{tag_name}}",
         f"{PROJECT}/repository/branches",
         f"{PROJECT}/repository/branches/{{branch}}",
+        f"{PROJECT}/repository/commits",
         f"{PROJECT}/repository/commits/{{sha}}",
         f"{PROJECT}/members/all/{{user_id}}",
         f"{PROJECT}/protected_tags",

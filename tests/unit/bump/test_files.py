@@ -167,7 +167,6 @@ def test_what_cannot_be_read_or_written_is_refused(root: Path) -> None:
     with pytest.raises(RefusedError, match="cannot read"):
         read(root, ["missing.yaml"])
     before = read(root, ["a.yaml"])
-    (root / f".a.yaml.{os.getpid()}.tmp").mkdir()
+    (root / "a.yaml").unlink()
     with pytest.raises(RefusedError, match="cannot write"):
         replace(root, before, {"a.yaml": b"new"})
-    assert (root / "a.yaml").read_text() == "a.yaml"

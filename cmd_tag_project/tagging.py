@@ -20,11 +20,12 @@ from cicd_common.errors import (
 from cicd_common.patience import Patience
 from cicd_common.projects import Project, find_commit, find_default_branch, find_project
 from cicd_common.tokens import TokenKind
-from cicd_common.waiting.finding import Newest
-from cicd_common.waiting.model import WaitResult
 from cmd_tag_project.versions import next_tag_name
 
 if TYPE_CHECKING:
+    # Only for types: waiting takes a tenth of the start, and few tags are waited for.
+    from cicd_common.waiting.finding import Newest
+    from cicd_common.waiting.model import WaitResult
     from cmd_tag_project.request import TagRequest
 
 log = logging.getLogger("cicd_common.tag")
@@ -70,13 +71,21 @@ class TagResult:
 
     def target(self) -> Newest:
         """The tag's pipeline, which GitLab starts a moment after the tag."""
+        from cicd_common.waiting.finding import Newest  # noqa: PLC0415 - as above
+
         return Newest(self.project, tag=self.tag, sha=self.commit, ours=self.created)
 
     def ended(self, end: WaitResult | CommandError) -> TagResult | CommandError:
-        """The tag with its pipeline, as it ended; a failure keeps its error, and holds both."""
+        """The tag with its pipeline, as it ended.
+
+        Args:
+            end: How the wait ended; an error's `results` hold the pipeline, if it was found.
+        """
+        from cicd_common.waiting.model import WaitResult  # noqa: PLC0415 - as above
+
         if isinstance(end, CommandError):
             pipelines = [result for result in end.results if isinstance(result, WaitResult)]
-            end.results = (replace(self, pipeline=next(iter(pipelines), None)),)
+            end.results = (replace(self, pipeline=pipelines[0] if pipelines else None),)
             return end
         return replace(self, pipeline=end)
 

@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header
 
-.PHONY: help demo test lint format docs lock check-lock
+.PHONY: help demo test test-gitlab lint format docs lock check-lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,10 @@ demo: $(READY) ## Tag a project in an embedded GitLab, which starts its pipeline
 test: $(READY) ## Run all tests; those of the images skip where there is no Docker Engine
 	$(BIN)/python -m pytest
 
+test-gitlab: $(READY) ## Run the tests that any server will do for on GITLAB_URL, with GITLAB_TOKEN
+	@: $${GITLAB_URL:?names the server} $${GITLAB_TOKEN:?is an access token with the api scope}
+	$(BIN)/python -m pytest -m any_server
+
 lint: $(READY) ## Check format, style, types, imports and the pipelines' files
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -25,6 +29,8 @@ lint: $(READY) ## Check format, style, types, imports and the pipelines' files
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.gitlab-ci .gitlab-ci.yml \
 	  examples/*/.gitlab-ci.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec \
+	  tests/functional/any_server/compose.yaml
 
 format: $(READY) ## Format the code, and repair what can be repaired
 	$(BIN)/ruff format

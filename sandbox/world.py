@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from sandbox import git, git_http, pushes, scripted
+from sandbox import git, git_http, projects, pushes, scripted
 from sandbox.application import Application
 from sandbox.cable import Cable
 from sandbox.ci import Scheduler
@@ -19,7 +19,6 @@ from sandbox.context import Instance
 from sandbox.model import (
     Access,
     Project,
-    ProtectedRef,
     ScriptedJob,
     ScriptedPipeline,
     State,
@@ -180,19 +179,14 @@ class Sandbox:
             visibility: Who sees the project.
             members: Roles by user.
         """
-        project_id = next(self.state.ids)
-        project = Project(
-            id=project_id,
-            path=path,
-            repository=self.state.root / "repositories" / f"{project_id}.git",
-            default_branch=default_branch,
-            visibility=visibility,
-            members={user.id: role for user, role in (members or {}).items()},
-            protected_branches=[ProtectedRef(default_branch)],
-        )
-        git.init(project.repository, default_branch)
         with self.state.lock:
-            self.state.projects[project.id] = project
+            project = projects.create(
+                self.state,
+                path,
+                default_branch=default_branch,
+                visibility=visibility,
+                members=members or {},
+            )
         if files is not None:
             self.commit(project, files, message="Initial commit", start_pipeline=False)
         return project

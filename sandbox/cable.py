@@ -48,6 +48,7 @@ class CableFaults:
         drops_ends: Whether every event gets lost that says that a pipeline has ended.
         no_pings: Whether no ping is sent, and nothing else goes wrong.
         unknown_field: Whether the server is too old for the subscription.
+        bad_token: Whether no token opens the cable, whatever the REST API says.
         unauthorized: Whether no pipeline is visible, whatever the REST API says.
         rejects: Whether every subscription is rejected.
     """
@@ -56,6 +57,7 @@ class CableFaults:
     drops_ends: bool = False
     no_pings: bool = False
     unknown_field: bool = False
+    bad_token: bool = False
     unauthorized: bool = False
     rejects: bool = False
 
@@ -173,7 +175,7 @@ class Cable:
             token = self.state.tokens.get(secret)
             if token is None or auth.token_problem(self.state, token):
                 return None
-            return token if token.scopes & _SCOPES else None
+            return token if token.scopes & _SCOPES and not self.faults.bad_token else None
 
     def find(self, number: int, user: User | None) -> Pipeline | None:
         """A pipeline, if the user can see it."""

@@ -37,6 +37,8 @@ STALE_SECONDS = 15.0
 RENEW_SECONDS = 540.0
 # How soon a pipeline is subscribed to that was just found, or whose subscription the server ended.
 CHORES_SECONDS = 1.0
+# One change of a pipeline is often several: the end of a stage, the start of the next.
+GATHER_SECONDS = 0.1
 AGAIN_SECONDS = 30.0
 LONGEST_DELAY = 60.0  # between attempts at a connection
 # What the end of a wait grants the thread, which needs far less unless it is just connecting.
@@ -80,6 +82,7 @@ class Push:
         self._subscriptions: dict[int, _Subscription] = {}
         # The thread's own: by identifier, and since the connection stands.
         self._asked: dict[str, _Subscription] = {}
+        self._gathered: dict[str, float] = {}  # projects to hint at, and since when
         self._heard = -math.inf
         self._failures = 0
 
@@ -170,7 +173,7 @@ class Push:
         heard = time.monotonic()
         welcome = False
         while not self._over.is_set():
-            text = connection.receive(CHORES_SECONDS)
+            text = connection.receive(GATHER_SECONDS if self._gathered else CHORES_SECONDS)
             now = time.monotonic()
             if text is not None:
                 self._heard = heard = now
@@ -179,8 +182,16 @@ class Push:
                 self._take(connection, message, now)
             elif now > heard + STALE_SECONDS:
                 raise BrokenOffError(f"nothing came for {STALE_SECONDS:g} s")
+            self._hint(now, quiet=text is None)
             if welcome:
                 self._ask(connection, now)
+
+    def _hint(self, now: float, *, quiet: bool) -> None:
+        """Passes on what was gathered: once it is quiet, and in a flood from time to time."""
+        for project_id, since in list(self._gathered.items()):
+            if quiet or now >= since + CHORES_SECONDS:
+                del self._gathered[project_id]
+                self._alarm.hint(project_id)
 
     def _ask(self, connection: Cable, now: float) -> None:
         """Asks for what is due."""
@@ -204,11 +215,12 @@ class Push:
         elif message.meaning is Meaning.GONE:
             subscription.confirmed, subscription.due = -math.inf, now + AGAIN_SECONDS
         # What happened before a confirmation, or goes unheard from now on, shows in a look.
-        self._alarm.hint(subscription.project_id)
+        self._gathered.setdefault(subscription.project_id, now)
 
     def _lose(self) -> None:
-        """Forgets what stood with the connection; what went unheard meanwhile shows in a look."""
+        """Forgets what stood with the connection; what goes unheard from now on shows in a look."""
         self._asked.clear()
+        self._gathered.clear()
         self._heard = -math.inf
         for subscription in self._subscriptions.values():
             stood, subscription.standing = subscription.standing, ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -113,6 +114,16 @@ def world() -> Iterator[World]:
         project = gitlab.add_project("group/name", {"a": "b"}, members={user: Access.MAINTAINER})
         yield World(gitlab, user, project, gitlab.add_token(user), Alarm())
     assert [thread.name for thread in threading.enumerate() if thread.name == "push"] == []
+
+
+@pytest.fixture(autouse=True)
+def _logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything is logged, whatever a command that ran before has set."""
+    logger = logging.getLogger("cicd_common")
+    monkeypatch.setattr(logger, "propagate", True)
+    monkeypatch.setattr(logger, "handlers", [])
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger.name)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from typing import Any
@@ -20,11 +19,6 @@ UNKNOWN = "Field 'ciPipelineStatusUpdated' doesn't exist on type 'Subscription'"
 
 def off_lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [text.removeprefix(OFF) for text in caplog.messages if text.startswith(OFF)]
-
-
-@pytest.fixture(autouse=True)
-def _logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
 
 
 def test_a_change_is_a_hint_for_the_project(world: Any) -> None:
@@ -55,7 +49,7 @@ def test_one_connection_serves_all_pipelines_and_what_is_downstream_of_them(
         assert set(world.gitlab.cable.subscriptions) == numbers
         assert world.gitlab.cable.accepted == 1
         until(lambda: all(map(push.covers, numbers)))
-        world.alarm.take_hints()
+        world.hints()
         world.gitlab.cable.announce(deeper)
         until(lambda: world.alarm.take_hints() == {str(world.project.id)})
 
@@ -196,14 +190,14 @@ def test_after_a_break_a_look_on_confirmation_finds_what_happened_meanwhile(
     hint = {str(world.project.id)}
     with world.push() as push:
         push.listen(world.record(pipeline))
-        until(lambda: push.covers(pipeline.id))
-        world.alarm.take_hints()
+        assert world.hints() == hint
+        assert push.covers(pipeline.id)
         world.gitlab.fault(Fault(path="/-/cable", delay=0.3))
         getattr(world.gitlab.cable, end)()
         until(lambda: not push.covers(pipeline.id))
         until(lambda: world.alarm.take_hints() == hint)  # the pace is another from now on
-        until(lambda: push.covers(pipeline.id))
-        assert world.alarm.take_hints() == hint
+        until(lambda: world.alarm.take_hints() == hint)
+        assert push.covers(pipeline.id)
     assert off_lines(caplog) == []
     assert world.gitlab.cable.accepted == 2
 
@@ -259,8 +253,8 @@ def test_a_subscription_that_the_server_ended_is_taken_up_again_with_a_look(
     hint = {str(world.project.id)}
     with world.push() as push:
         push.listen(world.record(pipeline))
-        until(lambda: push.covers(pipeline.id))
-        world.alarm.take_hints()
+        assert world.hints() == hint
+        assert push.covers(pipeline.id)
         getattr(world.gitlab.cable, end)()
         world.change(pipeline)  # nobody is told
         until(lambda: world.alarm.take_hints() == hint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import socketserver
 import ssl
@@ -112,7 +111,6 @@ def secure(world: Any, certificate: Path) -> Iterator[str]:
 def test_an_unknown_authority_turns_it_off(
     world: Any, secure: str, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     with Push(replace(world.server(), base_url=secure), world.alarm) as push:
         push.listen(world.record(world.add()))
         until(lambda: any(text.startswith(OFF) for text in caplog.messages))
@@ -167,7 +165,6 @@ def test_it_goes_by_the_proxy_and_tells_it_no_token(
 def test_a_proxy_that_refuses_turns_it_off(
     world: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     with running(Forwarder(world.gitlab.url, refusal)) as port:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
@@ -182,7 +179,6 @@ def test_a_proxy_of_no_use_turns_it_off(
     world: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     proxy: str,
 ) -> None:  # fmt: skip
-    caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("http_proxy", proxy)
     with world.push() as push:
         push.listen(world.record(world.add()))
@@ -203,7 +199,6 @@ def test_a_host_that_needs_no_proxy_gets_none(
 def test_a_server_that_cannot_be_reached_is_tried_again(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     server = replace(world.server(), base_url=f"http://127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""`docker run -v "$PWD:/src" -w /src cmd-bump-image-tag …`: a checkout is edited as it stands."""
+"""cmd-bump-image-tag's image: it edits a checkout as it stands, and brings its own git."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.volumes import Volume
 
+    from sandbox import Sandbox
+    from sandbox.model import Project, Token
+    from tests.images.conftest import Run
+
 pytestmark = pytest.mark.docker
 
 PATH = "/src/checkout"
 OWNER, GROUP = 1234, 4321
+SCRATCH = {"/tmp": ""}  # noqa: S108 - in a container that has nothing else
 
 
 @pytest.fixture
@@ -90,3 +95,33 @@ def test_owner_and_mode_stay_as_they_were(
     assert found.keys() == {"checkout", "checkout/web.yaml"}
     file = found["checkout/web.yaml"]
     assert (file.uid, file.gid, file.mode & 0o777) == (OWNER, GROUP, file_mode)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [({"tmpfs": SCRATCH}, 0), ({"user": "1234:4321", "tmpfs": SCRATCH}, 0), ({}, 2)],
+    ids=["as nobody", "as anybody", "with nowhere to write"],
+)
+def test_it_pushes_by_git_from_a_container_that_may_do_nothing_else(
+    run: Run,
+    images: dict[str, str],
+    gitlab: Sandbox,
+    project: Project,
+    token: Token,
+    options: dict[str, object],
+    code: int,
+) -> None:
+    before = gitlab.commit(project, {"web.yaml": "image: nginx:1.25\n"})
+
+    ending = run(
+        *("--image", "nginx", "--tag", "1.26", "--via", "git", "--project", project.path),
+        image=images["cmd-bump-image-tag"],
+        environment={"CI_SERVER_URL": gitlab.url, "COMMANDS_API_TOKEN": token.secret},
+        cap_drop=["ALL"],
+        read_only=True,
+        **options,
+    )
+
+    assert ending.code == code, ending.stderr
+    assert (gitlab.sha(project) != before) == (code == 0)
+    assert code == 0 or "--tmpfs /tmp" in ending.stderr

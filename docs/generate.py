@@ -17,6 +17,7 @@ import click
 from cicd_common.errors import ALL_ERRORS
 from cicd_common.options import CONNECTION, OUTPUT
 from cicd_common.waiting.options import WAITING
+from cicd_common.waiting.statuses import STATUSES, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,9 +43,12 @@ def part(name: str) -> str:
     """The text of a generated part.
 
     Args:
-        name: `exit codes`, `shared options`, `options of COMMAND`, `waiting options of COMMAND`.
+        name: `exit codes`, `statuses`, `shared options`, `options of COMMAND`,
+            `waiting options of COMMAND`.
     """
     known = commands()
+    if name == "statuses":
+        return statuses()
     if name == "exit codes":
         return exit_codes()
     if name.startswith("waiting options of "):
@@ -60,6 +64,18 @@ def exit_codes() -> str:
     rows += [(str(kind.exit_code), f"`{kind.kind}`", kind.meaning) for kind in ALL_ERRORS]
     rows.append(("130, 143", "", "Ended by SIGINT, SIGTERM."))
     return table(("code", "kind", "meaning"), rows)
+
+
+def statuses() -> str:
+    """The table of what a pipeline's status means for a wait."""
+    of_phase = {Phase.GOING: "goes on", Phase.BLOCKED: "waits for a person", Phase.ENDED: "ended"}
+    rows = []
+    for meaning in dict.fromkeys(STATUSES.values()):
+        names = [f"`{name}`" for name, its in STATUSES.items() if its == meaning]
+        code = str(meaning.error.exit_code if meaning.error else 0)
+        ends = meaning.phase is not Phase.GOING
+        rows.append((", ".join(names), of_phase[meaning.phase], code if ends else ""))
+    return table(("status", "the pipeline", "exit code"), rows)
 
 
 def option_table(command: click.Command, *groups: str) -> str:

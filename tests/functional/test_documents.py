@@ -26,6 +26,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARYING = (
     (re.compile(r"\b(?=[0-9a-f]*\d)([0-9a-f]{40}|[0-9a-f]{8})\b"), "SHA"),
     (re.compile(r"(?<=pipeline )\d+|(?<=Pipeline )\d+|(?<= #)\d+"), "ID"),
+    (re.compile(r"(?<=id\": )\d+|(?<=PIPELINE_ID=)\d+"), "ID"),
     (re.compile(r"(?<=/pipelines/)\d+|(?<=/jobs/)\d+|(?<=/merge_requests/)\d+"), "ID"),
     (re.compile(r"\bin \d+ s\b"), "in N s"),
 )
@@ -39,6 +40,29 @@ spec:
     - name: shop
       image: registry.example.com:5000/tech-lunch/shop:v1.3.0
 """
+# What lies in the folder in which a document's commands run.
+FOLDER = {
+    "compose.yaml": """\
+services:
+  web:
+    image: registry.example.com/web:v2.0.3  # the shop
+  # web-admin goes its own way.
+  admin:
+    image: registry.example.com/web-admin:v2.0.3
+  cache:
+    image: redis:7.2@sha256:4c6b6ff1ffcb2d40ba1a9a4bb1b0a6a6d0d2b0b3a4ad0f6b1f1a8a2b4d1a9e55
+""",
+    "values.yaml": """\
+api:
+  image:
+    registry: registry.example.com
+    repository: api
+    tag: 1.9.2
+    digest: sha256:0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9
+canary:
+  image: registry.example.com/api:1.9.0  # bump: ignore
+""",
+}
 
 
 @dataclass(frozen=True)
@@ -79,7 +103,8 @@ def world(gitlab: Sandbox, executor: User) -> Project:
     roles = {executor: Access.MAINTAINER}
     project = gitlab.add_project("tech-lunch/service-tests", {"a": "b"}, members=roles)
     gitlab.add_project("tech-lunch/deployment", {"k8s/shop.yaml": SHOP}, members=roles)
-    gitlab.tag(project, "v1.3.0")
+    for name in ("v1.1.0", "v1.2.0", "v1.3.0"):
+        gitlab.tag(project, name)
     failing = ScriptedJob(
         name="end-to-end",
         stage="test",
@@ -88,6 +113,9 @@ def world(gitlab: Sandbox, executor: User) -> Project:
     )
     gitlab.add_pipeline(project, ScriptedPipeline(jobs=(failing,)), user=executor, ref="v1.3.0")
     passing = ScriptedJob(name="end-to-end", timeline=((0, "running"), (1, "success")))
+    blocking = ScriptedJob(name="release", stage="deploy", when="manual")
+    for name, jobs in (("v1.1.0", (passing,)), ("v1.2.0", (passing, blocking))):
+        gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor, ref=name)
     project.script = ScriptedPipeline(jobs=(passing,))
     return project
 
@@ -110,6 +138,9 @@ def test_what_a_console_shows_is_what_happens(
         assert all(f"\n{target}:" in known for target in targets)
         return
     (tmp_path / "token").write_text(token.secret)
+    (tmp_path / "trigger-token").write_text(gitlab.add_trigger_token(world, token.user).secret)
+    for name, content in FOLDER.items():
+        (tmp_path / name).write_text(content)
     if "v1.4.0 created" not in block.text:
         gitlab.tag(world, "v1.4.0")
     script = "".join(f"{command}\necho ==end-of-command==\n" for command, _ in shown)

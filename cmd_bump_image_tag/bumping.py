@@ -124,7 +124,7 @@ def _bump(
 def _collector_paused() -> Iterator[None]:
     """Keep the cyclic collector from walking trees that only grow: a third of a large file's time.
 
-    The trees go all at once, when the collector runs after this.
+    It would find nothing: they have no circles, but for an anchor within itself.
     """
     was_enabled = gc.isenabled()
     gc.disable()

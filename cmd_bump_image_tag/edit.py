@@ -37,10 +37,7 @@ def edit(text: str, values: Mapping[Scalar, str]) -> str:
     """
     pieces = []
     position = 0
-    for change in sorted(
-        (splice(text, scalar, value) for scalar, value in values.items()),
-        key=lambda change: change.start,
-    ):
+    for change in sorted(splice(text, scalar, value) for scalar, value in values.items()):
         pieces += [text[position : change.start], change.new]
         position = change.end
     edited = "".join([*pieces, text[position:]])

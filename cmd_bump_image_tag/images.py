@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
-from cmd_bump_image_tag.references import ImageReference, is_digest, is_tag
+from cmd_bump_image_tag.references import ImageReference, is_digest, is_tag, suffix_of
 from cmd_bump_image_tag.splices import content
 
 if TYPE_CHECKING:
@@ -104,7 +104,9 @@ class Image:
     @property
     def scalars(self) -> tuple[Scalar, ...]:
         """The scalars that a bump may change."""
-        return tuple(part for part in (self.reference, self.tag, self.digest) if part is not None)
+        if self.reference is not None:
+            return (self.reference,)
+        return tuple(part for part in (self.tag, self.digest) if part is not None)
 
     @property
     def old_tag(self) -> str:
@@ -131,7 +133,7 @@ def wanted(image: Image, bump: Bump) -> dict[Scalar, str]:
         raise OutOfReachError(image.obstacle)
     if image.reference is not None:
         written = image.reference.value.removesuffix(image.name.suffix)
-        return {image.reference: written + _moved(image.name, bump).suffix}
+        return {image.reference: written + _moved_suffix(image.name, bump)}
     if image.tag is not None:
         return _wanted_parts(image, image.tag, bump)
     if image.digest is None:
@@ -141,10 +143,10 @@ def wanted(image: Image, bump: Bump) -> dict[Scalar, str]:
     return {image.digest: _digest_text(image, bump.digest)}
 
 
-def _moved(reference: ImageReference, bump: Bump) -> ImageReference:
+def _moved_suffix(reference: ImageReference, bump: Bump) -> str:
     tag = bump.tag or reference.tag
     kept = reference.digest if tag == reference.tag else None
-    return replace(reference, tag=tag, digest=bump.digest or kept)
+    return suffix_of(tag, bump.digest or kept)
 
 
 def _wanted_parts(image: Image, tag: Scalar, bump: Bump) -> dict[Scalar, str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cicd_common.errors import RefusedError, UsageError
 from cmd_bump_image_tag.images import Image
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from cmd_bump_image_tag.source import Source
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """An image of a file, and what shall become of it.
 
     Attributes:
@@ -77,9 +75,11 @@ def matches(
         if bump is None and image.tag in by_tag:  # a mirror, which its marker ties to the image
             bump = by_tag[image.tag]
         found.append(Match(image, bump))
-    known = {scalar for match in found if match.bump for scalar in match.image.scalars}
     others = [_marked(mark, tied[mark.policy]) for mark in marked]
     others += [_at_path(*end, source, bumps) for end in _ends(source, paths)]
+    if not others:
+        return found
+    known = {scalar for match in found if match.bump for scalar in match.image.scalars}
     return found + [match for match in others if match and known.isdisjoint(match.image.scalars)]
 
 

@@ -113,30 +113,31 @@ def plan_edits(source: Source, found: Iterable[Match], *, allow_downgrade: bool)
     kept: dict[Scalar, str] = {}  # by whom
     for match in found:
         image, wish = match.image, match.bump
-        place = source.place((*image.scalars, *image.lines)[0])
         if wish is None:
             kept.update(dict.fromkeys(image.scalars, image.name.familiar))
             continue
         if source.is_frozen(image):
             plan.reached.add(wish)
-            plan.warnings.append(f"{place}: left alone, as '# bump: ignore' asks")
+            plan.warnings.append(f"{source.place_of(image)}: left alone, as '# bump: ignore' asks")
             kept.update(dict.fromkeys(image.scalars, "a line with '# bump: ignore'"))
             continue
         try:
             values = wanted(image, wish)
         except OutOfReachError as error:
+            place = source.place_of(image)
             plan.missed.append(Missed(place, wish, str(error), match.follows))
             plan.warnings.append(f"{place}: {wish.reference.familiar} {error}: left alone")
             kept.update(dict.fromkeys(image.scalars, f"another use of {image.name.familiar}"))
             continue
         plan.reached.add(wish)
         if all(is_settled(scalar, value) for scalar, value in values.items()):
-            plan.up_to_date.append(place)
+            plan.up_to_date.append(source.place_of(image))
         elif not allow_downgrade:
-            _check_downgrade(place, image, wish)
+            _check_downgrade(source, image, wish)
         for scalar, value in values.items():
             if plan.values.setdefault(scalar, (value, wish))[0] != value:
-                raise _shared(place, "two images that are to have different tags")
+                other = "two images that are to have different tags"
+                raise _shared(source.place_of(image), other)
     _finish(plan, kept)
     return plan
 
@@ -169,10 +170,10 @@ def _is_lower(new: str, old: str) -> bool:
     return lower is not None and higher is not None and lower < higher
 
 
-def _check_downgrade(place: str, image: Image, wish: Bump) -> None:
+def _check_downgrade(source: Source, image: Image, wish: Bump) -> None:
     if _is_lower(wish.tag or "", image.old_tag):
         raise RefusedError(
-            f"{place}: {wish.reference.familiar} is at {image.old_tag} already",
+            f"{source.place_of(image)}: {wish.reference.familiar} is at {image.old_tag} already",
             why=f"{wish.tag} is lower.",
             hint="To go back all the same, give --allow-downgrade.",
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from cmd_bump_image_tag.images import Image
@@ -109,25 +109,32 @@ def images(scan: Scan, path: str) -> Iterator[Image]:
     Yields:
         Each image; an anchored one again at each place that merges it in.
     """
-    formats: dict[Mapping, Format] = {}
+    formats: list[Format] = []
     entries: dict[Mapping, Entries] = {}
     for mapping in scan.mappings:
-        formats[mapping] = format_ = _format(mapping, path, formats)
+        outer = None if mapping.outer is None else formats[mapping.outer]
+        format_ = _format(mapping, path, outer)
+        formats.append(format_)
         # Of text too: what is merged further down is known by then, however long the chain.
         own = _part_entries(mapping, entries)
         for reader in format_.readers:
             yield from reader(mapping, own)
 
 
-def _format(mapping: Mapping, path: str, formats: dict[Mapping, Format]) -> Format:
-    if mapping.parent is None:
+def _format(mapping: Mapping, path: str, outer: Format | None) -> Format:
+    if outer is None:
         return next(format_ for format_ in FORMATS if format_.detects(mapping, path))
-    outer = formats[mapping.parent]
-    if not outer.readers or outer.text.fullmatch(mapping.key):
+    if not outer.readers or _is_below(outer.text, mapping.key):
         return _ALL_TEXT
     if _is_object(mapping, path):  # of a list, a template, a chart's extra manifests
         return next(format_ for format_ in FORMATS if format_.detects(mapping, ""))
     return outer
+
+
+@lru_cache(maxsize=1024)
+def _is_below(keys: re.Pattern[str], key: str) -> bool:
+    """Return whether a key is one of some; the same few stand all over a file."""
+    return keys.fullmatch(key) is not None
 
 
 def _part_entries(mapping: Mapping, known: dict[Mapping, Entries]) -> Entries:
@@ -167,7 +174,7 @@ def _references(
 ) -> Iterator[Image]:
     """Read `image: REFERENCE`, and `image:` with the reference below the nested key."""
     for key, value in mapping.entries:
-        if not _IMAGE_KEY.fullmatch(key.value):
+        if not _is_below(_IMAGE_KEY, key.value):
             continue
         if isinstance(value, Scalar) and not _is_name_of_parts(value, entries):
             yield from _whole(value, key, untagged=untagged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _DOCKER_HUB = "docker.io"
 
@@ -38,6 +39,7 @@ class ImageReference:
     digest: str | None = None
 
     @classmethod
+    @lru_cache(maxsize=1024)  # the same few images stand all over a repository
     def parse(cls, text: str) -> ImageReference | None:
         """Read a reference as Docker does (`reference.ParseNormalizedNamed`).
 
@@ -82,8 +84,12 @@ class ImageReference:
     @property
     def suffix(self) -> str:
         """What follows the name: `:tag`, `@digest`, both or nothing."""
-        tag = f":{self.tag}" if self.tag else ""
-        return tag + (f"@{self.digest}" if self.digest else "")
+        return suffix_of(self.tag, self.digest)
+
+
+def suffix_of(tag: str | None, digest: str | None) -> str:
+    """Return what follows a name: `:tag`, `@digest`, both or nothing."""
+    return (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
 
 
 def is_tag(text: str) -> bool:

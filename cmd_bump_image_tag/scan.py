@@ -60,13 +60,13 @@ class Sequence:
     """A sequence and where it hangs.
 
     Attributes:
-        parent: The nearest enclosing mapping.
+        outer: The number of the nearest enclosing mapping.
         key: The key of that mapping under which it stands, itself or within sequences.
         tag: The explicit tag, if it has one, such as GitLab's `!reference`.
         items: Its nodes; an alias is the node that it names.
     """
 
-    parent: Mapping | None
+    outer: int | None
     key: str
     tag: str | None
     items: list[Node] = field(default_factory=list)
@@ -77,12 +77,15 @@ class Mapping:
     """A mapping and where it hangs.
 
     Attributes:
-        parent: The nearest enclosing mapping.
+        number: Its own number: the index in `Scan.mappings`.
+        outer: The nearest enclosing mapping's; a reference would make each tree a circle, which
+            only the cyclic collector frees, after a walk through all of a large file.
         key: The key of that mapping under which it stands, itself or within sequences.
         entries: Its scalar keys and their nodes; an alias is the node that it names.
     """
 
-    parent: Mapping | None
+    number: int
+    outer: int | None
     key: str
     entries: list[tuple[Scalar, Node]] = field(default_factory=list)
 
@@ -109,7 +112,7 @@ class Scan:
 
 @dataclass(slots=True)
 class _Frame:
-    """An open collection; of a mapping, also the key that waits for its value."""
+    """An open collection, or the stream of documents; the key that waits for its value."""
 
     node: Sequence | Mapping
     pending: Node | None = None
@@ -135,7 +138,8 @@ def events(text: str) -> Iterator[yaml.Event]:
         )
     try:
         # The parser leaves out one mark without counting it; a second one it would count.
-        yield from yaml.parse(_BYTE_ORDER_MARK + text, Loader=yaml.CBaseLoader)
+        # What `yaml.parse` does, without two calls from Python for each event.
+        yield from iter(yaml.CBaseLoader(_BYTE_ORDER_MARK + text).get_event, None)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise NotYamlError(line, error.problem or "cannot be parsed") from error
@@ -178,21 +182,22 @@ class _Builder:
 
     result: Scan
     anchors: dict[str, Node] = field(default_factory=dict)
-    frames: list[_Frame] = field(default_factory=list)
+    frames: list[_Frame] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.frames = [_Frame(Sequence(None, "", None, self.result.documents))]
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
-        key, is_key = None, False
-        if self.frames and isinstance(self.frames[-1].node, Mapping):
-            pending = self.frames[-1].pending
-            key, is_key = pending if isinstance(pending, Scalar) else None, pending is None
+        frame = self.frames[-1]
+        pending = frame.pending
         node = Scalar(
             event.value,
             event.start_mark.index,  # type: ignore[union-attr]  # libyaml marks every event
             event.end_mark.index,  # type: ignore[union-attr]  # the same
             event.style or "",
             event.tag,
-            key,
-            is_key,
+            pending if isinstance(pending, Scalar) else None,
+            pending is None and isinstance(frame.node, Mapping),
         )
         self.result.scalars.append(node)
         self._attach(node, event.anchor)
@@ -201,7 +206,7 @@ class _Builder:
         self.anchors.clear()
 
     def mapping(self, event: yaml.MappingStartEvent) -> None:
-        node = Mapping(*self._whereabouts())
+        node = Mapping(len(self.result.mappings), *self._whereabouts())
         self.result.mappings.append(node)
         self._open(node, event)
 
@@ -217,27 +222,23 @@ class _Builder:
         self._attach(self.anchors[event.anchor], None)
 
     def _open(self, node: Mapping | Sequence, event: yaml.CollectionStartEvent) -> None:
-        if len(self.frames) == MAX_DEPTH:
+        if len(self.frames) > MAX_DEPTH:
             raise NotYamlError(_line(event), f"nests deeper than {MAX_DEPTH} levels")
         self._attach(node, event.anchor)
         self.frames.append(_Frame(node))
 
-    def _whereabouts(self) -> tuple[Mapping | None, str]:
-        """Return the enclosing mapping of a node that starts now, and its key there."""
-        if not self.frames:
-            return None, ""
+    def _whereabouts(self) -> tuple[int | None, str]:
+        """Return the number of the enclosing mapping of a node that starts now, and its key."""
         frame = self.frames[-1]
         if isinstance(frame.node, Mapping):
-            return frame.node, frame.pending.value if isinstance(frame.pending, Scalar) else ""
-        return frame.node.parent, frame.node.key
+            key = frame.pending.value if isinstance(frame.pending, Scalar) else ""
+            return frame.node.number, key
+        return frame.node.outer, frame.node.key
 
     def _attach(self, node: Node, anchor: str | None) -> None:
-        """Hang a node into the collection that is open, or make it a document's root."""
+        """Hang a node into the collection that is open."""
         if anchor is not None:
             self.anchors[anchor] = node
-        if not self.frames:
-            self.result.documents.append(node)
-            return
         frame = self.frames[-1]
         if isinstance(frame.node, Sequence):
             frame.node.items.append(node)

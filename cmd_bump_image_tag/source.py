@@ -41,6 +41,10 @@ class Source:
         """Return `PATH:LINE` of a scalar."""
         return f"{self.path}:{self.lines.of_scalar(scalar)}"
 
+    def place_of(self, image: Image) -> str:
+        """Return `PATH:LINE` of an image."""
+        return self.place((*image.scalars, *image.lines)[0])
+
     def is_frozen(self, image: Image) -> bool:
         """Return whether a comment on one of the image's lines asks to leave it alone."""
         frozen = self.comments.frozen

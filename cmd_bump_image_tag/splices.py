@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from cmd_bump_image_tag.scan import Scalar
@@ -36,6 +36,7 @@ _NOT_A_STRING = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
+_LINE_BREAK = re.compile(r"[\r\n\x85\u2028\u2029]")
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
@@ -52,8 +53,7 @@ class UnsafeError(Exception):
         self.scalar = scalar
 
 
-@dataclass(frozen=True, slots=True)
-class Splice:
+class Splice(NamedTuple):
     """A piece of a text, by character offsets, and what takes its place."""
 
     start: int
@@ -61,6 +61,7 @@ class Splice:
     new: str
 
 
+@lru_cache(maxsize=1024)  # one bump writes the same value in many places
 def is_string(text: str) -> bool:
     """Return whether YAML reads a plain scalar as a string, by its rules of 1.1 and of 1.2."""
     return _NOT_A_STRING.fullmatch(text.replace("_", "")) is None
@@ -98,7 +99,7 @@ def splice(text: str, scalar: Scalar, value: str) -> Splice:
         found = _PROPERTIES.match(text, start, scalar.end)
         start = found.end() if found else start
     change = _WRITERS[scalar.style](text, start, scalar, value)
-    if re.search(r"[\r\n\x85\u2028\u2029]", text[change.start : change.end]):
+    if _LINE_BREAK.search(text, change.start, change.end):
         raise UnsafeError("it goes on over several lines", scalar)
     return change
 

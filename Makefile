@@ -7,7 +7,7 @@ LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header
 
-.PHONY: help demo test test-gitlab lint format docs lock check-lock
+.PHONY: help demo test test-gitlab lint format docs pictures lock check-lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ format: $(READY) ## Format the code, and repair what can be repaired
 
 docs: $(READY) ## Write the option tables and exit codes of the documents from the code
 	$(BIN)/python docs/generate.py
+
+pictures: $(READY) ## Draw the documents' pictures from a real wait in the embedded GitLab
+	$(BIN)/python docs/pictures.py
 
 lock: $(READY) ## Lock what pyproject.toml asks for; OPTIONS=--upgrade takes the newest
 	$(COMPILE) $(OPTIONS) --output-file requirements.lock pyproject.toml

@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import requests
 
 from cicd_common.errors import AuthError, UnavailableError, UsageError
+from cicd_common.session import Adapter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,29 +69,32 @@ def find_login(registry: str, environ: Mapping[str, str]) -> Login | None:
     return login or _stored(config.get("auths", {}), registry, str(path))
 
 
-def log_in(registry: str, login: Login, *, timeout: float) -> None:
+def log_in(registry: str, login: Login, *, timeout: float, ca_file: Path | None = None) -> None:
     """Makes sure that a registry takes a login; changes nothing.
 
     Args:
         registry: `host[:port]`; one on this machine is asked over HTTP.
         login: The credentials.
         timeout: Seconds that one request may take.
+        ca_file: A certificate authority to trust beside the usual ones.
 
     Raises:
         AuthError: The registry refuses them.
         UnavailableError: It cannot be reached, or is none.
     """
     url = f"{'http' if _is_here(registry) else 'https'}://{registry}/v2/"
+    once: dict[str, Any] = {"timeout": timeout, "allow_redirects": False}
     try:
-        answer = requests.get(url, timeout=timeout, allow_redirects=False, auth=_anonymous)
-        if answer.status_code not in {requests.codes.ok, requests.codes.unauthorized}:
-            raise UnavailableError(
-                f"{registry} answers {answer.status_code}: it is no container registry.",
-                hint="Name the registry as host[:port], as images are named.",
-            )
-        where = _place_to_log_in(answer.headers.get("WWW-Authenticate", ""), url)
-        secret = (login.user, login.password)
-        answer = requests.get(where, timeout=timeout, allow_redirects=False, auth=secret)
+        with requests.Session() as session:
+            session.mount("https://", Adapter(ca_file))
+            answer = session.get(url, auth=_anonymous, **once)
+            if answer.status_code not in {requests.codes.ok, requests.codes.unauthorized}:
+                raise UnavailableError(
+                    f"{registry} answers {answer.status_code}: it is no container registry.",
+                    hint="Name the registry as host[:port], as images are named.",
+                )
+            where = _place_to_log_in(answer.headers.get("WWW-Authenticate", ""), url)
+            answer = session.get(where, auth=(login.user, login.password), **once)
     except requests.RequestException as error:
         raise UnavailableError(
             f"The registry {registry} cannot be reached: {type(error).__name__}.",

@@ -63,7 +63,7 @@ class SafeSession(requests.Session):
         self.retry_for = retry_for
         self.timeouts = (min(CONNECT_TIMEOUT, request_timeout), request_timeout)
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _Adapter(ca_file)
+        adapter = Adapter(ca_file)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -151,8 +151,12 @@ class SafeSession(requests.Session):
         )
 
 
-class _Adapter(HTTPAdapter):
-    """Trusts one more certificate authority beside the usual ones."""
+class Adapter(HTTPAdapter):
+    """Trusts one more certificate authority beside the usual ones.
+
+    Args:
+        ca_file: Its certificates; None for the usual ones alone.
+    """
 
     def __init__(self, ca_file: Path | None) -> None:
         self._ca_file = ca_file
@@ -162,9 +166,11 @@ class _Adapter(HTTPAdapter):
         return {} if self._ca_file is None else {"ssl_context": context_with(self._ca_file)}
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Makes the connections' pool; what `HTTPAdapter` calls."""
         super().init_poolmanager(*args, **(options | self._context()))
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Makes the pool of those by a proxy; what `HTTPAdapter` calls."""
         return super().proxy_manager_for(proxy, **(options | self._context()))
 
 

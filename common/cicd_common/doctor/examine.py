@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from cicd_common import console
 from cicd_common.doctor import project, server
 from cicd_common.doctor.facts import ProjectFacts, TokenFacts
 from cicd_common.doctor.model import Finding, Opinion, Verdict, failed, not_applicable, passed
@@ -34,7 +35,9 @@ def check_registry(token: TokenFacts) -> Opinion:
             why="Neither CI_REGISTRY_USER and CI_REGISTRY_PASSWORD nor `docker login` give any.",
             hint=f"docker login {registry}",
         )
-    log_in(registry, login, timeout=token.gitlab.connection.request_timeout)
+    console.hide(login.password)
+    connection = token.gitlab.connection
+    log_in(registry, login, timeout=connection.request_timeout, ca_file=connection.ca_file)
     return passed(f"{registry} takes the login of {login.user} from {login.source}.")
 
 

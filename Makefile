@@ -12,7 +12,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## Tag a project in an embedded GitLab, which starts its pipeline
+demo: $(READY) ## Run the examples on an embedded GitLab: tag, trigger, wait, bump
 	$(BIN)/python -m sandbox.demo
 
 test: $(READY) ## Run all tests; those of the images skip where there is no Docker Engine

@@ -11,14 +11,15 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from sandbox.scenarios import DOCKER_STAND_IN, job, newest_pipeline, push, tech_lunch
+from sandbox.scenarios import DOCKER_STAND_IN, argo, job, newest_pipeline, push, tech_lunch
 from sandbox.world import Sandbox
 
 if TYPE_CHECKING:
     from sandbox.model import Job, Pipeline
 
+COMMANDS = ("cmd-tag-project", "cmd-trigger-pipeline", "cmd-wait-pipeline", "cmd-bump-image-tag")
 REGISTRY = "registry.example.com/tech-lunch/ci-cd-commands"
-IMAGES = {name: f"{REGISTRY}/{name}:latest" for name in ("cmd-tag-project", "cmd-wait-pipeline")}
+IMAGES = {name: f"{REGISTRY}/{name}:latest" for name in COMMANDS}
 # What the runner says after a script, and what the stand-in for docker says of itself.
 RUNNER_LINES = ("Running after_script", "Uploading", "Cleaning", "Job succeeded", "ERROR: Job")
 STAND_IN = "docker (the sandbox's stand-in"
@@ -36,13 +37,14 @@ def main() -> int:
     say("An embedded GitLab starts on this machine; its pipelines really run.")
     say("Here `docker` is a stand-in that runs the commands from this checkout.\n")
     try:
-        with Sandbox(job_path=DOCKER_STAND_IN) as gitlab:
-            tag_chain(gitlab)
+        for act in (tag_chain, bump_chain):
+            with Sandbox(job_path=DOCKER_STAND_IN) as gitlab:
+                act(gitlab)
     except (StepFailed, TimeoutError) as failure:
         say(f"\n{colour('31', 'The demo failed:')} {failure}")
         return 1
     say(f"\n{colour('32', 'Every step happened')} ({time.monotonic() - started:.0f} s).")
-    say("The projects are in examples/; the command's own help: .venv/bin/cmd-tag-project --help")
+    say("The projects are in examples/. A command's help: .venv/bin/cmd-tag-project --help")
     return 0
 
 
@@ -72,6 +74,28 @@ def tag_chain(gitlab: Sandbox) -> None:
     show_trace(job(downstream, "run-on-upstream"))
     check(downstream.status == "success", f"service-tests' pipeline is {downstream.status}")
     check(downstream.ref in tags, f"its ref is {downstream.ref}, not the tag")
+
+
+def bump_chain(gitlab: Sandbox) -> None:
+    """code-repo builds an image and starts k8s-repo's pipeline, which sets the image's tag."""
+    scene = argo(gitlab, downstream="k8s-repo", images=IMAGES)
+    k8s_repo = scene.projects["k8s-repo"]
+    before = gitlab.sha(k8s_repo)
+
+    step("git push to code-repo, whose pipeline builds an image and starts that of k8s-repo")
+    push(scene, "code-repo", "code-repo-by-command")
+    upstream = newest_pipeline(scene, "code-repo")
+    show(upstream)
+    show_trace(job(upstream, "update_image_tag"))
+    check(upstream.status == "success", f"code-repo's pipeline is {upstream.status}")
+
+    step("which sets the image's tag in k8s-files/pod.yaml, and nothing else")
+    downstream = newest_pipeline(scene, "k8s-repo")
+    show(downstream)
+    show_trace(job(downstream, "change_tag"))
+    check(downstream.status == "success", f"k8s-repo's pipeline is {downstream.status}")
+    check(gitlab.sha(k8s_repo) != before, "k8s-repo's main has no new commit")
+    check(len(gitlab.pipelines(k8s_repo)) == 1, "the bump has started a pipeline of its own")
 
 
 def step(text: str) -> None:

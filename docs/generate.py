@@ -6,6 +6,7 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end of generated -->`
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from importlib.metadata import entry_points
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import yaml
 
 from cicd_common.errors import ALL_ERRORS
 from cicd_common.options import CONNECTION, OUTPUT
@@ -44,8 +46,10 @@ def part(name: str) -> str:
 
     Args:
         name: `exit codes`, `statuses`, `shared options`, `options of COMMAND`,
-            `waiting options of COMMAND`.
+            `waiting options of COMMAND`, or `inputs of COMMAND`.
     """
+    if name.startswith("inputs of "):
+        return input_table(name.removeprefix("inputs of "))
     known = commands()
     if name == "statuses":
         return statuses()
@@ -112,6 +116,25 @@ def meaning(param: click.Option) -> str:
     extra = param.get_help_extra(click.get_current_context())
     default = f" Default: `{extra['default']}`." if "default" in extra else ""
     return f"{param.help}{default}{' Required.' if param.required else ''}"
+
+
+def input_table(component: str) -> str:
+    """The inputs of a component, as its file declares them."""
+    header = next(iter(yaml.safe_load_all((ROOT / f"templates/{component}.yml").read_text())))
+    rows = [
+        (f"`{name}`", each["type"], each["description"], default_of(each))
+        for name, each in header["spec"]["inputs"].items()
+    ]
+    return table(("input", "type", "meaning", "default"), rows)
+
+
+def default_of(declaration: dict[str, object]) -> str:
+    """An input's default, as YAML writes it."""
+    if "default" not in declaration:
+        return "required"
+    default = declaration["default"]
+    text = default if isinstance(default, str) else json.dumps(default)
+    return f"`{text}`" if text else ""
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -197,3 +197,32 @@ def test_the_defaults_of_the_project_that_includes_it_do_not_reach_it(world: Wor
     pipeline = world.run("cmd-tag-project", {"tag-name": "v1"}, "before_script: [docker login]\n")
     assert pipeline.status == "success", log(pipeline)
     assert "docker login" not in log(pipeline)
+
+
+def pasted() -> list[tuple[str, dict[str, object]]]:
+    """What the documents show to paste: components with their inputs."""
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = []
+    for block in re.findall(
+        r"^```yaml\n(.*?)^```$", "".join(map(read, documents)), re.MULTILINE | re.DOTALL
+    ):
+        for include in (yaml.safe_load(block) or {}).get("include", []):
+            component = include["component"].rpartition("/")[2].partition("@")[0]
+            found.append((component, include["inputs"]))
+    return found
+
+
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_documents_show_every_component() -> None:
+    assert {component for component, _ in pasted()} == set(COMPONENTS)
+
+
+@pytest.mark.parametrize(("component", "inputs"), pasted())
+def test_what_the_documents_show_can_be_pasted(
+    world: World, component: str, inputs: dict[str, object]
+) -> None:
+    assert world.render(component, inputs)
+    assert {"command-image", *REQUIRED[component]} <= set(inputs)

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "templates"
 COMPONENTS = sorted(path.stem for path in TEMPLATES.glob("*.yml"))
 HOME = "tech-lunch/ci-cd-commands"
+YAML_BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 POD = (
     "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n"
     "    - image: registry.example.com/web:v1 # the web\n"
@@ -202,18 +203,12 @@ def test_the_defaults_of_the_project_that_includes_it_do_not_reach_it(world: Wor
 def pasted() -> list[tuple[str, dict[str, object]]]:
     """What the documents show to paste: components with their inputs."""
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    found = []
-    for block in re.findall(
-        r"^```yaml\n(.*?)^```$", "".join(map(read, documents)), re.MULTILINE | re.DOTALL
-    ):
-        for include in (yaml.safe_load(block) or {}).get("include", []):
-            component = include["component"].rpartition("/")[2].partition("@")[0]
-            found.append((component, include["inputs"]))
-    return found
-
-
-def read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    blocks = (block for path in documents for block in YAML_BLOCK.findall(path.read_text("utf-8")))
+    return [
+        (include["component"].rpartition("/")[2].partition("@")[0], include["inputs"])
+        for block in blocks
+        for include in (yaml.safe_load(block) or {}).get("include", [])
+    ]
 
 
 def test_the_documents_show_every_component() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -51,21 +51,35 @@ def checkout(folder_mode: int, file_mode: int) -> bytes:
     return packed.getvalue()
 
 
+LOCKED: dict[str, Any] = {"cap_drop": ["ALL"], "read_only": True}
+OTHER = "65534:65534"
+
+
 @pytest.mark.parametrize(
-    ("user", "folder_mode", "file_mode"),
+    ("settings", "folder_mode", "file_mode"),
     [
-        (f"{OWNER}:{GROUP}", 0o755, 0o640),
+        ({}, 0o755, 0o644),
+        ({}, 0o700, 0o600),
+        ({"user": f"{OWNER}:{GROUP}", **LOCKED}, 0o755, 0o640),
         # A GitLab runner's own checkout: writable by all, because nobody knows who the image is.
-        (None, 0o777, 0o666),
-        (None, 0o755, 0o666),
+        ({"user": OTHER, **LOCKED}, 0o777, 0o666),
+        ({"user": OTHER, **LOCKED}, 0o755, 0o666),
+        (LOCKED, 0o755, 0o666),
     ],
-    ids=["as its owner", "open to all", "only the file"],
+    ids=[
+        "plainly",
+        "private",
+        "as its owner",
+        "open to all",
+        "only the file",
+        "root without rights",
+    ],
 )
 def test_owner_and_mode_stay_as_they_were(
     engine: DockerClient,
     images: dict[str, str],
     volume: Volume,
-    user: str | None,
+    settings: dict[str, Any],
     folder_mode: int,
     file_mode: int,
 ) -> None:
@@ -75,9 +89,7 @@ def test_owner_and_mode_stay_as_they_were(
         volumes={volume.name: {"bind": "/src", "mode": "rw"}},
         working_dir=PATH,
         network_mode="none",
-        cap_drop=["ALL"],
-        read_only=True,
-        user=user,
+        **settings,
     )
     try:
         container.put_archive("/src", checkout(folder_mode, file_mode))

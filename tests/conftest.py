@@ -6,13 +6,15 @@ import re
 import shutil
 import subprocess
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 IN_CI = os.environ.get("CI") == "true"
@@ -64,18 +66,18 @@ def address() -> str:
     return "127.0.0.1"
 
 
-@pytest.fixture
-def registry(address: str, tmp_path: Path) -> Iterator[Registry]:
-    """Debian's docker-registry on a free port, with one account."""
+@contextmanager
+def running_registry(address: str, folder: Path) -> Iterator[Registry]:
+    """Debian's docker-registry on a free port, with one account, its files in a folder."""
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("there is no docker-registry on PATH; Debian's package is named so")
-    accounts, settings = tmp_path / "htpasswd", tmp_path / "registry.yml"
+    accounts, settings = folder / "htpasswd", folder / "registry.yml"
     accounts.write_text(HTPASSWD)
     settings.write_text(
         f"""
         version: 0.1
-        storage: {{filesystem: {{rootdirectory: {tmp_path / "storage"}}}}}
+        storage: {{filesystem: {{rootdirectory: {folder / "storage"}}}}}
         http: {{addr: "{address}:0"}}
         auth: {{htpasswd: {{realm: registry, path: {accounts}}}}}
         """
@@ -94,3 +96,16 @@ def registry(address: str, tmp_path: Path) -> Iterator[Registry]:
         yield Registry(found[1], "ci", "registry-password")
         server.terminate()
         drain.join()
+
+
+@pytest.fixture(scope="session")
+def serve_registry() -> Callable[[str, Path], AbstractContextManager[Registry]]:
+    """Serves a registry at an address, with its files in a folder."""
+    return running_registry
+
+
+@pytest.fixture
+def registry(address: str, tmp_path: Path) -> Iterator[Registry]:
+    """A registry of a test's own."""
+    with running_registry(address, tmp_path) as running:
+        yield running

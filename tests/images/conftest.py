@@ -17,12 +17,14 @@ import pytest
 from sandbox import Access, Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from docker import DockerClient
     from docker.models.containers import Container
 
     from sandbox.model import Project, Token
+    from tests.conftest import Registry
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -63,6 +65,17 @@ def address() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
         way.connect((urlsplit(os.environ.get("DOCKER_HOST", "")).hostname or here, 9))
         return str(way.getsockname()[0])
+
+
+@pytest.fixture(scope="session")
+def registry(
+    serve_registry: Callable[[str, Path], AbstractContextManager[Registry]],
+    address: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Registry]:
+    """One registry for all, so that the images' common layers are pushed once."""
+    with serve_registry(address, tmp_path_factory.mktemp("registry")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,20 @@
-"""The job build-and-push of .gitlab-ci.yml, run by the sandbox against a real registry."""
+"""The jobs of .gitlab-ci.yml that publish, run by the sandbox against a real registry."""
 
 from __future__ import annotations
 
+import base64
+import email
+import email.policy
 import os
+import secrets
 import subprocess
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import pytest
 import requests
@@ -14,41 +22,70 @@ import yaml
 
 from cicd_common import __version__
 from sandbox import Access, Sandbox
-from sandbox.model import Variable
+from sandbox.auth import live_job
+from sandbox.model import ENDED, Variable
+from sandbox.scenarios import job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from docker import DockerClient
 
-    from sandbox.model import Job, Project
+    from sandbox.model import Pipeline, Project
     from tests.conftest import Registry
 
 pytestmark = pytest.mark.docker
 
 ROOT = Path(__file__).parents[2]
-JOB = "build-and-push"
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 COMMANDS = [script for script in SCRIPTS if script.startswith("cmd-")]
+BUILDS = {f"build-and-push: [{command}]" for command in COMMANDS}
 BUILD_SECONDS = 200
+NOTES = "### Added\n\n- Everything."
+CHANGELOG = f"# Changelog\n\n## [Unreleased]\n\n## [{__version__}] - 2026-01-31\n\n{NOTES}\n"
+# What a use of the image prints, by command.
+USED = {
+    "cmd-tag-project": "would be created at",
+    "cmd-trigger-pipeline": "a pipeline would be started",
+    "cmd-wait-pipeline": "cmd-wait-pipeline, version",  # nothing else runs: it says nothing
+    "cmd-bump-image-tag": "would make 1 change in 1 file",
+}
 
 
 @pytest.fixture
 def gitlab(address: str, registry: Registry) -> Iterator[Sandbox]:
-    with Sandbox(host=address) as running:
+    # The job has an index to fetch the wheel's builder from, by the certificates of this machine.
+    with Sandbox(host=address, job_environment={"UV_SYSTEM_CERTS": "true"}) as running:
         running.state.registry = registry.address
         yield running
 
 
 @pytest.fixture
-def project(gitlab: Sandbox, registry: Registry, engine: DockerClient) -> Iterator[Project]:
+def packages(gitlab: Sandbox) -> Iterator[PackageRegistry]:
+    with PackageRegistry(gitlab) as registry:
+        thread = threading.Thread(target=registry.serve_forever)
+        thread.start()
+        yield registry
+        registry.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def project(
+    gitlab: Sandbox, registry: Registry, packages: PackageRegistry, engine: DockerClient
+) -> Iterator[Project]:
     """This working tree as a project that has had no push yet."""
     project = gitlab.add_project(
-        "tech-lunch/ci-cd-commands",
-        working_tree() | {".gitlab-ci.yml": publishing_alone()},
+        f"tech-lunch/ci-cd-commands-{secrets.token_hex(4)}",  # the registry is shared
+        working_tree() | {".gitlab-ci.yml": publishing_alone(), "CHANGELOG.md": CHANGELOG},
         members={gitlab.add_user("developer"): Access.MAINTAINER},
     )
-    variables = {"CI_REGISTRY_USER": registry.user, "CI_REGISTRY_PASSWORD": registry.password}
+    variables = {
+        "BUILDER": "engine",  # BuildKit's own image cannot be pulled on every machine
+        "CI_REGISTRY_USER": registry.user,
+        "CI_REGISTRY_PASSWORD": registry.password,
+        "UV_PUBLISH_URL": f"http://127.0.0.1:{packages.server_port}/pypi",
+    }
     if "PYTHON_IMAGE" in os.environ:
         variables["PYTHON_IMAGE"] = os.environ["PYTHON_IMAGE"]
     project.variables = [Variable(key, value) for key, value in variables.items()]
@@ -59,6 +96,43 @@ def project(gitlab: Sandbox, registry: Registry, engine: DockerClient) -> Iterat
                 engine.images.remove(tag)
 
 
+class PackageRegistry(ThreadingHTTPServer):
+    """Takes uploads of Python packages as GitLab's package registry does, from a running job.
+
+    Attributes:
+        files: Contents by file name.
+    """
+
+    def __init__(self, gitlab: Sandbox) -> None:
+        super().__init__(("127.0.0.1", 0), _Upload)
+        self.gitlab = gitlab
+        self.files: dict[str, bytes] = {}
+
+
+class _Upload(BaseHTTPRequestHandler):
+    server: PackageRegistry
+
+    def do_POST(self) -> None:
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        form = email.message_from_bytes(head + body, policy=email.policy.HTTP)
+        _, _, basic = self.headers.get("Authorization", "").partition("Basic ")
+        user, _, password = base64.b64decode(basic).decode().partition(":")
+        state = self.server.gitlab.state
+        with state.lock:
+            allowed = user == "gitlab-ci-token" and live_job(state, password) is not None
+        if allowed:
+            for part in form.walk():
+                if name := part.get_filename():
+                    self.server.files[name] = bytes(part.get_payload(decode=True))
+        self.send_response(201 if allowed else 401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """A test shows nothing."""
+
+
 def working_tree() -> dict[str, str | bytes]:
     """The files that git knows of, with what they hold now."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
@@ -67,21 +141,39 @@ def working_tree() -> dict[str, str | bytes]:
 
 
 def publishing_alone() -> str:
-    """The configuration with this job alone, as a shell runner reads it: `image` is ignored."""
-    config = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
-    job = {key: value for key, value in config[JOB].items() if key != "image"}
-    return yaml.safe_dump({"stages": config["stages"], ".engine": config[".engine"], JOB: job})
+    """The configuration without its checks, for a shell runner, which ignores `image`.
+
+    But for that of the release, which is an image that this pipeline publishes.
+    """
+    config: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
+    del config["lint"], config["test"]
+    for name in ("version", "build-and-push", "wheel"):
+        del config[name]["image"]
+    return yaml.safe_dump(config)
 
 
-def publish(gitlab: Sandbox, project: Project) -> list[Job]:
-    """Pushes to the default branch; the jobs, all of which went well."""
+def run(gitlab: Sandbox, project: Project, push: str) -> Pipeline:
+    """Pushes a tag, or the default branch; its pipeline when it has ended."""
     earlier = len(gitlab.pipelines(project))
-    gitlab.commit(project, {"CHANGELOG.md": f"Change {earlier}\n"})
+    if push == project.default_branch:
+        gitlab.commit(project, {"change": str(earlier)})
+    else:
+        post(gitlab, project, f"repository/tags?tag_name={push}&ref={project.default_branch}")
     gitlab.wait_until(lambda: len(gitlab.pipelines(project)) > earlier)
     pipeline = gitlab.pipelines(project)[-1]
-    gitlab.wait_until(lambda: pipeline.status in {"success", "failed"}, BUILD_SECONDS)
-    assert pipeline.status == "success", b"".join(job.trace for job in pipeline.jobs).decode()
-    return pipeline.jobs
+    gitlab.wait_until(lambda: pipeline.status in ENDED, BUILD_SECONDS)
+    return pipeline
+
+
+def post(gitlab: Sandbox, project: Project, path: str) -> None:
+    """Asks GitLab's API for something, as the developer."""
+    token = gitlab.add_token(next(iter(gitlab.state.users.values())))
+    url = f"{gitlab.url}/api/v4/projects/{project.id}/{path}"
+    requests.post(url, headers={"PRIVATE-TOKEN": token.secret}, timeout=10).raise_for_status()
+
+
+def log(pipeline: Pipeline) -> str:
+    return b"".join(each.trace for each in pipeline.jobs).decode()
 
 
 def published(registry: Registry, repository: str) -> dict[str, str]:
@@ -90,36 +182,63 @@ def published(registry: Registry, repository: str) -> dict[str, str]:
         session.auth = (registry.user, registry.password)
         session.headers["Accept"] = "application/vnd.docker.distribution.manifest.v2+json"
         url = f"http://{registry.address}/v2/{repository}"
-        tags = session.get(f"{url}/tags/list", timeout=10).json()["tags"]
+        tags = session.get(f"{url}/tags/list", timeout=10).json().get("tags", [])
         answers = {tag: session.head(f"{url}/manifests/{tag}", timeout=10) for tag in tags}
         return {tag: answer.headers["Docker-Content-Digest"] for tag, answer in answers.items()}
 
 
 @pytest.mark.timeout(300)  # builds and pushes as many images as there are commands
-def test_a_push_to_the_default_branch_publishes_each_command_once_per_version(
-    gitlab: Sandbox,
-    project: Project,
-    registry: Registry,
-    engine: DockerClient,
+def test_a_push_to_the_default_branch_publishes_each_command_at_the_edge(
+    gitlab: Sandbox, project: Project, registry: Registry, engine: DockerClient
 ) -> None:
-    jobs = publish(gitlab, project)
-    assert {job.name for job in jobs} == {f"{JOB}: [{command}]" for command in COMMANDS}
-    for job in jobs:
-        assert b"Removing login credentials for " + registry.address.encode() in job.trace
-        assert registry.password.encode() not in job.trace
-    before = {}
+    pipeline = run(gitlab, project, "main")
+    assert pipeline.status == "success", log(pipeline)
+    assert {each.name for each in pipeline.jobs} == BUILDS
     for command in COMMANDS:
+        trace = job(pipeline, f"build-and-push: [{command}]").trace.decode()
+        assert f"Removing login credentials for {registry.address}" in trace
+        assert registry.password not in trace
+        assert USED[command] in trace
         repository = f"{project.path}/{command}"
-        before[command] = published(registry, repository)
-        assert set(before[command]) == {__version__, "latest"}
-        assert len(set(before[command].values())) == 1
-        labels = engine.images.get(f"{registry.address}/{repository}:latest").labels
-        assert labels["org.opencontainers.image.version"] == __version__
+        assert set(published(registry, repository)) == {"edge"}
+        labels = engine.images.get(f"{registry.address}/{repository}:edge").labels
+        assert labels["org.opencontainers.image.version"] == "edge"
         assert labels["org.opencontainers.image.revision"] == gitlab.sha(project)
         assert labels["org.opencontainers.image.source"] == f"{gitlab.url}/{project.path}"
 
-    for job in publish(gitlab, project):
-        assert b"is published already" in job.trace
+
+@pytest.mark.timeout(300)
+def test_a_tag_publishes_images_wheel_and_release_once_per_version(
+    gitlab: Sandbox, project: Project, registry: Registry, packages: PackageRegistry
+) -> None:
+    tag = f"v{__version__}"
+    pipeline = run(gitlab, project, tag)
+    assert pipeline.status == "success", log(pipeline)
+    assert {each.name for each in pipeline.jobs} == {*BUILDS, "version", "wheel", "release"}
+    before = {}
+    for command in COMMANDS:
+        before[command] = published(registry, f"{project.path}/{command}")
+        assert set(before[command]) == {__version__, "latest"}
+        assert len(set(before[command].values())) == 1
+    (wheel,) = packages.files
+    assert ZipFile(BytesIO(packages.files[wheel])).testzip() is None
+    assert wheel == f"ci_cd_commands-{__version__}-py3-none-any.whl"
+    assert project.releases[tag].description.strip() == NOTES
+
+    for name in BUILDS:
+        post(gitlab, project, f"jobs/{job(pipeline, name).id}/retry")
+    gitlab.wait_until(lambda: pipeline.status in ENDED, BUILD_SECONDS)
+    assert log(pipeline).count("is published under a version never changes") == len(COMMANDS)
     assert before == {
         command: published(registry, f"{project.path}/{command}") for command in COMMANDS
     }
+
+
+def test_a_tag_of_another_version_than_the_codes_publishes_nothing(
+    gitlab: Sandbox, project: Project, registry: Registry, packages: PackageRegistry
+) -> None:
+    pipeline = run(gitlab, project, "v99.0.0")
+    assert pipeline.status == "failed"
+    assert f"The tag is v99.0.0, the code's __version__ {__version__}." in log(pipeline)
+    assert published(registry, f"{project.path}/{COMMANDS[0]}") == {}
+    assert (packages.files, project.releases) == ({}, {})

@@ -83,8 +83,8 @@ def cli(
 
     own = own_job(os.environ)
     selection = Selection(project, pipeline_id, pipeline_url, ref, tag, sha, source, all_running)
-    targets = selection.targets(settings.connection.base_url, own)
     gitlab = settings.connect()
+    targets = selection.targets(gitlab.base_url, own)
     outcomes = (
         look_once(gitlab, targets, own=own) if settings.dry_run else waiting.wait(gitlab, targets)
     )

@@ -17,6 +17,8 @@ PAGES = sorted(ROOT.glob("docs/cmd-*.md"))
 OF_WAITING = {1, 9, 10, 11}
 MORE_THAN_DOTS = re.compile(r"[^\W\d_]{2}")
 
+# A relative link: the page, and the heading in it.
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([\w-]+))?\)")
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
@@ -93,3 +95,18 @@ def test_every_message_is_one_of_the_code(page: Path) -> None:
 def test_no_message_is_explained_twice(page: Path) -> None:
     messages = [row[0] for row in rows(page, "message")]
     assert len(set(messages)) == len(messages)
+
+
+def test_the_documents_list_every_page() -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs/README.md").read_text()))
+    assert listed == {path.name for path in ROOT.glob("docs/*.md")} - {"README.md"}
+
+
+def test_every_link_between_the_documents_leads_somewhere() -> None:
+    for document in [ROOT / "README.md", *ROOT.glob("docs/*.md")]:
+        for target, anchor in LINK.findall(document.read_text()):
+            page = (document.parent / target).resolve() if target else document
+            assert page.exists(), f"{document.name}: {target}"
+            headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE) if anchor else []
+            anchors = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in headings}
+            assert not anchor or anchor in anchors, f"{document.name}: {target}#{anchor}"

@@ -17,8 +17,8 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMMANDS = {script for script in PYPROJECT["project"]["scripts"] if script.startswith("cmd-")}
 PACKAGES = {command.replace("-", "_") for command in COMMANDS}
 TOOL = PYPROJECT["tool"]
-# A path that exists on one machine alone.
-MACHINE_PATH = r"/(home|Users)/[a-z]|/root/|/work/|/var/folders/"
+# A path that exists on one machine alone; within an address the same words are a page.
+MACHINE_PATH = r"(^|[^[:alnum:]])/((home|Users)/[a-z]|root/|work/|var/folders/)"
 
 
 @pytest.mark.parametrize(

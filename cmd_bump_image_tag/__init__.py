@@ -42,6 +42,8 @@ def bump_image_tag(
     commit_message: str | None = None,
     skip_ci: bool = True,
     upstream: str = "",
+    verify_image: bool = False,
+    pin_digest: bool = False,
     allow_downgrade: bool = False,
     directory: Path | str = ".",
     dry_run: bool = False,
@@ -68,6 +70,9 @@ def bump_image_tag(
             `{digest}`, `{files}`, `{upstream}`.
         skip_ci: Whether GitLab shall start no pipeline for the commit.
         upstream: The URL of the pipeline that bumps, which becomes a trailer of the commit.
+        verify_image: Whether the images' registries must have what is to be set; the credentials
+            are those of `docker login`, or `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`.
+        pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
         allow_downgrade: Whether a lower SemVer may replace a higher.
         directory: The working directory, for `files`.
         dry_run: Whether to change nothing.
@@ -94,6 +99,8 @@ def bump_image_tag(
         commit_message=DEFAULT_TEMPLATE if commit_message is None else commit_message,
         skip_ci=skip_ci,
         upstream=upstream,
+        verify_image=verify_image,
+        pin_digest=pin_digest,
         allow_downgrade=allow_downgrade,
         dry_run=dry_run,
     )

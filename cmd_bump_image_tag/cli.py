@@ -75,6 +75,8 @@ EXAMPLES = {
     help="With {image}, {old}, {tag}, {digest}, {files}, {upstream}; ' [skip ci]' is appended.",
 )
 @option("--no-skip-ci", is_flag=True, help="Append no [skip ci].")
+@option("--verify-image", is_flag=True, help="Refuse a tag that its registry does not have.")
+@option("--pin-digest", is_flag=True, help="That, and set the digest that it has there.")
 @option("--allow-downgrade", is_flag=True, help="Let a lower version replace a higher.")
 @shared_options
 def cli(
@@ -93,6 +95,8 @@ def cli(
     auto_merge: bool,
     commit_message: str,
     no_skip_ci: bool,
+    verify_image: bool,
+    pin_digest: bool,
     allow_downgrade: bool,
 ) -> int:
     """Set an image's tag in the YAML files of a repository: only those bytes change.
@@ -111,6 +115,8 @@ def cli(
         commit_message=commit_message,
         skip_ci=not no_skip_ci,
         upstream=os.environ.get("CI_PIPELINE_URL", ""),
+        verify_image=verify_image,
+        pin_digest=pin_digest,
         allow_downgrade=allow_downgrade,
         dry_run=settings.dry_run,
     )

@@ -32,6 +32,8 @@ class BumpRequest:
         commit_message: The template of the commit's message.
         skip_ci: Whether GitLab shall start no pipeline for the commit.
         upstream: The URL of the pipeline that bumps; empty outside a GitLab job.
+        verify_image: Whether the images' registries must have what is to be set.
+        pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
         allow_downgrade: Whether a lower SemVer may replace a higher, an older pipeline's a newer's.
         dry_run: Whether to change nothing.
     """
@@ -42,6 +44,8 @@ class BumpRequest:
     commit_message: str = DEFAULT_TEMPLATE
     skip_ci: bool = True
     upstream: str = ""
+    verify_image: bool = False
+    pin_digest: bool = False
     allow_downgrade: bool = False
     dry_run: bool = False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cmd_bump_image_tag.landing import land, tell
@@ -27,6 +29,8 @@ def bump_images(
     Raises:
         CommandError: It did not happen; the subclass says why.
     """
+    if request.verify_image or request.pin_digest:
+        request = _verified(request, connection)
     if destination.way != "files":
         # python-gitlab is slow to import, and a working directory does not need it.
         from cmd_bump_image_tag.remote import bump_remotely  # noqa: PLC0415
@@ -37,3 +41,11 @@ def bump_images(
     tell(landing)
     written = bool(landing.changes) and not request.dry_run
     return result_of(landing, request, changed=written)
+
+
+def _verified(request: BumpRequest, connection: Connection) -> BumpRequest:
+    # Slow to import, as it needs requests.
+    from cmd_bump_image_tag.registry import verify  # noqa: PLC0415
+
+    bumps = verify(request.bumps, pin=request.pin_digest, connection=connection, environ=os.environ)
+    return replace(request, bumps=bumps)

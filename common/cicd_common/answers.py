@@ -45,6 +45,7 @@ def read_answer(response: requests.Response) -> Answer:
         text=_one_line(text),
         retry_after=parse_retry_after(response.headers.get("Retry-After")),
         server_error=server_error,
+        headers=response.headers,
     )
 
 

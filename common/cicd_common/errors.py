@@ -6,11 +6,11 @@ The codes are a promise to pipelines; the README's table of them is generated fr
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class Answer:
         text: GitLab's own words, on one line; may be empty.
         retry_after: Seconds that GitLab asks to wait, where it does.
         server_error: GitLab's machine-readable `error` code, such as `insufficient_scope`.
+        headers: The answer's headers; their names without regard to case.
     """
 
     status: int
     text: str
     retry_after: float | None = None
     server_error: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 class CommandError(Exception):

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HELPER_SECONDS = 30
+# What Docker has of its own for its Hub: https://github.com/moby/moby/blob/master/registry/config.go
+DOCKER_HUB = "docker.io"
+_HUB_SERVER = "registry-1.docker.io"
+_HUB_LOGIN = "https://index.docker.io/v1/"
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -64,16 +68,27 @@ def find_login(registry: str, environ: Mapping[str, str]) -> Login | None:
     folder = environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
     path = Path(folder, "config.json")
     config = _read(path)
-    helper = config.get("credHelpers", {}).get(registry) or config.get("credsStore")
-    login = _ask(helper, registry) if helper else None
-    return login or _stored(config.get("auths", {}), registry, str(path))
+    name = _HUB_LOGIN if registry == DOCKER_HUB else registry
+    helper = config.get("credHelpers", {}).get(name) or config.get("credsStore")
+    login = _ask(helper, name) if helper else None
+    return login or _stored(config.get("auths", {}), name, str(path))
+
+
+def registry_url(registry: str) -> str:
+    """Where a registry's API is, without a slash at the end.
+
+    Args:
+        registry: `host[:port]`; one on this machine is asked over HTTP.
+    """
+    host = _HUB_SERVER if registry == DOCKER_HUB else registry
+    return f"{'http' if is_here(registry) else 'https'}://{host}"
 
 
 def log_in(registry: str, login: Login, *, timeout: float, ca_file: Path | None = None) -> None:
     """Makes sure that a registry takes a login; changes nothing.
 
     Args:
-        registry: `host[:port]`; one on this machine is asked over HTTP.
+        registry: `host[:port]`.
         login: The credentials.
         timeout: Seconds that one request may take.
         ca_file: A certificate authority to trust beside the usual ones.
@@ -82,7 +97,7 @@ def log_in(registry: str, login: Login, *, timeout: float, ca_file: Path | None 
         AuthError: The registry refuses them.
         UnavailableError: It cannot be reached, or is none.
     """
-    url = f"{'http' if _is_here(registry) else 'https'}://{registry}/v2/"
+    url = f"{registry_url(registry)}/v2/"
     once: dict[str, Any] = {"timeout": timeout, "allow_redirects": False}
     try:
         with requests.Session() as session:
@@ -93,7 +108,7 @@ def log_in(registry: str, login: Login, *, timeout: float, ca_file: Path | None 
                     f"{registry} answers {answer.status_code}: it is no container registry.",
                     hint="Name the registry as host[:port], as images are named.",
                 )
-            where = _place_to_log_in(answer.headers.get("WWW-Authenticate", ""), url)
+            where = place_to_log_in(answer.headers.get("WWW-Authenticate", "")) or url
             answer = session.get(where, auth=(login.user, login.password), **once)
     except requests.RequestException as error:
         raise UnavailableError(
@@ -108,24 +123,32 @@ def log_in(registry: str, login: Login, *, timeout: float, ca_file: Path | None 
         )
 
 
-def _place_to_log_in(challenge: str, url: str) -> str:
-    """Where the registry wants the password: itself, or the realm that it names."""
+def place_to_log_in(challenge: str, **query: str) -> str:
+    """Where a registry wants the password: the address of its tokens, or nothing for itself.
+
+    Args:
+        challenge: Its `WWW-Authenticate`.
+        query: What to ask for, such as the `scope`.
+
+    Raises:
+        UnavailableError: That address is not safe.
+    """
     scheme, _, rest = challenge.partition(" ")
     if scheme.lower() != "bearer":
-        return url
+        return ""
     fields = dict(_CHALLENGE.findall(rest))
     realm = urlsplit(fields.get("realm", ""))
-    if realm.scheme != "https" and not _is_here(realm.netloc):
+    if realm.scheme != "https" and not is_here(realm.netloc):
         raise UnavailableError(
             f"The registry asks for its password at {realm.scheme}://{realm.netloc}.",
             why="A password is not sent without TLS.",
             hint="Have the registry's administrator set an https:// realm.",
         )
-    query = urlencode({"service": fields.get("service", "")})
-    return urlunsplit((realm.scheme, realm.netloc, realm.path, query, ""))
+    asked = urlencode({"service": fields.get("service", ""), **query})
+    return urlunsplit((realm.scheme, realm.netloc, realm.path, asked, ""))
 
 
-def _is_here(host: str) -> bool:
+def is_here(host: str) -> bool:
     """Whether a host is this machine, where Docker asks for no TLS either."""
     name = urlsplit(f"//{host}").hostname or ""
     try:

@@ -131,7 +131,7 @@ class SafeSession(requests.Session):
             raise error_of(read_answer(response), request)
         elif _is_nonsense(response):
             raise UnavailableError(
-                f"The answer is no JSON that GitLab would send ({request}).",
+                f"The answer is no JSON that an API would send ({request}).",
                 why="A proxy, a login page or another server seems to stand at this address.",
                 hint=f"Check --base-url: {self.base_url}",
             )
@@ -148,6 +148,7 @@ class SafeSession(requests.Session):
             transient=False,
             why="A redirect is not followed with credentials to another address, nor with a write.",
             hint="If you trust the new address, give it as --base-url.",
+            answer=read_answer(response),
         )
 
 
@@ -276,11 +277,11 @@ def _root(error: BaseException) -> str:
 
 
 def _is_nonsense(response: requests.Response) -> bool:
-    """Whether a 2xx is no answer of GitLab's API: an HTML page, or JSON that is cut or broken."""
+    """Whether a 2xx is no answer of an API: an HTML page, or JSON that is cut or broken."""
     kind = response.headers.get("Content-Type", "").lower()
     if "html" in kind:
         return True
-    if "json" not in kind:
+    if "json" not in kind or response.request.method == "HEAD":  # which has no body
         return False
     try:
         response.json()

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from cicd_common.errors import AuthError, UnavailableError, UsageError
-from cicd_common.registry_login import Login, find_login, log_in
+from cicd_common.registry_login import Login, find_login, log_in, registry_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +100,23 @@ def test_a_credential_helper_is_asked(
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = find_login("r.example.com", {"DOCKER_CONFIG": str(tmp_path)})
     assert found == Login("me", "docker-credential-test", "of r.example.com")
+
+
+@pytest.mark.parametrize("name", ["https://index.docker.io/v1/", "docker.io"])
+def test_docker_hub_is_known_by_the_names_that_docker_has_for_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {name: auth("me:password")}}))
+    found = find_login("docker.io", {"DOCKER_CONFIG": str(tmp_path)})
+    assert (found is not None) is name.startswith("https")
+    assert registry_url("docker.io") == "https://registry-1.docker.io"
+
+
+def test_only_this_machine_is_asked_without_tls() -> None:
+    hosts = {"localhost:5000", "127.0.0.1", "[::1]:5000", "localhost.example.com", "10.0.0.1:5000"}
+    assert {host for host in hosts if registry_url(host) == f"http://{host}"} == {
+        "localhost:5000",
+        "127.0.0.1",
+        "[::1]:5000",
+    }
 
 
 def test_a_credential_helper_that_is_missing_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,211 @@
+"""`--verify-image` and `--pin-digest` against a real docker-registry that wants a login."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from cmd_bump_image_tag import bump_image_tag
+from cmd_bump_image_tag.cli import cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.conftest import Registry
+    from tests.functional.conftest import Ending, Invoke
+
+OCI_IMAGE = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+DOCKER_IMAGE = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+
+
+class Pusher(requests.Session):
+    """Pushes to one repository, as `docker push` does, byte by byte as given."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self.auth = (registry.user, registry.password)
+        self.name = f"{registry.address}/group/web"
+        self.url = f"http://{registry.address}/v2/group/web"
+
+    def blob(self, data: bytes) -> dict[str, Any]:
+        digest = digest_of(data)
+        started = self.post(f"{self.url}/blobs/uploads/", timeout=10)
+        done = self.put(
+            started.headers["Location"], params={"digest": digest}, data=data, timeout=10
+        )
+        assert done.status_code == 201, done.text
+        return {"digest": digest, "size": len(data)}
+
+    def manifest(self, tag: str, kind: str, **content: Any) -> dict[str, Any]:
+        data = json.dumps({"schemaVersion": 2, "mediaType": kind, **content}).encode()
+        done = self.put(
+            f"{self.url}/manifests/{tag}", data=data, headers={"Content-Type": kind}, timeout=10
+        )
+        assert done.status_code == 201, done.text
+        return {"mediaType": kind, "digest": digest_of(data), "size": len(data)}
+
+    def image(self, tag: str, architecture: str = "amd64", kind: str = OCI_IMAGE) -> dict[str, Any]:
+        config = json.dumps({"architecture": architecture, "os": "linux"}).encode()
+        media = "application/vnd.oci.image.config.v1+json"
+        if kind == DOCKER_IMAGE:
+            media = "application/vnd.docker.container.image.v1+json"
+        pushed = self.manifest(
+            tag, kind, config={"mediaType": media, **self.blob(config)}, layers=[]
+        )
+        return pushed | {"platform": {"architecture": architecture, "os": "linux"}}
+
+
+def digest_of(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+@pytest.fixture
+def pusher(registry: Registry) -> Iterator[Pusher]:
+    with Pusher(registry) as session:
+        yield session
+
+
+@pytest.fixture
+def docker_config(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
+) -> Path:
+    """What `docker login` leaves; it takes `invoke`, which empties the environment, first."""
+    del invoke
+    secret = base64.b64encode(f"{registry.user}:{registry.password}".encode()).decode()
+    path = tmp_path / "docker" / "config.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"auths": {registry.address: {"auth": secret}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(path.parent))
+    return path
+
+
+@pytest.fixture
+def compose(pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with the image, alone in the working directory."""
+    monkeypatch.delenv("IMAGE_TAG", raising=False)
+    path = tmp_path / "work" / "compose.yaml"
+    path.parent.mkdir()
+    path.write_text(f"services: {{web: {{image: '{pusher.name}:v1.0.0'}}}}\n")
+    monkeypatch.chdir(path.parent)
+    return path
+
+
+def bump(invoke: Invoke, pusher: Pusher, *arguments: str) -> Ending:
+    ending = invoke(cli, "--image", pusher.name, *arguments, "--retry-for", "0")
+    assert str(pusher.auth[1]) not in ending.stdout + ending.stderr  # type: ignore[index]
+    return ending
+
+
+@pytest.mark.usefixtures("docker_config")
+@pytest.mark.parametrize("kind", [OCI_IMAGE, DOCKER_IMAGE])
+def test_a_tag_that_the_registry_has_is_set(
+    invoke: Invoke, pusher: Pusher, compose: Path, kind: str
+) -> None:
+    pusher.image("v1.1.0", kind=kind)
+
+    ending = bump(invoke, pusher, "--tag", "v1.1.0", "--verify-image", "-v")
+
+    assert ending.code == 0, ending.stderr
+    assert compose.read_text() == f"services: {{web: {{image: '{pusher.name}:v1.1.0'}}}}\n"
+    assert "HEAD /v2/group/web/manifests/v1.1.0 200" in ending.stderr
+
+
+@pytest.mark.usefixtures("docker_config")
+@pytest.mark.parametrize("option", ["--verify-image", "--pin-digest"])
+def test_a_tag_that_the_registry_lacks_is_refused_before_anything_is_written(
+    invoke: Invoke, pusher: Pusher, compose: Path, option: str
+) -> None:
+    pusher.image("v1.1.0")
+    before = compose.read_bytes()
+
+    ending = bump(invoke, pusher, "--tag", "v1.1.1", option, "--output", "json")
+
+    assert ending.code == 4
+    error = json.loads(ending.stdout)["error"]
+    assert error["kind"] == "not-found"
+    assert "has no group/web:v1.1.1" in error["message"]
+    assert "The nearest: v1.1.0." in ending.stderr
+    assert compose.read_bytes() == before
+
+
+@pytest.mark.usefixtures("docker_config")
+@pytest.mark.parametrize(
+    ("index", "image"), [(OCI_INDEX, OCI_IMAGE), (DOCKER_LIST, DOCKER_IMAGE)], ids=["OCI", "Docker"]
+)
+def test_the_digest_of_all_platforms_is_pinned(
+    invoke: Invoke, pusher: Pusher, compose: Path, index: str, image: str
+) -> None:
+    images = [pusher.image(machine, machine, image) for machine in ("amd64", "arm64")]
+    digest = pusher.manifest("v1.1.0", index, manifests=images)["digest"]
+
+    assert bump(invoke, pusher, "--tag", "v1.1.0", "--pin-digest").code == 0
+    assert f"image: '{pusher.name}:v1.1.0@{digest}'" in compose.read_text()
+
+    assert bump(invoke, pusher, "--tag", "v1.1.0", "--pin-digest").stdout == "up to date\n"
+
+
+@pytest.mark.usefixtures("docker_config")
+def test_a_dry_run_pins_and_writes_nothing(invoke: Invoke, pusher: Pusher, compose: Path) -> None:
+    digest = pusher.image("v1.1.0")["digest"]
+    before = compose.read_bytes()
+
+    ending = bump(invoke, pusher, "--tag", "v1.1.0", "--pin-digest", "--dry-run")
+
+    assert ending.stdout == "would make 1 change in 1 file\n"
+    assert digest in ending.stderr
+    assert compose.read_bytes() == before
+
+
+@pytest.mark.usefixtures("docker_config", "compose")
+def test_a_digest_that_was_given_must_be_there_too(invoke: Invoke, pusher: Pusher) -> None:
+    digest = pusher.image("v1.1.0")["digest"]
+    given = ("--tag", "v1.1.0", "--verify-image", "--digest")
+
+    assert bump(invoke, pusher, *given, f"sha256:{'0' * 64}").code == 4
+    assert bump(invoke, pusher, *given, digest).code == 0
+
+
+@pytest.mark.usefixtures("compose")
+def test_a_registry_that_wants_a_login_ends_with_3_without_one(
+    invoke: Invoke, pusher: Pusher, docker_config: Path
+) -> None:
+    pusher.image("v1.1.0")
+    docker_config.unlink()
+
+    ending = bump(invoke, pusher, "--tag", "v1.1.0", "--verify-image")
+
+    assert ending.code == 3
+    assert f"docker login {pusher.name.partition('/')[0]}" in ending.stderr
+
+
+@pytest.mark.usefixtures("compose", "docker_config")
+def test_a_jobs_registry_login_comes_first(
+    invoke: Invoke, pusher: Pusher, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pusher.image("v1.1.0")
+    monkeypatch.setenv("CI_REGISTRY", registry.address)
+    monkeypatch.setenv("CI_REGISTRY_USER", registry.user)
+    monkeypatch.setenv("CI_REGISTRY_PASSWORD", "wrong-password")
+    assert bump(invoke, pusher, "--tag", "v1.1.0", "--verify-image").code == 3
+
+    monkeypatch.setenv("CI_REGISTRY_PASSWORD", registry.password)
+    assert bump(invoke, pusher, "--tag", "v1.1.0", "--verify-image").code == 0
+
+
+@pytest.mark.usefixtures("docker_config")
+def test_the_function_pins_too(pusher: Pusher, compose: Path) -> None:
+    digest = pusher.image("v1.1.0")["digest"]
+
+    result = bump_image_tag(
+        image=pusher.name, tag="v1.1.0", pin_digest=True, directory=compose.parent
+    )
+
+    assert [change.new for change in result.files] == [f"{pusher.name}:v1.1.0@{digest}"]

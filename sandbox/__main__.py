@@ -25,6 +25,21 @@ run-on-commit:
   script:
     - echo "service tests for $CI_COMMIT_SHORT_SHA"
 """
+_SHOP = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: shop  # v1.3.0 of the shop
+spec:
+  containers:
+    - name: shop
+      image: registry.example.com:5000/tech-lunch/shop:v1.3.0
+"""
+_PROJECTS = {
+    "hello-world": {".gitlab-ci.yml": _HELLO_WORLD},
+    "service-tests": {".gitlab-ci.yml": _SERVICE_TESTS},
+    "deployment": {"k8s/shop.yaml": _SHOP},
+}
 
 
 def main() -> None:
@@ -35,12 +50,8 @@ def main() -> None:
     options = parser.parse_args()
     with Sandbox(host=options.host, port=options.port) as gitlab:
         user = gitlab.add_user("ci-cd-executor")
-        for name, config in (("hello-world", _HELLO_WORLD), ("service-tests", _SERVICE_TESTS)):
-            gitlab.add_project(
-                f"tech-lunch/{name}",
-                {".gitlab-ci.yml": config},
-                members={user: Access.MAINTAINER},
-            )
+        for name, files in _PROJECTS.items():
+            gitlab.add_project(f"tech-lunch/{name}", files, members={user: Access.MAINTAINER})
         print(f"GITLAB_SERVER_BASE_URL={gitlab.url}")
         print(f"COMMANDS_API_TOKEN={gitlab.add_token(user).secret}", flush=True)
         with suppress(KeyboardInterrupt):

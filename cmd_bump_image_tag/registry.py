@@ -170,8 +170,9 @@ class _Repository:
         try:
             return self._send(verb, url, query)
         except AuthError as refusal:
-            if self._auth is None and refusal.answer is not None:
-                self._auth = self._log_in(refusal.answer)
+            if self._auth is not None or refusal.answer is None:
+                raise
+            self._auth = self._log_in(refusal.answer)
             if self._auth is None:
                 raise
         return self._send(verb, url, query)

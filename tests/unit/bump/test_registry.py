@@ -325,6 +325,17 @@ def test_a_tag_that_is_missing_is_said_without_a_list_of_tags_too(listed: Reply,
     assert caught.value.why == why
 
 
+def test_a_login_that_may_not_list_the_tags_is_not_tried_twice() -> None:
+    def without_list(request: Request) -> Reply:
+        if request.authorization and request.path == MANIFEST:
+            return Reply(404)
+        return Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
+
+    with serving(without_list) as host, pytest.raises(NotFoundError):
+        host.resolve(login=LOGIN)
+    assert host.authorizations == ["", BASIC, BASIC]
+
+
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sandbox.model import Pipeline, Project, Token, User
     from tests.functional.conftest import Ending, Invoke
 
+ROOT = Path(__file__).parents[2]
 OFF = "No push from GitLab for the rest of this run: "
 CABLE = r"/-/cable$"
 
@@ -52,9 +54,9 @@ def wait(invoke: Invoke, gitlab: Sandbox, token: Token, monkeypatch: pytest.Monk
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left() -> Iterator[None]:
+def _nothing_left(gitlab: Sandbox) -> Iterator[None]:
     yield
-    assert [thread.name for thread in threading.enumerate() if thread.name == "push"] == []
+    gitlab.wait_until(lambda: "push" not in [thread.name for thread in threading.enumerate()])
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ def test_an_end_is_reported_within_two_seconds_though_the_clock_would_take_a_min
     assert ending.code == 0
     assert f"pipeline {pipeline.id} success in 5 s" in ending.stdout
     assert 0 <= late < 2
-    assert gitlab.cable.connections == 0
+    gitlab.wait_until(lambda: gitlab.cable.connections == 0)
 
 
 def test_it_listens_to_what_a_look_finds_downstream(
@@ -132,6 +134,14 @@ def test_it_listens_to_what_a_look_finds_downstream(
     asked = str(gitlab.cable.received)
     assert all(f"Ci::Pipeline/{number}" in asked for number in (pipeline.id, downstream.id))
     assert (ending.code, gitlab.cable.accepted) == (0, 1)
+
+
+def test_ten_minutes_take_at_most_25_requests_and_a_change_is_seen_within_a_second() -> None:
+    run = [sys.executable, "benchmarks/waiting.py", "--runs", "2", "--way", "push"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True)
+    _, requests, median, *_ = done.stdout.splitlines()[-1].strip("| ").split(" | ")
+    assert int(requests) <= 25
+    assert float(median.removesuffix(" s")) < 1
 
 
 def test_the_start_does_not_wait_for_it(

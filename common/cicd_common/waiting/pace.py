@@ -26,7 +26,7 @@ _BY_DISTANCE = 0.3
 _AT_THE_END = 0.005
 # Where GitLab pushes changes a look by the clock only makes up for a push that got lost.
 _BY_DISTANCE_PUSHED = 0.5
-_AT_THE_END_PUSHED = 20.0
+_AT_THE_END_PUSHED = 25.0
 
 
 def pause(

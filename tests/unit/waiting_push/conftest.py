@@ -113,7 +113,7 @@ def world() -> Iterator[World]:
         user = gitlab.add_user("ci-cd-executor")
         project = gitlab.add_project("group/name", {"a": "b"}, members={user: Access.MAINTAINER})
         yield World(gitlab, user, project, gitlab.add_token(user), Alarm())
-    assert [thread.name for thread in threading.enumerate() if thread.name == "push"] == []
+    until(lambda: "push" not in [thread.name for thread in threading.enumerate()])
 
 
 @pytest.fixture(autouse=True)

@@ -95,7 +95,7 @@ def cli(
     """Start a pipeline in another project.
 
     A trigger token, an access token and a job token each take the endpoint that GitLab has for
-    them. An answer that is lost is looked after, so that there is one pipeline and not two.
+    them. If the answer is lost, the pipeline is looked for, so that there is one and not two.
     """
     token = _trigger_token(trigger_token)
     request = TriggerRequest(

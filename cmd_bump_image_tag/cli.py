@@ -37,7 +37,7 @@ EXAMPLES = {
     metavar="NAME[=TAG[@DIGEST]]",
     multiple=True,
     required=True,
-    help="The image to bump; may be repeated, then with NAME=TAG.",
+    help="The image to bump; may be repeated, each with a tag of its own.",
 )
 @option("--tag", metavar="TAG", envvar="IMAGE_TAG", help="The tag to set.")
 @option("--digest", metavar="DIGEST", help="The digest to set: sha256:…")
@@ -46,7 +46,7 @@ EXAMPLES = {
     "files",
     metavar="PATTERN",
     multiple=True,
-    help="File, folder or glob; may be repeated. Default: every *.yaml, *.yml, *.json.",
+    help="File, folder or glob to edit; may be repeated. Default: all *.yaml, *.yml, *.json.",
 )
 @option(
     "--path",

@@ -61,7 +61,7 @@ EXAMPLES = {
     "--release-notes",
     metavar="FILE",
     type=text_file,
-    help="The release's description, in Markdown; implies --release.",
+    help="The release's description in Markdown, - for stdin; implies --release.",
 )
 @optional_wait_options
 @shared_options

@@ -74,9 +74,8 @@ def cli(
     """Wait for pipelines to end, and say how they ended.
 
     A pipeline that does not exist yet is waited for; once it is found, it is known by its id.
-    The exit code is 0 only if
-    all of them end with success: 1 is failed, 9 canceled, 10 skipped, 11 waiting for a person,
-    7 out of time.
+    The exit code is 0 only if all of them end with success: 1 is failed, 9 canceled, 10 skipped,
+    11 waiting for a person, 7 out of time.
     """
     # Only now: python-gitlab is slow to import, and --help does not need it.
     from cicd_common.waiting.finding import own_job  # noqa: PLC0415

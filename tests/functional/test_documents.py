@@ -6,22 +6,29 @@ import re
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox import Access, Sandbox, ScriptedJob, ScriptedPipeline
+from sandbox.scenarios import DOCKER_STAND_IN, newest_pipeline, tech_lunch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sandbox.model import Project, Token, User
+    from sandbox.scenarios import Scene
 
 ROOT = Path(__file__).parents[2]
 SERVER = "https://gitlab.example.com"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMES = ("cmd-tag-project", "cmd-trigger-pipeline", "cmd-wait-pipeline", "cmd-bump-image-tag")
+IMAGES = {name: f"registry.example.com/tech-lunch/ci-cd-commands/{name}:1.0" for name in NAMES}
+CALL = re.compile(r"- cmd-|\$CMD_\w+_IMAGE|\$IMAGE")
+# A pipeline that only another one starts: tests of examples/ run those.
+DOWNSTREAM = '$CI_PIPELINE_SOURCE == "pipeline"'
 # What differs from run to run, and what stands for it when a document is compared with one.
 VARYING = (
     (re.compile(r"\b(?=[0-9a-f]*\d)([0-9a-f]{40}|[0-9a-f]{8})\b"), "SHA"),
@@ -177,6 +184,39 @@ def test_a_pipeline_is_valid_for_gitlab(block: Block, tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def calling() -> list[Block]:
+    """The pipelines that call a command."""
+    return [
+        block
+        for block in blocks("yaml")
+        if CALL.search(block.text) and DOWNSTREAM not in block.text
+    ]
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    """The group of the documents, on a runner that has Docker's command and the commands."""
+    with Sandbox(job_path=DOCKER_STAND_IN, shell_runner=True) as gitlab:
+        made = tech_lunch(gitlab, images=IMAGES)
+        members = {made.executor: Access.MAINTAINER}
+        gitlab.add_project("tech-lunch/deployment", {"k8s/shop.yaml": SHOP}, members=members)
+        shop = gitlab.add_project("tech-lunch/shop", {"README.md": "# Shop\n"}, members=members)
+        yield replace(made, projects={**made.projects, "shop": shop})
+
+
+@pytest.mark.parametrize("block", calling(), ids=lambda block: block.place)
+def test_a_pipeline_that_calls_a_command_passes(block: Block, scene: Scene) -> None:
+    scene.gitlab.commit(scene.projects["shop"], {".gitlab-ci.yml": block.text})
+    ended = newest_pipeline(scene, "shop", timeout=60.0)
+    logs = "\n".join(job.trace.decode() for job in ended.jobs)
+    assert ended.status == "success", logs
+
+
+def test_every_command_has_a_pipeline_that_passes() -> None:
+    calls = "".join(block.text for block in calling())
+    assert all(f"- {name} " in calls for name in NAMES)
 
 
 @each("toml")

@@ -95,7 +95,7 @@ class Cable:
             select_subprotocol=_select_subprotocol,
             logger=_SILENT,
         )
-        handshake = Handshake(request.target, Headers(request.headers.items()), request.method)
+        handshake = Handshake(request.target, Headers(request.headers.items()))
         protocol.receive_data(handshake.serialize())
         protocol.events_received()
         answer = protocol.accept(handshake)

@@ -12,6 +12,7 @@ import random
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -40,7 +41,9 @@ CHORES_SECONDS = 1.0
 # One change of a pipeline is often several: the end of a stage, the start of the next.
 GATHER_SECONDS = 0.1
 AGAIN_SECONDS = 30.0
-LONGEST_DELAY = 60.0  # between attempts at a connection
+# Between attempts at a connection.
+FIRST_DELAY = 1.0
+LONGEST_DELAY = 60.0
 # What the end of a wait grants the thread, which needs far less unless it is just connecting.
 LEAVE_SECONDS = 0.2
 
@@ -84,7 +87,7 @@ class Push:
         self._asked: dict[str, _Subscription] = {}
         self._gathered: dict[str, float] = {}  # projects to hint at, and since when
         self._heard = -math.inf
-        self._failures = 0
+        self._delay = FIRST_DELAY
 
     def __enter__(self) -> Self:
         """Connects to nothing yet: there is nothing to listen to."""
@@ -102,7 +105,8 @@ class Push:
         """Ends the connection and the thread."""
         self._over.set()
         if self._leave:
-            self._leave()
+            with suppress(Exception):  # a fault of the library shall not be the wait's
+                self._leave()
         if self._thread:
             self._thread.join(LEAVE_SECONDS)
 
@@ -153,9 +157,8 @@ class Push:
             except Exception as bug:  # noqa: BLE001 - it may help the wait, and nothing else
                 self._turn_off(f"{type(bug).__name__}: {bug}")
             self._lose()
-            delay = min(2.0**self._failures, LONGEST_DELAY)
-            self._failures += 1
-            self._over.wait(delay * random.uniform(0.5, 1))  # noqa: S311 - to spread clients
+            self._over.wait(self._delay * random.uniform(0.5, 1))  # noqa: S311 - to spread clients
+            self._delay = min(2 * self._delay, LONGEST_DELAY)
 
     def _connect(self, token: Token) -> None:
         # It takes its time, which the wait does not have to spend.
@@ -207,7 +210,7 @@ class Push:
         if subscription is None:
             return
         if message.meaning is Meaning.CONFIRMED:
-            self._failures = 0
+            self._delay = FIRST_DELAY
             if subscription.standing:
                 connection.send(cable.unsubscribe(subscription.standing))
                 del self._asked[subscription.standing]

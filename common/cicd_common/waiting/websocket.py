@@ -16,6 +16,7 @@ from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
     InvalidMessage,
+    InvalidProxy,
     InvalidProxyStatus,
     InvalidStatus,
     WebSocketException,
@@ -157,6 +158,8 @@ def _failure(error: Exception) -> Exception:
             return cable.UnusableError(f"the proxy answers {error.response.status_code}")
         case _AnsweredError() | InvalidProxyStatus() | InvalidMessage():
             return cable.BrokenOffError(str(error))
+        case InvalidProxy():  # whose whole text holds the address, and a password with it
+            return cable.UnusableError(f"the proxy cannot be used: {error.msg}")
         case ssl.SSLError():
             return cable.UnusableError(f"the TLS connection failed: {error}")
         case InvalidHandshake() | WebSocketException() | UsageError() | ValueError():

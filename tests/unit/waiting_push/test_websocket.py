@@ -174,8 +174,16 @@ def test_a_proxy_that_refuses_turns_it_off(
     assert world.handshakes == []
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "http://user@127.0.0.1:1", "ftp://h"])
-def test_a_proxy_of_no_use_turns_it_off(
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks5://127.0.0.1:1",
+        "http://user@127.0.0.1:1",
+        "ftp://user:password@h",
+        "http://user:password@h/path",
+    ],
+)
+def test_a_proxy_of_no_use_turns_it_off_and_is_not_quoted(
     world: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     proxy: str,
 ) -> None:  # fmt: skip
@@ -183,6 +191,7 @@ def test_a_proxy_of_no_use_turns_it_off(
     with world.push() as push:
         push.listen(world.record(world.add()))
         until(lambda: any(text.startswith(OFF) for text in caplog.messages))
+    assert "user" not in caplog.text
 
 
 def test_a_host_that_needs_no_proxy_gets_none(

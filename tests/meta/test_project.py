@@ -17,6 +17,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMMANDS = {script for script in PYPROJECT["project"]["scripts"] if script.startswith("cmd-")}
 PACKAGES = {command.replace("-", "_") for command in COMMANDS}
 TOOL = PYPROJECT["tool"]
+PIPELINE = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
 # A path that exists on one machine alone; within an address the same words are a page.
 MACHINE_PATH = r"(^|[^[:alnum:]])/((home|Users)/[a-z]|root/|work/|var/folders/)"
 
@@ -47,9 +48,21 @@ def test_every_command_has_a_target_in_the_dockerfile() -> None:
 
 
 def test_the_pipeline_publishes_every_command() -> None:
-    config = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
-    (matrix,) = config["build-and-push"]["parallel"]["matrix"]
+    (matrix,) = PIPELINE["build-and-push"]["parallel"]["matrix"]
     assert set(matrix["COMMAND"]) == COMMANDS
+
+
+def test_the_pipeline_tests_with_the_oldest_python_and_the_newest() -> None:
+    (matrix,) = PIPELINE["test"]["parallel"]["matrix"]
+    versions = re.findall(r"Python :: (3\.\d+)", "\n".join(PYPROJECT["project"]["classifiers"]))
+    assert matrix["PYTHON"] == [versions[0], versions[-1]]
+    assert PYPROJECT["project"]["requires-python"] == f">={versions[0]}"
+
+
+def test_the_pipeline_builds_the_wheel_with_the_uv_that_is_locked() -> None:
+    locked = re.search(r"^uv==(\d+\.\d+)\.", (ROOT / "requirements-dev.lock").read_text(), re.M)
+    assert locked
+    assert f"/uv:{locked[1]}-" in PIPELINE["wheel"]["image"]
 
 
 def test_the_imports_keep_the_contracts() -> None:

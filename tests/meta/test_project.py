@@ -60,7 +60,9 @@ def test_the_pipeline_tests_with_the_oldest_python_and_the_newest() -> None:
 
 
 def test_the_pipeline_builds_the_wheel_with_the_uv_that_is_locked() -> None:
-    locked = re.search(r"^uv==(\d+\.\d+)\.", (ROOT / "requirements-dev.lock").read_text(), re.M)
+    locked = re.search(
+        r"^uv==(\d+\.\d+)\.", (ROOT / "requirements-dev.lock").read_text(), re.MULTILINE
+    )
     assert locked
     assert f"/uv:{locked[1]}-" in PIPELINE["wheel"]["image"]
 

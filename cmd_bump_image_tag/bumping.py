@@ -248,7 +248,8 @@ def _check_reached(
     nearest = [f"The nearest: {', '.join(names)}."] if names else []
     raise NotFoundError(
         f"no image {name} found; files looked at: {len(files)}",
-        why=" ".join([*nearest, *skipped[:1]]),
+        why=" ".join([*nearest, *skipped[:1]]) or "None of the files names an image like it.",
+        hint="Check --image and --file; --path reaches a field that no rule knows.",
     )
 
 

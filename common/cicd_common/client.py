@@ -165,6 +165,7 @@ class GitLab:
         if self.token_kind is None:
             raise AuthError(
                 "No token was given.",
+                why="No option and no variable gave one, or what they gave is empty.",
                 hint="Give --api-access-token, or pass COMMANDS_API_TOKEN on "
                 "(docker run -e COMMANDS_API_TOKEN).",
             )

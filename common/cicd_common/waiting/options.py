@@ -100,6 +100,8 @@ class Waiting:
         from cicd_common.parallel import side_by_side  # noqa: PLC0415 - slow; as above
         from cicd_common.projects import parse_project  # noqa: PLC0415 - the same
         from cicd_common.waiting.started import wait_for_started  # noqa: PLC0415 - the same
+        from cicd_common.waiting.wait import wait_for  # noqa: F401, PLC0415 - now, so that no import
+        # stands between what is started and the wait that cancels it on a signal.
 
         names = [parse_project(project, gitlab.base_url) for project in projects]
         targets: list[Target] = []

@@ -1,0 +1,184 @@
+"""`cmd-tag-project` against the sandbox: no fault makes it happen twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cmd_tag_project.cli import cli
+from sandbox import Fault, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox.model import Project
+    from tests.functional.conftest import Ending, Invoke
+
+TAGS = r"/repository/tags$"
+
+
+def test_a_response_lost_after_the_tag_was_made_leaves_one_tag(
+    writes: Callable[[], list[str]], tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    gitlab.fault(Fault(path=TAGS, method="POST", nth=1, reset="after"))
+
+    ending = tag("--tag-name", "v1")
+
+    assert ending.code == 0, ending.stderr
+    assert list(gitlab.tags(project)) == ["v1"]
+    assert len(writes()) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(path=TAGS, method="POST", nth=1, status=502),
+        Fault(path=TAGS, method="POST", nth=1, reset="before"),
+        Fault(path=TAGS, method="POST", nth=1, status=429, headers={"Retry-After": "1"}),
+        Fault(path=TAGS, method="POST", nth=1, status=200),
+    ],
+    ids=["502", "reset", "429", "html"],
+)
+def test_a_write_that_did_not_happen_is_sent_once_more(
+    writes: Callable[[], list[str]],
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    fault: Fault,
+) -> None:
+    gitlab.fault(fault)
+
+    ending = tag("--tag-name", "v1")
+
+    assert ending.code == 0, ending.stderr
+    assert list(gitlab.tags(project)) == ["v1"]
+    assert len(writes()) == 2
+
+
+@pytest.mark.parametrize("truncate", [True, False], ids=["truncated", "slow"])
+def test_a_garbled_or_late_answer_is_looked_after(
+    writes: Callable[[], list[str]],
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    *,
+    truncate: bool,
+) -> None:
+    late = 0.0 if truncate else 1.5
+    gitlab.fault(Fault(path=TAGS, method="POST", nth=1, truncate=truncate, delay_after=late))
+
+    ending = tag("--tag-name", "v1", "--request-timeout", "0.7")
+
+    assert ending.code == 0, ending.stderr
+    assert list(gitlab.tags(project)) == ["v1"]
+    assert len(writes()) == 1
+
+
+def test_7_a_throttled_answer_with_a_date_is_waited_for(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
+    gitlab.fault(Fault(path=TAGS, method="POST", nth=1, status=429, headers={"Retry-After": soon}))
+    gitlab.fault(Fault(method="GET", nth=1, status=429, headers={"Retry-After": soon}))
+
+    assert tag("--tag-name", "v1").code == 0
+    assert list(gitlab.tags(project)) == ["v1"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize(
+    "retry_after",
+    ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)],
+    ids=["seconds", "date"],
+)
+@pytest.mark.usefixtures("project")
+def test_7_an_hour_is_not_waited_for(
+    tag: Callable[..., Ending], gitlab: Sandbox, method: str, retry_after: str
+) -> None:
+    gitlab.fault(Fault(method=method, status=429, headers={"Retry-After": retry_after}))
+    started = datetime.now(UTC)
+
+    ending = tag("--tag-name", "v1")
+
+    assert ending.code == 7
+    assert datetime.now(UTC) - started < timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(method="GET", status=503),
+        Fault(method="GET", status=200),
+        Fault(method="GET", truncate=True),
+        Fault(method="GET", reset="before"),
+        Fault(path=TAGS, method="POST", status=500),
+    ],
+    ids=["503", "html", "truncated", "reset", "500 to the write"],
+)
+@pytest.mark.usefixtures("project")
+def test_8_a_server_that_stays_broken(
+    tag: Callable[..., Ending], gitlab: Sandbox, fault: Fault
+) -> None:
+    gitlab.fault(fault)
+
+    ending = tag("--tag-name", "v1", "--retry-for", "1")
+
+    assert ending.code == 8
+    assert fault.fired > 1
+    assert "Traceback" not in ending.stderr
+
+
+def test_8_an_unknown_outcome_says_what_to_check(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    gitlab.fault(Fault(path=TAGS, method="POST", reset="after"))
+    for nth in range(2, 12):  # the first look is the one before the write
+        gitlab.fault(Fault(path=r"/tags/v1$", method="GET", nth=nth, status=500))
+
+    ending = tag("--tag-name", "v1", "--retry-for", "0.5")
+
+    assert ending.code == 8
+    assert f"{gitlab.url}/{project.path}/-/tags/v1" in ending.stderr
+
+
+def test_8_nobody_listens(invoke: Invoke) -> None:
+    ending = invoke(
+        cli, "--base-url", "http://127.0.0.1:9", "--api-access-token", "glpat-x",
+        "--project", "a/b", "--tag-name", "v1", "--retry-for", "0.2",
+    )  # fmt: skip
+
+    assert ending.code == 8
+    assert "cannot be reached" in ending.stderr
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.usefixtures("project")
+def test_8_a_redirect_to_another_host_carries_nothing_there(
+    tag: Callable[..., Ending], gitlab: Sandbox, method: str, status: int
+) -> None:
+    with Sandbox(run_jobs=False) as elsewhere:
+        gitlab.fault(
+            Fault(method=method, status=status, headers={"Location": f"{elsewhere.url}/api/v4/x"})
+        )
+
+        ending = tag("--tag-name", "v1")
+
+        assert ending.code == 8
+        assert elsewhere.url in ending.stderr
+        assert len(elsewhere.requests) == 0
+
+
+def test_a_renamed_project_is_found_under_its_new_name(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    project.old_paths.add("tech-lunch/old-name")
+
+    ending = tag("--tag-name", "v1", project="tech-lunch/old-name")
+
+    assert ending.code == 0, ending.stderr
+    assert ending.stdout.startswith("tech-lunch/service-tests: tag v1 created")
+    assert list(gitlab.tags(project)) == ["v1"]

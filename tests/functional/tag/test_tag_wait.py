@@ -1,0 +1,107 @@
+"""`cmd-tag-project` against the sandbox: waiting for the tag's pipeline."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from cicd_common.waiting.policy import WaitPolicy
+from cmd_tag_project import tag_project
+from sandbox import Sandbox, ScriptedJob, ScriptedPipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from sandbox.model import Project, Token
+    from tests.functional.conftest import Ending
+
+
+def scripted(project: Project, end: str) -> None:
+    job = ScriptedJob(
+        name="tests", stage="test", timeline=((0, "running"), (0.3, end)), trace="it ran"
+    )
+    project.script = ScriptedPipeline(jobs=(job,))
+
+
+def test_wait_ends_as_the_tags_pipeline_does(
+    tag: Callable[..., Ending], project: Project, tmp_path: Path
+) -> None:
+    scripted(project, "success")
+
+    ending = tag("--tag-name", "v1", "--wait", "--dotenv", str(tmp_path / "tag.env"))
+
+    assert ending.code == 0, ending.stderr
+    assert re.match(
+        r"tech-lunch/service-tests: tag v1 created at \w{8}; pipeline \d+ success .*\n$",
+        ending.stdout,
+    )
+    variables = dict(line.split("=", 1) for line in (tmp_path / "tag.env").read_text().splitlines())
+    assert variables["TAG_NAME"] == "v1"
+    assert variables["PIPELINE_STATUS"] == "success"
+
+
+def test_wait_tells_that_the_tags_pipeline_failed_and_why(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    scripted(project, "failed")
+
+    ending = tag("--tag-name", "v1", "--wait", "--output", "json")
+
+    assert ending.code == 1
+    document = json.loads(ending.stdout)
+    assert document["error"]["kind"] == "failed"
+    [result] = document["results"]
+    assert (result["tag"], result["created"]) == ("v1", True)
+    assert result["pipeline"]["status"] == "failed"
+    assert result["pipeline"]["id"] == gitlab.pipelines(project)[0].id
+    assert "it ran" in ending.stderr
+
+
+def test_wait_waits_for_a_pipeline_that_was_there_before(
+    tag: Callable[..., Ending], project: Project
+) -> None:
+    scripted(project, "success")
+    tag("--tag-name", "v1")
+
+    ending = tag("--tag-name", "v1", "--wait")
+
+    assert ending.code == 0
+    assert "already exists" in ending.stdout
+    assert "success" in ending.stdout
+
+
+def test_wait_says_when_there_is_no_pipeline(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    ending = tag("--tag-name", "v1", "--wait", "--appear-timeout", "1")
+
+    assert ending.code == 4
+    assert list(gitlab.tags(project)) == ["v1"]
+
+
+def test_a_limit_cancels_the_pipeline_that_this_tag_started(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    project.script = ScriptedPipeline(jobs=(ScriptedJob(name="tests", timeline=((0, "running"),)),))
+
+    ending = tag("--tag-name", "v1", "--wait", "--timeout", "3", "--cancel-on", "timeout")
+
+    assert ending.code == 7
+    gitlab.wait_until(lambda: gitlab.pipelines(project)[0].status == "canceled")
+
+
+def test_from_python_with_a_wait(gitlab: Sandbox, token: Token, project: Project) -> None:
+    scripted(project, "success")
+
+    done = tag_project(
+        project=project.path,
+        tag_name="v1",
+        wait=WaitPolicy(timeout=20),
+        base_url=gitlab.url,
+        api_access_token=token.secret,
+    )
+
+    assert done.pipeline is not None
+    assert done.pipeline.status == "success"

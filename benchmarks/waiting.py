@@ -27,7 +27,7 @@ from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.finding import ById
 from cicd_common.waiting.model import Changed, Found
 from cicd_common.waiting.policy import WaitPolicy
-from cicd_common.waiting.push import Push
+from cicd_common.waiting.push.listener import Push
 from sandbox import Access, ManualClock, Sandbox, ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:

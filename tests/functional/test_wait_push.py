@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from cicd_common.waiting import pace, push
+from cicd_common.waiting import pace
+from cicd_common.waiting.push import listener as push
 from cmd_wait_pipeline.cli import cli
 from sandbox import Fault, Sandbox, ScriptedJob, ScriptedPipeline
 

@@ -17,6 +17,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 COMMANDS = {script for script in PYPROJECT["project"]["scripts"] if script.startswith("cmd-")}
 PACKAGES = {command.replace("-", "_") for command in COMMANDS}
 TOOL = PYPROJECT["tool"]
+MODULE_LISTS = ("modules", "source_modules", "forbidden_modules")
 PIPELINE = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
 # A path that exists on one machine alone; within an address the same words are a page.
 MACHINE_PATH = r"(^|[^[:alnum:]])/((home|Users)/[a-z]|root/|work/|var/folders/)"
@@ -31,7 +32,8 @@ MACHINE_PATH = r"(^|[^[:alnum:]])/((home|Users)/[a-z]|root/|work/|var/folders/)"
         pytest.param(TOOL["importlinter"]["root_packages"], id="import-linter"),
         *(
             pytest.param(
-                contract.get("forbidden_modules", contract.get("modules")), id=contract["name"]
+                [module for key in MODULE_LISTS for module in contract.get(key, ())],
+                id=contract["name"],
             )
             for contract in TOOL["importlinter"]["contracts"]
         ),

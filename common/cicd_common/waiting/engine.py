@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from cicd_common.waiting.finding import Target
     from cicd_common.waiting.model import Estimate, Event, Job, Pipeline
     from cicd_common.waiting.policy import WaitPolicy
-    from cicd_common.waiting.push import Push
+    from cicd_common.waiting.push.listener import Push
 
 
 class Engine:

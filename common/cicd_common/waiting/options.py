@@ -60,7 +60,7 @@ class Waiting:
             For each pipeline, in the order of the targets, its result or the error that it is.
         """
         from cicd_common.waiting.finding import own_job  # noqa: PLC0415 - slow; --help need not wait
-        from cicd_common.waiting.shown import presenter  # noqa: PLC0415 - the same
+        from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415 - the same
         from cicd_common.waiting.wait import wait_for  # noqa: PLC0415 - the same
 
         return wait_for(
@@ -122,7 +122,7 @@ class Waiting:
     def _abandon(self, gitlab: GitLab, started: Sequence[Target]) -> None:
         """Cancels what was started before a signal came, if the policy says so."""
         from cicd_common.waiting.engine import Engine  # noqa: PLC0415 - slow; as above
-        from cicd_common.waiting.shown import presenter  # noqa: PLC0415 - the same
+        from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415 - the same
 
         if "signal" in self.policy.cancel_on:
             with presenter(quiet=console.is_quiet(), junit=None) as shown:

@@ -11,8 +11,8 @@ from cicd_common.waiting.alarm import Alarm
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.finding import OwnJob, Seeker, Target
 from cicd_common.waiting.model import result_of
-from cicd_common.waiting.push import Push
-from cicd_common.waiting.silent import Silent
+from cicd_common.waiting.push.listener import Push
+from cicd_common.waiting.show.silent import Silent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ import pytest
 
 from cicd_common.connection import Connection
 from cicd_common.tokens import Token, TokenKind
-from cicd_common.waiting import push
 from cicd_common.waiting.alarm import Alarm
 from cicd_common.waiting.model import Job, Pipeline
-from cicd_common.waiting.push import Push
+from cicd_common.waiting.push import listener as push
+from cicd_common.waiting.push.listener import Push
 from sandbox import Access, Sandbox, ScriptedPipeline, scripted
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from cicd_common.waiting import cable
-from cicd_common.waiting.cable import BrokenOffError, Meaning, Message, UnusableError
+from cicd_common.waiting.push import cable
+from cicd_common.waiting.push.cable import BrokenOffError, Meaning, Message, UnusableError
 
 FIELD = "ciPipelineStatusUpdated"
 CHANGED = {"data": {FIELD: {"id": "gid://gitlab/Ci::Pipeline/1", "status": "SUCCESS"}}}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cicd_common.tokens import Token, TokenKind
-from cicd_common.waiting import cable
-from cicd_common.waiting import push as push_module
+from cicd_common.waiting.push import cable
+from cicd_common.waiting.push import listener as push_module
 from sandbox import Fault
 
 OFF = "No push from GitLab for the rest of this run: "

@@ -16,7 +16,7 @@ import pytest
 
 from cicd_common.errors import UsageError
 from cicd_common.trust import whole_context
-from cicd_common.waiting.push import Push
+from cicd_common.waiting.push.listener import Push
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

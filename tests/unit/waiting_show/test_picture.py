@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_common.waiting.board import Board
 from cicd_common.waiting.model import Ended, Estimate, Event, Found, Seeking, Tick, result_of
-from cicd_common.waiting.picture import Canvas, final_picture, picture
+from cicd_common.waiting.show.board import Board
+from cicd_common.waiting.show.picture import Canvas, final_picture, picture
 
 if TYPE_CHECKING:
-    from tests.unit.waiting_shown.conftest import Scene
+    from tests.unit.waiting_show.conftest import Scene
 
 
 def board_of(*events: Event) -> Board:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Self
 from xml.etree import ElementTree as ET
 
 from cicd_common.console import redacted
-from cicd_common.waiting.board import Board
-from cicd_common.waiting.words import ALLOWED, LOOKS, look_of, look_of_job, why_failed
+from cicd_common.waiting.show.board import Board
+from cicd_common.waiting.show.words import ALLOWED, LOOKS, look_of, look_of_job, why_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -18,14 +18,14 @@ from rich.console import Console
 
 from cicd_common import console
 from cicd_common.errors import PipelineFailedError
-from cicd_common.waiting.live import HIDE_CURSOR, SHOW_CURSOR, Live
 from cicd_common.waiting.model import Changed, Ended, Found, Note, Seeking, Tick
+from cicd_common.waiting.show.live import HIDE_CURSOR, SHOW_CURSOR, Live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.unit.waiting_shown.conftest import Scene
+    from tests.unit.waiting_show.conftest import Scene
 
     Stderr = Callable[[], list[str]]
 
@@ -218,7 +218,7 @@ from datetime import UTC, datetime
 import click
 from cicd_common import boundary
 from cicd_common.waiting.model import Found, Pipeline
-from cicd_common.waiting.shown import presenter
+from cicd_common.waiting.show.presenter import presenter
 
 @click.command("wait")
 def wait():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cicd_common import console
 from cicd_common.waiting.model import FailedJob, failed_jobs
-from cicd_common.waiting.words import look_of, reason_in_words, safe
+from cicd_common.waiting.show.words import look_of, reason_in_words, safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from cicd_common.waiting.model import in_words
-from cicd_common.waiting.statuses import has_ended
-from cicd_common.waiting.words import (
+from cicd_common.waiting.show.words import (
     FAILED,
     LOOKS,
     age,
@@ -28,14 +27,15 @@ from cicd_common.waiting.words import (
     urgency,
     why_failed,
 )
+from cicd_common.waiting.statuses import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from cicd_common.waiting.board import Board, Watched
     from cicd_common.waiting.model import Estimate, Job, Pipeline
-    from cicd_common.waiting.words import Look
+    from cicd_common.waiting.show.board import Board, Watched
+    from cicd_common.waiting.show.words import Look
 
 # A window smaller than this gets a line for each pipeline.
 FEWEST_COLUMNS = 60

@@ -7,8 +7,8 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from cicd_common.waiting.junit import JUnitFile
-from cicd_common.waiting.lines import Lines
+from cicd_common.waiting.show.junit import JUnitFile
+from cicd_common.waiting.show.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def is_live_place(stream: object, environment: Mapping[str, str]) -> bool:
 def _on_stderr(*, quiet: bool) -> Presenter:
     if quiet or not is_live_place(sys.stderr, os.environ):
         return Lines(quiet=quiet)
-    from cicd_common.waiting.live import Live  # noqa: PLC0415 - rich is slow to import
+    from cicd_common.waiting.show.live import Live  # noqa: PLC0415 - rich is slow to import
 
     return Live()
 

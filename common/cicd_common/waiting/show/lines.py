@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from cicd_common import console
-from cicd_common.waiting.board import Board, Watched
-from cicd_common.waiting.failures import failure_report
 from cicd_common.waiting.model import Changed, Ended, Found, Note, Seeking, Tick, in_words
-from cicd_common.waiting.statuses import has_ended
-from cicd_common.waiting.words import (
+from cicd_common.waiting.show.board import Board, Watched
+from cicd_common.waiting.show.failures import failure_report
+from cicd_common.waiting.show.words import (
     LOOKS,
     OPTIONAL,
     age,
@@ -28,6 +27,7 @@ from cicd_common.waiting.words import (
     usual,
     why_failed,
 )
+from cicd_common.waiting.statuses import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 
 from cicd_common import console
-from cicd_common.waiting.board import Board
-from cicd_common.waiting.failures import failure_report
-from cicd_common.waiting.lines import present
 from cicd_common.waiting.model import Ended, Found, Note
-from cicd_common.waiting.picture import Canvas, final_picture, picture
-from cicd_common.waiting.words import safe
+from cicd_common.waiting.show.board import Board
+from cicd_common.waiting.show.failures import failure_report
+from cicd_common.waiting.show.lines import present
+from cicd_common.waiting.show.picture import Canvas, final_picture, picture
+from cicd_common.waiting.show.words import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_common.waiting.lines import Lines
-from cicd_common.waiting.live import Live
 from cicd_common.waiting.model import Found
-from cicd_common.waiting.shown import Together, is_live_place, presenter
+from cicd_common.waiting.show.lines import Lines
+from cicd_common.waiting.show.live import Live
+from cicd_common.waiting.show.presenter import Together, is_live_place, presenter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.waiting_shown.conftest import Scene
+    from tests.unit.waiting_show.conftest import Scene
 
 
 class Tty(io.StringIO):
@@ -79,7 +79,7 @@ def test_each_presenter_is_ended_even_if_one_fails() -> None:
 
 def test_rich_is_imported_for_a_live_table_alone() -> None:
     code = (
-        "import sys; from cicd_common.waiting.shown import presenter; presenter();"
+        "import sys; from cicd_common.waiting.show.presenter import presenter; presenter();"
         "sys.exit('rich' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from cicd_common import console
 from cicd_common.errors import Interrupted, PipelineFailedError
-from cicd_common.waiting.junit import JUnitFile, junit_report
 from cicd_common.waiting.model import Changed, Ended, Found
+from cicd_common.waiting.show.junit import JUnitFile, junit_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.waiting_shown.conftest import Scene
+    from tests.unit.waiting_show.conftest import Scene
 
 EXPECTED = """\
 <?xml version='1.0' encoding='utf-8'?>

@@ -8,7 +8,6 @@ import pytest
 
 from cicd_common import console
 from cicd_common.errors import NotFoundError, PipelineFailedError
-from cicd_common.waiting.lines import Lines
 from cicd_common.waiting.model import (
     Changed,
     Ended,
@@ -20,11 +19,12 @@ from cicd_common.waiting.model import (
     Tick,
     result_of,
 )
+from cicd_common.waiting.show.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.waiting_shown.conftest import Scene
+    from tests.unit.waiting_show.conftest import Scene
 
     Stderr = Callable[[], list[str]]
 

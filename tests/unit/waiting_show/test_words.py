@@ -9,13 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from cicd_common.waiting.board import Board
-from cicd_common.waiting.failures import failure_report
-from cicd_common.waiting.lines import change_lines, ended_line, found_lines, heartbeat_line
 from cicd_common.waiting.model import Changed, Estimate, Found, Seeking, Tick
-from cicd_common.waiting.picture import Canvas, final_picture, picture
-from cicd_common.waiting.statuses import STATUSES
-from cicd_common.waiting.words import (
+from cicd_common.waiting.show.board import Board
+from cicd_common.waiting.show.failures import failure_report
+from cicd_common.waiting.show.lines import change_lines, ended_line, found_lines, heartbeat_line
+from cicd_common.waiting.show.picture import Canvas, final_picture, picture
+from cicd_common.waiting.show.words import (
     LOOKS,
     clock,
     look_of,
@@ -27,10 +26,11 @@ from cicd_common.waiting.words import (
     usual,
     why_failed,
 )
+from cicd_common.waiting.statuses import STATUSES
 
 if TYPE_CHECKING:
     from cicd_common.waiting.model import Job
-    from tests.unit.waiting_shown.conftest import Scene
+    from tests.unit.waiting_show.conftest import Scene
 
 # A scene is nothing but a maker of records: no example changes it for the next.
 examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

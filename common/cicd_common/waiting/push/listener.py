@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from cicd_common.tokens import TokenKind
-from cicd_common.waiting import cable
-from cicd_common.waiting.cable import BrokenOffError, Meaning, Message, UnusableError
+from cicd_common.waiting.push import cable
+from cicd_common.waiting.push.cable import BrokenOffError, Meaning, Message, UnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cicd_common.tokens import Token
     from cicd_common.waiting.alarm import Alarm
     from cicd_common.waiting.model import Pipeline
-    from cicd_common.waiting.websocket import Cable
+    from cicd_common.waiting.push.websocket import Cable
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class Push:
 
     def _connect(self, token: Token) -> None:
         # It takes its time, which the wait does not have to spend.
-        from cicd_common.waiting import websocket  # noqa: PLC0415
+        from cicd_common.waiting.push import websocket  # noqa: PLC0415
 
         with websocket.opened(self._server, token, self._leave_by) as connection:
             self._converse(connection)

@@ -29,7 +29,7 @@ from cicd_common import __version__
 from cicd_common.errors import UsageError
 from cicd_common.session import CONNECT_TIMEOUT, origin
 from cicd_common.trust import proxy_for, whole_context
-from cicd_common.waiting import cable
+from cicd_common.waiting.push import cable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

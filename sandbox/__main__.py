@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import threading
 from contextlib import suppress
 
@@ -48,6 +49,8 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
     parser.add_argument("--port", type=int, default=0, help="the port; default: a free one")
     options = parser.parse_args()
+    # A shell starts what runs in the background with this signal ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with Sandbox(host=options.host, port=options.port) as gitlab:
         user = gitlab.add_user("ci-cd-executor")
         for name, files in _PROJECTS.items():

@@ -164,13 +164,24 @@ class Seeker:
             CommandError: There was no usable answer.
         """
         match self._target:
-            case ById(project=project, id=number):
-                return (read_pipeline(self._gitlab, quoted(project), number),)
+            case ById() as target:
+                return (self._by_id(target),)
             case Newest() as target:
                 found = self._newest(target)
                 return (found,) if found else None
             case AllRunning(ref=ref):
                 return self._unfinished(ref)
+
+    def _by_id(self, target: ById) -> Pipeline:
+        try:
+            return read_pipeline(self._gitlab, quoted(target.project), target.id)
+        except NotFoundError as error:
+            raise NotFoundError(
+                error.message,
+                why=f"{target.project} has no pipeline {target.id} that this token can see.",
+                hint="Check the project and the id, and that the token's user is a member there.",
+                answer=error.answer,
+            ) from error
 
     def absence(self, waited: float) -> NotFoundError:
         """Why there is no pipeline after so many seconds, as far as GitLab tells.

@@ -28,7 +28,8 @@ def read_by_jobs(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline 
         pipeline_id: The pipeline.
 
     Returns:
-        The pipeline; None if it has no jobs but trigger jobs, which this route leaves out.
+        The pipeline; None if it has no jobs but trigger jobs, which this route leaves out, or if
+        they do not show it.
 
     Raises:
         CommandError: There was no usable answer.
@@ -142,10 +143,15 @@ def parse_bridges(gitlab: GitLab, answers: Iterable[Any]) -> tuple[Job, ...]:
 
 
 def _pipeline_of(gitlab: GitLab, answers: list[Any], jobs: tuple[Job, ...]) -> Pipeline | None:
-    if not answers:
+    shown = answers[0].get("pipeline") if answers else None
+    if not isinstance(shown, dict) or not shown.keys() >= _SHOWN_BY_JOBS:
         return None
-    pipeline = parse_pipeline(gitlab, field(answers[0], "pipeline"))
-    return replace(pipeline, tag=bool(field(answers[0], "tag"))).with_jobs(jobs)
+    pipeline = parse_pipeline(gitlab, shown)
+    return replace(pipeline, tag=bool(answers[0].get("tag"))).with_jobs(jobs)
+
+
+# What a job holds of its pipeline; older servers hold less, and are asked for the pipeline itself.
+_SHOWN_BY_JOBS = {"id", "project_id", "status", "ref", "sha", "web_url", "created_at"}
 
 
 def _parse_job(answer: Any) -> Job:

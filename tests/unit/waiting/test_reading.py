@@ -42,7 +42,7 @@ def job(pipeline: object) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("shown", "requests"),
-    [(PIPELINE, 1), ({"id": 12, "status": "running"}, 2), (None, 2)],
+    [(PIPELINE, 2), ({"id": 12, "status": "running"}, 3), (None, 3)],
     ids=["all of it", "some of it", "nothing"],
 )
 def test_a_pipeline_is_read_from_its_jobs_as_far_as_they_show_it(
@@ -50,6 +50,7 @@ def test_a_pipeline_is_read_from_its_jobs_as_far_as_they_show_it(
 ) -> None:
     with requests_mock_module.Mocker() as http:
         http.get(f"{ADDRESS}/jobs", json=[job(shown)])
+        http.get(f"{ADDRESS}/bridges", json=[])
         http.get(ADDRESS, json=PIPELINE)
         pipeline = read_pipeline(client(), "7", 12)
     assert (pipeline.id, pipeline.project, pipeline.status) == (12, "group/name", "running")

@@ -84,7 +84,7 @@ def statuses() -> str:
 
 def option_table(command: click.Command, *groups: str) -> str:
     """The options of some groups of a command's help."""
-    with click.Context(command) as context:
+    with click.Context(command, **command.context_settings) as context:
         rows = [
             (spelling(param), variables(param), meaning(param))
             for param in command.get_params(context)

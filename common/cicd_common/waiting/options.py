@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from cicd_common import console
-from cicd_common.errors import Interrupted, UsageError
+from cicd_common.errors import UsageError
 from cicd_common.options import option, positive_seconds, seconds
 from cicd_common.output import check_writable
 from cicd_common.waiting.policy import (
@@ -97,37 +97,25 @@ class Waiting:
         Raises:
             UsageError: One of them is no project of this server; nothing was sent.
         """
-        from cicd_common.parallel import side_by_side  # noqa: PLC0415 - slow; as above
-        from cicd_common.projects import parse_project  # noqa: PLC0415 - the same
-        from cicd_common.waiting.started import wait_for_started  # noqa: PLC0415 - the same
-        from cicd_common.waiting.wait import wait_for  # noqa: F401, PLC0415 - now, so that no import
-        # stands between what is started and the wait that cancels it on a signal.
+        # All that the wait needs is imported and made before anything is started: a signal finds
+        # no gap between the start and the wait that cancels on it.
+        from cicd_common.projects import parse_project  # noqa: PLC0415 - slow; as above
+        from cicd_common.waiting.finding import own_job  # noqa: PLC0415 - the same
+        from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415 - the same
+        from cicd_common.waiting.started import start_and_wait  # noqa: PLC0415 - the same
 
         names = [parse_project(project, gitlab.base_url) for project in projects]
-        targets: list[Target] = []
-
-        def noted(name: str) -> R:
-            result = start(name)
-            targets.append(target_of(result))
-            return result
-
-        try:
-            started = side_by_side(names, noted)
-        except (Interrupted, KeyboardInterrupt):
-            self._abandon(gitlab, targets)
-            raise
-        ends = wait_for_started(started, target_of, joined, functools.partial(self.wait, gitlab))
+        ends = start_and_wait(
+            gitlab,
+            names,
+            start,
+            self.policy,
+            target_of=target_of,
+            joined=joined,
+            presenter=presenter(quiet=console.is_quiet(), junit=self.junit),
+            own=own_job(os.environ),
+        )
         return settings.output.finish(ends, several=len(names) > 1)
-
-    def _abandon(self, gitlab: GitLab, started: Sequence[Target]) -> None:
-        """Cancels what was started before a signal came, if the policy says so."""
-        from cicd_common.waiting.engine import Engine  # noqa: PLC0415 - slow; as above
-        from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415 - the same
-
-        if "signal" in self.policy.cancel_on:
-            with presenter(quiet=console.is_quiet(), junit=None) as shown:
-                for event in Engine(gitlab, started, self.policy).cancel():
-                    shown.show(event)
 
 
 def cancel_causes(text: str) -> frozenset[CancelOn]:

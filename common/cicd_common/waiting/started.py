@@ -1,37 +1,70 @@
-"""Waiting for what a command has just started."""
+"""Starting something and waiting for its pipeline, so that a signal in between cancels it too."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from cicd_common.errors import CommandError
+from cicd_common.errors import CommandError, Interrupted
+from cicd_common.parallel import side_by_side
+from cicd_common.waiting.engine import Engine
+from cicd_common.waiting.wait import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cicd_common.waiting.finding import Target
+    from cicd_common.client import GitLab
+    from cicd_common.waiting.finding import OwnJob, Target
+    from cicd_common.waiting.model import Presenter
+    from cicd_common.waiting.policy import WaitPolicy
     from cicd_common.waiting.state import Outcome
 
 R = TypeVar("R")
 
 
-def wait_for_started(
-    started: Sequence[R | CommandError],
+def start_and_wait(
+    gitlab: GitLab,
+    names: Sequence[str],
+    start: Callable[[str], R],
+    policy: WaitPolicy,
+    *,
     target_of: Callable[[R], Target],
     joined: Callable[[R, Outcome], Outcome],
-    wait: Callable[[Sequence[Target]], list[Outcome]],
+    presenter: Presenter,
+    own: OwnJob,
 ) -> list[Outcome]:
-    """Waits for the pipelines of what was started; what was not keeps its error.
+    """Starts something in every project, side by side, and waits for its pipelines.
 
     Args:
-        started: What was started, or why not, in the order in which it was asked for.
+        gitlab: The client.
+        names: The projects.
+        start: Starts it in one.
+        policy: How to wait, and what is a failure.
         target_of: The one pipeline to wait for.
         joined: What was started and how its pipeline ended, as one outcome.
-        wait: Waits for several, and returns one outcome for each.
+        presenter: Who shows what happens.
+        own: The job that this runs in, which is not waited for.
 
     Returns:
-        How each ended, or why it was not started, in the same order.
+        How each ended, or why it was not started, in the order of the projects.
+
+    Raises:
+        Interrupted: A signal ended it; what was started is canceled if the policy says so.
     """
-    targets = [target_of(one) for one in started if not isinstance(one, CommandError)]
-    ends = iter(wait(targets) if targets else ())
+    targets: list[Target] = []
+
+    def noted(name: str) -> R:
+        result = start(name)
+        targets.append(target_of(result))
+        return result
+
+    try:
+        started = side_by_side(names, noted)
+    except (Interrupted, KeyboardInterrupt):
+        if "signal" in policy.cancel_on:
+            with presenter:
+                for event in Engine(gitlab, targets, policy).cancel():
+                    presenter.show(event)
+        raise
+    running = [target_of(one) for one in started if not isinstance(one, CommandError)]
+    ends = iter(wait_for(gitlab, running, policy, presenter=presenter, own=own) if running else ())
     return [one if isinstance(one, CommandError) else joined(one, next(ends)) for one in started]

@@ -269,6 +269,16 @@ _SHARED = (
 )
 
 
+def with_options(
+    options: Sequence[Callable[[Callable[..., int]], Callable[..., int]]],
+    command: Callable[..., int],
+) -> Callable[..., int]:
+    """Adds options to a command, which its help then lists in this order."""
+    for add in reversed(options):
+        command = add(command)
+    return command
+
+
 def shared_options(command: Callable[..., int]) -> Callable[..., int]:
     """Adds the options that every command has, and hands them on as one `settings`."""
 
@@ -285,28 +295,16 @@ def shared_options(command: Callable[..., int]) -> Callable[..., int]:
         console.set_verbosity(-1 if quiet else verbose)
         output = Output(output_format, dotenv)
         output.check()
-        connection = _connection(click.get_current_context())
+        ctx = click.get_current_context()
+        connection = _connection(ctx)
         if connection.token:
             console.hide(connection.token.secret)
-        for name in _CONNECTION_NAMES:
-            del options[name]
+        for param in ctx.command.params:
+            if getattr(param, "group", None) == CONNECTION:
+                del options[param.name]
         return command(settings=Settings(connection, output, dry_run), **options)
 
-    for add in reversed(_SHARED):
-        with_settings = add(with_settings)
-    return with_settings
-
-
-_CONNECTION_NAMES = (
-    "base_url",
-    "api_access_token",
-    "api_access_token_file",
-    "job_token",
-    "config_section",
-    "ca_file",
-    "request_timeout",
-    "retry_for",
-)
+    return with_options(_SHARED, with_settings)
 
 
 def _connection(ctx: click.Context) -> Connection:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from cicd_common import console
 from cicd_common.errors import UsageError
-from cicd_common.options import option, positive_seconds, seconds
+from cicd_common.options import option, positive_seconds, seconds, with_options
 from cicd_common.output import check_writable
 from cicd_common.waiting.policy import (
     DEFAULT_APPEAR_TIMEOUT,
@@ -212,7 +212,7 @@ def wait_options(command: Callable[..., int]) -> Callable[..., int]:
     def with_waiting(**options: Any) -> int:
         return command(waiting=_take(options), **options)
 
-    return _add(_OPTIONS, with_waiting)
+    return with_options(_OPTIONS, with_waiting)
 
 
 def optional_wait_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -225,16 +225,7 @@ def optional_wait_options(command: Callable[..., int]) -> Callable[..., int]:
         waiting = _take(options, cancel_on)
         return command(waiting=waiting if wait else None, **options)
 
-    return _add(_STARTER_OPTIONS, with_waiting)
-
-
-def _add(
-    options: Sequence[Callable[[Callable[..., int]], Callable[..., int]]],
-    command: Callable[..., int],
-) -> Callable[..., int]:
-    for add in reversed(options):
-        command = add(command)
-    return command
+    return with_options(_STARTER_OPTIONS, with_waiting)
 
 
 def _take(options: dict[str, Any], cancel_on: frozenset[CancelOn] = frozenset()) -> Waiting:

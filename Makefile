@@ -69,6 +69,7 @@ $(READY): $(LOCKS) pyproject.toml
 	fi; \
 	echo "Setting up $(VENV) with $$($$python --version)"; \
 	$$python -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-dev.lock
+	@$(BIN)/python -m pip check --quiet
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

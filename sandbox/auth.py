@@ -10,7 +10,8 @@ from sandbox.web import ApiError, unauthorized
 
 if TYPE_CHECKING:
     from sandbox.model import Job, State, Token
-    from sandbox.web import Request, Route
+    from sandbox.routes import Route
+    from sandbox.web import Request
 
 _EXPIRED = "Token is expired. You can either do re-authorization or token refresh."
 _REVOKED = "Token was revoked. You have to re-authorize from the user."

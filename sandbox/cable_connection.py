@@ -8,25 +8,97 @@ import struct
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from websockets.frames import Frame, Opcode
 
-from sandbox import scripted, subscription
+from sandbox import auth, scripted, subscription
 from sandbox.ci.status import composite
+from sandbox.model import ENDED
+from sandbox.permissions import may_see
 
 if TYPE_CHECKING:
     from io import BufferedIOBase
 
     from websockets.server import ServerProtocol
 
-    from sandbox.cable import Cable
-    from sandbox.model import Pipeline, User
+    from sandbox.model import Pipeline, State, Token, User
 
 # How soon a change is seen; scripted pipelines change by the clock, which notifies nobody.
 _LOOK_SECONDS = 0.02
+_SCOPES = frozenset({"api", "read_api"})
 _RESET = struct.pack("ii", 1, 0)
+
+
+@dataclass
+class CableFaults:
+    """What goes wrong on connections that stand; a `Fault` is for those that never do.
+
+    Attributes:
+        dropped: Which events get lost, counted from 1 over all subscriptions.
+        drops_ends: Whether every event gets lost that says that a pipeline has ended.
+        no_pings: Whether no ping is sent, and nothing else goes wrong.
+        unknown_field: Whether the server is too old for the subscription.
+        bad_token: Whether no token opens the cable, whatever the REST API says.
+        unauthorized: Whether no pipeline is visible, whatever the REST API says.
+        rejects: Whether every subscription is rejected.
+    """
+
+    dropped: frozenset[int] = frozenset()
+    drops_ends: bool = False
+    no_pings: bool = False
+    unknown_field: bool = False
+    bad_token: bool = False
+    unauthorized: bool = False
+    rejects: bool = False
+
+
+@dataclass
+class Shared:
+    """What all connections have in common.
+
+    Attributes:
+        state: The records.
+        faults: What goes wrong.
+        ping_every: Seconds between pings.
+        check_every: Seconds between checks of a connection's token.
+        sent: The messages that were sent, over all connections.
+        received: The commands that came in, over all connections.
+    """
+
+    state: State
+    faults: CableFaults = field(default_factory=CableFaults)
+    ping_every: float = 3.0
+    check_every: float = 600.0
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
+    _events: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def takes_event(self, pipeline: Pipeline) -> bool:
+        """Whether an event, which this counts, gets through."""
+        with self._lock:
+            self._events += 1
+            number = self._events
+        lost = self.faults.drops_ends and pipeline.status in ENDED
+        return not lost and number not in self.faults.dropped
+
+    def token_of(self, secret: str) -> Token | None:
+        """The token, if it opens the cable."""
+        with self.state.lock:
+            token = self.state.tokens.get(secret)
+            if token is None or auth.token_problem(self.state, token):
+                return None
+            return token if token.scopes & _SCOPES and not self.faults.bad_token else None
+
+    def find(self, number: int, user: User | None) -> Pipeline | None:
+        """A pipeline, if the user can see it."""
+        with self.state.lock:
+            scripted.refresh(self.state)
+            pipeline = self.state.pipelines.get(number)
+            hidden = pipeline is None or not may_see(pipeline.project, user)
+            return None if hidden or self.faults.unauthorized else pipeline
 
 
 @dataclass
@@ -42,14 +114,14 @@ class CableConnection:
     """One connection: a thread reads it, and another sends pings and changes.
 
     Args:
-        cable: The cable.
+        cable: What it has in common with the others.
         protocol: Its end of the WebSocket, the handshake done.
         secret: The token that it came with; empty for none.
         connection: The socket.
     """
 
     def __init__(
-        self, cable: Cable, protocol: ServerProtocol, secret: str, connection: socket.socket
+        self, cable: Shared, protocol: ServerProtocol, secret: str, connection: socket.socket
     ) -> None:
         self._cable = cable
         self._protocol = protocol

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import functools
-import os
 import re
 import shutil
 import subprocess
@@ -13,42 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-IN_CI = os.environ.get("CI") == "true"
 # The registry wants bcrypt, which Python's library lacks; the password is "registry-password".
 HTPASSWD = "ci:$2b$04$ci.cd.commands.tests.u5HE7N4NigHbHKuTPJyVc21A1M6W3Pja\n"
-
-
-@functools.cache
-def missing_engine() -> str | None:
-    """Why no Docker Engine can be used; None if one can."""
-    try:
-        subprocess.run(["docker", "info"], check=True, capture_output=True, timeout=30)
-    except FileNotFoundError:
-        return "there is no docker on PATH"
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        return f"no Docker Engine answers: {(error.stderr or b'').decode().strip() or error}"
-    return None
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("docker") and (reason := missing_engine()):
-        pytest.skip(reason)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI nothing skips that the set-up could provide: what is missing there is its fault."""
-    report = yield
-    if IN_CI and report.skipped and not item.get_closest_marker("may_skip"):
-        report.outcome = "failed"
-        report.longrepr = f"in CI nothing may skip: {report.longreprtext}"
-    return report
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from sandbox.api import (
     tree,
     triggers,
 )
-from sandbox.web import Router
+from sandbox.routes import Router
 
 ROUTER = Router(
     [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandbox import contents, git
-from sandbox.web import Response, Routes, not_found
+from sandbox.routes import Routes
+from sandbox.web import Response, not_found
 
 if TYPE_CHECKING:
     from sandbox.context import Call

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sandbox import entities, git
 from sandbox.api.tags import matches
 from sandbox.paging import paginate
-from sandbox.web import Routes, not_found
+from sandbox.routes import Routes
+from sandbox.web import not_found
 
 if TYPE_CHECKING:
     from sandbox.context import Call

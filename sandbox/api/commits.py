@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import contents, entities, git, permissions, pushes
 from sandbox.paging import paginate
-from sandbox.web import Routes, as_json, forbidden, invalid, not_found, refuse
+from sandbox.routes import Routes
+from sandbox.web import as_json, forbidden, invalid, not_found, refuse
 
 if TYPE_CHECKING:
     from sandbox.context import Call

@@ -7,7 +7,8 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from sandbox import contents, git
-from sandbox.web import Response, Routes, not_found
+from sandbox.routes import Routes
+from sandbox.web import Response, not_found
 
 if TYPE_CHECKING:
     from sandbox.contents import Entry

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sandbox import entities
-from sandbox.web import Routes, not_found
+from sandbox.routes import Routes
+from sandbox.web import not_found
 
 if TYPE_CHECKING:
     from sandbox.context import Call

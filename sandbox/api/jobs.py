@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import entities
 from sandbox.model import ENDED, Access
-from sandbox.web import Response, Routes, as_json, forbidden, no_record, not_found, refuse
+from sandbox.routes import Routes
+from sandbox.web import Response, as_json, forbidden, no_record, not_found, refuse
 
 if TYPE_CHECKING:
     from sandbox.context import Call

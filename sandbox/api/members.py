@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sandbox import settings
-from sandbox.web import Routes, no_record
+from sandbox.routes import Routes
+from sandbox.web import no_record
 
 if TYPE_CHECKING:
     from sandbox.context import Call

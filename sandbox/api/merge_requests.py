@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sandbox import contents, entities, git, permissions, pushes
 from sandbox.model import ENDED, Access, MergeRequest
 from sandbox.paging import paginate
-from sandbox.web import Routes, as_json, forbidden, no_record, refuse, unauthorized
+from sandbox.routes import Routes
+from sandbox.web import as_json, forbidden, no_record, refuse, unauthorized
 
 if TYPE_CHECKING:
     from sandbox.context import Call

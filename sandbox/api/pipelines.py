@@ -9,7 +9,8 @@ from sandbox import entities, git, pipelines
 from sandbox.ci import PipelineRefused
 from sandbox.model import STATUSES, Access, Variable
 from sandbox.paging import paginate
-from sandbox.web import Response, Routes, as_json, forbidden, invalid, no_record, refuse
+from sandbox.routes import Routes
+from sandbox.web import Response, as_json, forbidden, invalid, no_record, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sandbox import entities, git, projects
 from sandbox.model import Access
 from sandbox.permissions import find_project
-from sandbox.web import Routes, as_json, invalid, refuse
+from sandbox.routes import Routes
+from sandbox.web import as_json, invalid, refuse
 
 if TYPE_CHECKING:
     from sandbox.context import Call

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sandbox import settings
 from sandbox.model import Access
 from sandbox.paging import paginate
-from sandbox.web import Routes
+from sandbox.routes import Routes
 
 if TYPE_CHECKING:
     from sandbox.context import Call

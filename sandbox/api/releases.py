@@ -8,7 +8,8 @@ from sandbox import entities, git, permissions
 from sandbox.api.tags import create_tag
 from sandbox.model import Access, Release
 from sandbox.paging import paginate
-from sandbox.web import Routes, as_json, forbidden, not_found, refuse
+from sandbox.routes import Routes
+from sandbox.web import as_json, forbidden, not_found, refuse
 
 if TYPE_CHECKING:
     from sandbox.context import Call

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from sandbox import entities, git, permissions, pushes
 from sandbox.model import Access
 from sandbox.paging import paginate
-from sandbox.web import Response, Routes, as_json, forbidden, not_found, refuse
+from sandbox.routes import Routes
+from sandbox.web import Response, as_json, forbidden, not_found, refuse
 
 if TYPE_CHECKING:
     from sandbox.context import Call

@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from sandbox import contents, git
 from sandbox.paging import MOST_PER_PAGE, paginate
-from sandbox.web import Response, Routes, as_json, not_found
+from sandbox.routes import Routes
+from sandbox.web import Response, as_json, not_found
 
 if TYPE_CHECKING:
     from sandbox.contents import Entry

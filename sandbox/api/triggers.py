@@ -8,7 +8,8 @@ from sandbox import auth, entities, permissions, pipelines
 from sandbox.api.pipelines import read_inputs
 from sandbox.ci import PipelineRefused
 from sandbox.model import Variable
-from sandbox.web import Routes, as_json, invalid, not_found, refuse
+from sandbox.routes import Routes
+from sandbox.web import as_json, invalid, not_found, refuse
 
 if TYPE_CHECKING:
     from sandbox.context import Call

@@ -14,7 +14,7 @@ from tests.functional.wait.conftest import meanwhile
 if TYPE_CHECKING:
     from sandbox import Sandbox
     from sandbox.model import Project, User
-    from tests.functional.conftest import Api
+    from sandbox.testing import Api
     from tests.functional.wait.conftest import Add, Wait
 
 

@@ -7,7 +7,7 @@ import pytest
 from sandbox.model import Access, Variable
 
 if TYPE_CHECKING:
-    from tests.unit.sandbox_ci.conftest import World
+    from sandbox.tests.ci.conftest import World
 
 DOWNSTREAM = """
 change_tag:

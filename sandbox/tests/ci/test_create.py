@@ -11,7 +11,7 @@ from sandbox.ci.variables import as_values
 from sandbox.model import Variable
 
 if TYPE_CHECKING:
-    from tests.unit.sandbox_ci.conftest import World
+    from sandbox.tests.ci.conftest import World
 
 # The two configurations of the tutorial that the project starts from.
 SERVICE_TESTS = """

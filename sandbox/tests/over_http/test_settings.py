@@ -8,7 +8,7 @@ import pytest
 
 from sandbox import Access, Sandbox
 from sandbox.model import ProtectedRef
-from tests.functional.conftest import Api, outcome
+from sandbox.testing import Api, outcome
 
 if TYPE_CHECKING:
     from sandbox.model import Project, User

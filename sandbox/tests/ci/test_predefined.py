@@ -10,7 +10,7 @@ from sandbox.ci.predefined import Request
 from sandbox.ci.variables import as_values
 
 if TYPE_CHECKING:
-    from tests.unit.sandbox_ci.conftest import World
+    from sandbox.tests.ci.conftest import World
 
 
 @pytest.mark.parametrize(

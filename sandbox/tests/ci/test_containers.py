@@ -14,7 +14,7 @@ from sandbox.ci.plan import Image
 from sandbox.model import Variable
 
 if TYPE_CHECKING:
-    from tests.unit.sandbox_ci.conftest import World
+    from sandbox.tests.ci.conftest import World
 
 STAND_IN = Path(sandbox.__file__).parent / "bin"
 

@@ -4,7 +4,8 @@ from email.message import Message
 
 import pytest
 
-from sandbox.web import ApiError, Params, Request, Response, Route, Router, read_params
+from sandbox.routes import Route, Router
+from sandbox.web import ApiError, Params, Request, Response, read_params
 
 
 def answer(_: object) -> Response:

@@ -12,7 +12,7 @@ from sandbox.ci.plan import Include
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.unit.sandbox_ci.conftest import World
+    from sandbox.tests.ci.conftest import World
 
 MAIN = Include(local=".gitlab-ci.yml")
 

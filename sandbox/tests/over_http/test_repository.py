@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sandbox import Access, ScriptedJob, ScriptedPipeline
-from tests.functional.conftest import Api, outcome
+from sandbox.testing import Api, outcome
 
 if TYPE_CHECKING:
     from sandbox import Sandbox

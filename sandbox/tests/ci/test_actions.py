@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import pytest
 
     from sandbox.model import Pipeline
-    from tests.unit.sandbox_ci.conftest import World
+    from sandbox.tests.ci.conftest import World
 
 
 def statuses(pipeline: Pipeline) -> dict[str, str]:

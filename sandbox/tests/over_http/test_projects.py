@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sandbox import Access
-from tests.functional.conftest import Api, outcome
+from sandbox.testing import Api, outcome
 
 if TYPE_CHECKING:
     from sandbox import Sandbox

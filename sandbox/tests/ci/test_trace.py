@@ -7,7 +7,7 @@ import pytest
 from sandbox.ci.trace import Trace
 
 if TYPE_CHECKING:
-    from tests.unit.sandbox_ci.conftest import World
+    from sandbox.tests.ci.conftest import World
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from sandbox import Fault, Sandbox
-from tests.functional.conftest import Api, outcome
+from sandbox.testing import Api, outcome
 
 if TYPE_CHECKING:
     from sandbox.model import Project, Token

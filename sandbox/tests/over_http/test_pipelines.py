@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sandbox import Access, Sandbox, ScriptedJob, ScriptedPipeline
-from tests.functional.conftest import Api, outcome
+from sandbox.testing import Api, outcome
 
 if TYPE_CHECKING:
     import requests

@@ -36,6 +36,7 @@ MACHINE_PATH = r"(^|[^[:alnum:]])/((home|Users)/[a-z]|root/|work/|var/folders/)"
                 id=contract["name"],
             )
             for contract in TOOL["importlinter"]["contracts"]
+            if "ancestors" not in contract
         ),
     ],
 )

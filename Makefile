@@ -6,8 +6,10 @@ READY := $(VENV)/.ready
 LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header
+# A worker for each core; tests of one group, such as those of the images, run in one worker.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-.PHONY: help demo test test-gitlab lint format docs pictures lock check-lock
+.PHONY: help demo test unit test-gitlab lint format docs pictures lock check-lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -15,8 +17,11 @@ help: ## Show this list
 demo: $(READY) ## Run the examples on an embedded GitLab: tag, trigger, wait, bump
 	$(BIN)/python -m sandbox.demo
 
-test: $(READY) ## Run all tests; those of the images skip where there is no Docker Engine
-	$(BIN)/python -m pytest
+test: $(READY) ## Run all tests, or a part: ARGS="-k name"; image tests skip without Docker
+	$(PYTEST) $(ARGS)
+
+unit: $(READY) ## Run the unit tests alone, which are quick
+	$(PYTEST) $(ARGS) tests/unit
 
 test-gitlab: $(READY) ## Run the tests that any server will do for on GITLAB_URL, with GITLAB_TOKEN
 	@: $${GITLAB_URL:?names the server} $${GITLAB_TOKEN:?is an access token with the api scope}

@@ -26,12 +26,20 @@ if TYPE_CHECKING:
     from sandbox.model import Project, Token
     from tests.conftest import Registry
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 COMMANDS = [script for script in SCRIPTS if script.startswith("cmd-")]
 LABELS = {"VERSION": "1.2.3", "REVISION": "0" * 40, "SOURCE": "https://gitlab.example.com/images"}
 # An address that leads out (RFC 5737); nothing is sent there.
 OUTSIDE = "192.0.2.1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of the images run in one worker, so that the images are built once."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.xdist_group("images"))
 
 
 @dataclass(frozen=True)

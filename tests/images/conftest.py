@@ -35,6 +35,7 @@ LABELS = {"VERSION": "1.2.3", "REVISION": "0" * 40, "SOURCE": "https://gitlab.ex
 OUTSIDE = "192.0.2.1"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests of the images run in one worker, so that the images are built once."""
     for item in items:

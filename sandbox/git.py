@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from sandbox.model import User
 
 NO_OBJECT = "0" * 40
+
+_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
+# A branch by its full name; no name of a ref has one of these characters in it, but `@`.
+_BRANCH = re.compile(r"refs/heads/[^~^:?*\[\\@]+")
 
 # Nothing of the machine's own git configuration reaches the sandbox.
 ENVIRONMENT = {
@@ -96,15 +101,20 @@ def run(repository: Path, *arguments: str, stdin: bytes = b"", **environment: st
 
 
 def init(repository: Path, default_branch: str) -> None:
-    """Makes an empty bare repository."""
-    repository.mkdir(parents=True)
-    run(
-        repository, "init", "--quiet", "--bare", "--template=", f"--initial-branch={default_branch}"
-    )
+    """Makes an empty bare repository.
+
+    It is what `git init --bare` makes, without a process: gitrepository-layout(5).
+    """
+    for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+        (repository / folder).mkdir(parents=True)
+    (repository / "HEAD").write_text(f"ref: refs/heads/{default_branch}\n")
+    (repository / "config").write_text(_CONFIG)
 
 
 def resolve(repository: Path, revision: str) -> str | None:
     """The SHA of the commit that a branch, a tag or a (short) SHA leads to; None if none."""
+    if _BRANCH.fullmatch(revision):
+        return refs(repository, revision).get(revision)
     try:
         found = run(
             repository,
@@ -116,11 +126,30 @@ def resolve(repository: Path, revision: str) -> str | None:
 
 
 def refs(repository: Path, namespace: str) -> dict[str, str]:
-    """The refs below a namespace, such as `refs/heads/`: full name to the SHA it holds."""
-    listed = run(repository, "for-each-ref", "--format=%(objectname) %(refname)", namespace)
+    """The refs below a namespace, such as `refs/heads/`, or one ref: full name to the SHA it holds.
+
+    They are read without a process, as git stores them (gitrepository-layout(5)): a file each, or
+    all that are packed in one file, in which a ref's own file comes first.
+    """
+    place = repository / namespace
+    files = place.rglob("*") if place.is_dir() else [place]
+    own = {file.relative_to(repository).as_posix(): _read(file) for file in files}
+    lines = (_read(repository / "packed-refs") or "").splitlines()
+    packed = {name: sha for sha, _, name in (line.partition(" ") for line in lines)}
+    # Git writes a ref beside its file, in one that ends in .lock, and then renames it.
     return {
-        name: sha for sha, name in (line.split(" ", 1) for line in listed.decode().splitlines())
+        name: sha
+        for name, sha in sorted({**packed, **{key: sha for key, sha in own.items() if sha}}.items())
+        if name.startswith(namespace) and not name.endswith(".lock")
     }
+
+
+def _read(file: Path) -> str | None:
+    """A file's text without the white space around it; None if there is no such file."""
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):  # a name that no file can have, too
+        return None
 
 
 def tags(repository: Path, *, sort: str = "refname", name: str | None = None) -> list[Tag]:
@@ -208,7 +237,7 @@ def write_commit(
         The new commit's SHA.
     """
     who = f"{author.name} <{author.email}> {int(when.timestamp())} +0000"
-    head = [f"commit refs/heads/{branch}", f"author {who}", f"committer {who}"]
+    head = [f"commit refs/heads/{branch}", "mark :1", f"author {who}", f"committer {who}"]
     stream = "\n".join(head).encode() + b"\n" + _data(message)
     if parent:
         stream += f"from {parent}\n".encode()
@@ -218,11 +247,8 @@ def write_commit(
         else:
             mode = modes.get(path, "100644")
             stream += f"M {mode} inline {_quoted(path)}\n".encode() + _data(content)
-    run(repository, "fast-import", "--quiet", "--done", stdin=stream + b"done\n")
-    sha = resolve(repository, f"refs/heads/{branch}")
-    if sha is None:
-        raise GitError(f"branch {branch} was not written")
-    return sha
+    stream += b"get-mark :1\ndone\n"
+    return run(repository, "fast-import", "--quiet", "--done", stdin=stream).decode().strip()
 
 
 def _quoted(path: str) -> str:

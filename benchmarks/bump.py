@@ -16,12 +16,12 @@ from pathlib import Path
 NAME = "registry.example.com/shop/web"
 ROUNDS = 9
 
-START = "import cmd_bump_image_tag.bumping, cmd_bump_image_tag.files"
+START = "import cmd_bump_image_tag.plan, cmd_bump_image_tag.targets.files"
 RUN = f"""
 import sys
 from pathlib import Path
-from cmd_bump_image_tag.bumping import bump
-from cmd_bump_image_tag.files import find, read, replace
+from cmd_bump_image_tag.plan import bump
+from cmd_bump_image_tag.targets.files import find, read, replace
 from cmd_bump_image_tag.images import Bump
 root = Path(sys.argv[1])
 before = read(root, find(root, []).paths)

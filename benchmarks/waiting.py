@@ -19,15 +19,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from cicd_common.client import GitLab
-from cicd_common.connection import Connection
-from cicd_common.tokens import Token, TokenKind
-from cicd_common.waiting.alarm import Alarm, Background
+from cicd_common.gitlab.client import GitLab
+from cicd_common.gitlab.connection import Connection
+from cicd_common.gitlab.tokens import Token, TokenKind
+from cicd_common.waiting.clock import Alarm, Background
 from cicd_common.waiting.engine import Engine
-from cicd_common.waiting.finding import ById
-from cicd_common.waiting.model import Changed, Found
+from cicd_common.waiting.pipelines import Changed, Found
 from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.push.listener import Push
+from cicd_common.waiting.targets import ById
 from sandbox import Access, ManualClock, Sandbox, ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cicd_common.errors import CommandError
-    from cicd_common.waiting.model import Event
+    from cicd_common.waiting.pipelines import Event
     from sandbox import model
 
 T = TypeVar("T")

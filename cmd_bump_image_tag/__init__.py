@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
-    from cicd_common.connection import ConnectionOptions
+    from cicd_common.gitlab.connection import ConnectionOptions
     from cmd_bump_image_tag.request import Via
-    from cmd_bump_image_tag.result import BumpResult
+    from cmd_bump_image_tag.run import BumpResult
 
 __all__ = ["bump_image_tag"]
 
@@ -86,11 +86,11 @@ def bump_image_tag(
         cicd_common.errors.CommandError: It did not happen; the subclass says why.
     """
     # Imported here, so that the console script can show its help without PyYAML.
-    from cicd_common.connection import connection_from  # noqa: PLC0415
+    from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
+    from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE  # noqa: PLC0415
     from cmd_bump_image_tag.images import Bump  # noqa: PLC0415
-    from cmd_bump_image_tag.message import DEFAULT_TEMPLATE  # noqa: PLC0415
     from cmd_bump_image_tag.request import BumpRequest, Destination  # noqa: PLC0415
-    from cmd_bump_image_tag.running import bump_images  # noqa: PLC0415
+    from cmd_bump_image_tag.run import bump_images  # noqa: PLC0415
 
     request = BumpRequest(
         bumps=tuple(Bump.parse(name, tag, digest) for name in _several(image)),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cicd_common import boundary
-from cicd_common.options import Command, Settings, option, project_option, shared_options
-from cmd_bump_image_tag.message import DEFAULT_TEMPLATE
+from cicd_common.cli.main import run
+from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
+from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE
 from cmd_bump_image_tag.request import BumpRequest, Destination
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def cli(
     """
     # Only now: --help and a wrong option need no YAML.
     from cmd_bump_image_tag.images import Bump  # noqa: PLC0415
-    from cmd_bump_image_tag.running import bump_images  # noqa: PLC0415
+    from cmd_bump_image_tag.run import bump_images  # noqa: PLC0415
 
     request = BumpRequest(
         bumps=tuple(Bump.parse(name, tag, digest) for name in image),
@@ -131,4 +131,4 @@ def cli(
 
 def main() -> None:
     """The console script."""
-    boundary.run(cli)
+    run(cli)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
-from cmd_bump_image_tag.references import ImageReference, is_digest, is_tag, suffix_of
-from cmd_bump_image_tag.splices import content
+from cmd_bump_image_tag.image_reference import ImageReference, is_digest, is_tag, suffix_of
+from cmd_bump_image_tag.yaml_text.edit import content
 
 if TYPE_CHECKING:
-    from cmd_bump_image_tag.scan import Scalar
+    from cmd_bump_image_tag.yaml_text.scan import Scalar
 
 
 @dataclass(frozen=True)

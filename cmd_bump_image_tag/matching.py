@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from cicd_common.errors import RefusedError, UsageError
+from cmd_bump_image_tag.image_reference import ImageReference, is_digest, is_tag, may_be
 from cmd_bump_image_tag.images import Image
-from cmd_bump_image_tag.interpolation import may_be
-from cmd_bump_image_tag.references import ImageReference, is_digest, is_tag
-from cmd_bump_image_tag.scan import Scalar
-from cmd_bump_image_tag.splices import content
+from cmd_bump_image_tag.yaml_text.edit import content
+from cmd_bump_image_tag.yaml_text.scan import Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from cmd_bump_image_tag.comments import Marked
     from cmd_bump_image_tag.images import Bump
-    from cmd_bump_image_tag.keypaths import KeyPath
-    from cmd_bump_image_tag.scan import Node
     from cmd_bump_image_tag.source import Source
+    from cmd_bump_image_tag.yaml_text.comments import Marked
+    from cmd_bump_image_tag.yaml_text.keypaths import KeyPath
+    from cmd_bump_image_tag.yaml_text.scan import Node
 
 
 class Match(NamedTuple):

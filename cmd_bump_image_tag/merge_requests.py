@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from cicd_common.client import GitLab, field, quoted
 from cicd_common.errors import (
     AuthError,
     CommandError,
@@ -20,10 +19,11 @@ from cicd_common.errors import (
     NotFoundError,
     RefusedError,
 )
-from cicd_common.patience import Patience
+from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.gitlab.retry import Patience
 
 if TYPE_CHECKING:
-    from cicd_common.projects import Project
+    from cicd_common.gitlab.projects import Project
     from cmd_bump_image_tag.request import BumpRequest
 
 log = logging.getLogger("cicd_common.bump")

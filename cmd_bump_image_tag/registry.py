@@ -22,10 +22,10 @@ from cicd_common.errors import (
     TimeLimitError,
     UnavailableError,
 )
+from cicd_common.gitlab.session import SafeSession, origin
 from cicd_common.parallel import side_by_side
 from cicd_common.registry_login import find_login, place_to_log_in, registry_url
-from cicd_common.session import SafeSession, origin
-from cmd_bump_image_tag.references import is_digest, is_tag
+from cmd_bump_image_tag.image_reference import is_digest, is_tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     import requests
 
-    from cicd_common.connection import Connection
     from cicd_common.errors import Answer
+    from cicd_common.gitlab.connection import Connection
     from cicd_common.registry_login import Login
+    from cmd_bump_image_tag.image_reference import ImageReference
     from cmd_bump_image_tag.images import Bump
-    from cmd_bump_image_tag.references import ImageReference
 
 # Of an index too: the digest to pin is the one that serves every platform.
 MANIFEST_TYPES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cicd_common.errors import UsageError
-from cmd_bump_image_tag.message import DEFAULT_TEMPLATE, check_template
+from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE, check_template
 
 if TYPE_CHECKING:
     from cmd_bump_image_tag.images import Bump

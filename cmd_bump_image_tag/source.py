@@ -6,13 +6,13 @@ import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cmd_bump_image_tag.comments import Comments, Lines, comments
-from cmd_bump_image_tag.recognise import images
-from cmd_bump_image_tag.scan import NotYamlError, scan
+from cmd_bump_image_tag.formats import images
+from cmd_bump_image_tag.yaml_text.comments import Comments, Lines, comments
+from cmd_bump_image_tag.yaml_text.scan import NotYamlError, scan
 
 if TYPE_CHECKING:
     from cmd_bump_image_tag.images import Image
-    from cmd_bump_image_tag.scan import Node, Scalar
+    from cmd_bump_image_tag.yaml_text.scan import Node, Scalar
 
 
 @dataclass(frozen=True)

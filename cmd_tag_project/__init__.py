@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from cicd_common.connection import ConnectionOptions
+    from cicd_common.gitlab.connection import ConnectionOptions
     from cicd_common.semver import Part
     from cicd_common.waiting.policy import WaitPolicy
-    from cmd_tag_project.tagging import TagResult
+    from cmd_tag_project.run import TagResult
 
 __all__ = ["tag_project"]
 
@@ -64,12 +64,12 @@ def tag_project(
             subclass says why, and its `results` hold what is there.
     """
     # Imported here, so that the console script can show its help without python-gitlab.
-    from cicd_common.client import GitLab  # noqa: PLC0415
-    from cicd_common.connection import connection_from  # noqa: PLC0415
     from cicd_common.errors import CommandError  # noqa: PLC0415
+    from cicd_common.gitlab.client import GitLab  # noqa: PLC0415
+    from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
     from cicd_common.waiting.wait import wait_for  # noqa: PLC0415
     from cmd_tag_project.request import TagRequest  # noqa: PLC0415
-    from cmd_tag_project.tagging import create_tag  # noqa: PLC0415
+    from cmd_tag_project.run import create_tag  # noqa: PLC0415
 
     request = TagRequest(tag_name, next, prefix, ref, message, release, release_notes, dry_run)
     request.check()

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cicd_common import boundary
-from cicd_common.options import Command, Settings, option, project_option, shared_options, text_file
+from cicd_common.cli.main import run
+from cicd_common.cli.options import (
+    Command,
+    Settings,
+    option,
+    project_option,
+    shared_options,
+    text_file,
+)
 from cicd_common.waiting.options import Waiting, optional_wait_options
 from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
 
 if TYPE_CHECKING:
     from cicd_common.semver import Part
-    from cmd_tag_project.tagging import TagResult
+    from cmd_tag_project.run import TagResult
 
 JOB_TAG_NAME = ("CI_PROJECT_PATH_SLUG", "CI_COMMIT_SHA", "CI_JOB_ID")
 
@@ -95,7 +102,7 @@ def cli(
     )
     request.check()
     # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
-    from cmd_tag_project.tagging import create_tag  # noqa: PLC0415
+    from cmd_tag_project.run import create_tag  # noqa: PLC0415
 
     gitlab = settings.connect()
 
@@ -123,4 +130,4 @@ def _job_tag_name() -> str | None:
 
 def main() -> None:
     """The console script."""
-    boundary.run(cli)
+    run(cli)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Unpack
 
-    from cicd_common.connection import ConnectionOptions
-    from cicd_common.waiting.model import WaitResult
+    from cicd_common.gitlab.connection import ConnectionOptions
+    from cicd_common.waiting.pipelines import WaitResult
     from cicd_common.waiting.policy import WaitPolicy
     from cmd_trigger_pipeline.result import PipelineResult
 
@@ -62,15 +62,15 @@ def trigger_pipeline(
             why, and its `results` hold the pipeline, if there is one.
     """
     # Imported here, so that the console script can show its help without python-gitlab.
-    from cicd_common.client import GitLab  # noqa: PLC0415
-    from cicd_common.connection import connection_from  # noqa: PLC0415
     from cicd_common.errors import CommandError  # noqa: PLC0415
-    from cicd_common.tokens import TokenKind, token_of  # noqa: PLC0415
+    from cicd_common.gitlab.client import GitLab  # noqa: PLC0415
+    from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
+    from cicd_common.gitlab.tokens import TokenKind, token_of  # noqa: PLC0415
     from cicd_common.waiting.wait import wait_for  # noqa: PLC0415
+    from cmd_trigger_pipeline.endpoint import way_of  # noqa: PLC0415
     from cmd_trigger_pipeline.request import TriggerRequest  # noqa: PLC0415
-    from cmd_trigger_pipeline.triggering import trigger  # noqa: PLC0415
+    from cmd_trigger_pipeline.run import trigger  # noqa: PLC0415
     from cmd_trigger_pipeline.variables import Variable, merged  # noqa: PLC0415
-    from cmd_trigger_pipeline.ways import way_of  # noqa: PLC0415
 
     request = TriggerRequest(
         refs=(ref,) if isinstance(ref, str) else ref,

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from cicd_common import boundary, console
-from cicd_common.options import Command, Settings, option, project_option, shared_options
-from cicd_common.tokens import Token, TokenKind, token_of
+from cicd_common.cli import console
+from cicd_common.cli.main import run
+from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
+from cicd_common.gitlab.tokens import Token, TokenKind, token_of
 from cicd_common.waiting.options import optional_wait_options
-from cmd_trigger_pipeline.inputs import parse_inputs
 from cmd_trigger_pipeline.request import TriggerRequest
 from cmd_trigger_pipeline.variable_files import collect_variables
+from cmd_trigger_pipeline.variables import parse_inputs
 
 if TYPE_CHECKING:
     from cicd_common.waiting.options import Waiting
@@ -106,8 +107,8 @@ def cli(
     )
     request.check(settings.connection.token, token, waiting.policy if waiting else None)
     # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
-    from cmd_trigger_pipeline.triggering import trigger  # noqa: PLC0415
-    from cmd_trigger_pipeline.ways import way_of  # noqa: PLC0415
+    from cmd_trigger_pipeline.endpoint import way_of  # noqa: PLC0415
+    from cmd_trigger_pipeline.run import trigger  # noqa: PLC0415
 
     gitlab = settings.connect()
     way = way_of(gitlab, token)
@@ -139,4 +140,4 @@ def _trigger_token(secret: str | None) -> Token | None:
 
 def main() -> None:
     """The console script."""
-    boundary.run(cli)
+    run(cli)

@@ -11,9 +11,9 @@ from cicd_common.errors import CommandError, ForbiddenError, NotFoundError, Refu
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cicd_common.projects import Project
+    from cicd_common.gitlab.projects import Project
+    from cmd_trigger_pipeline.endpoint import Way
     from cmd_trigger_pipeline.result import PipelineResult
-    from cmd_trigger_pipeline.ways import Way
 
 
 class RefNotFoundError(NotFoundError):

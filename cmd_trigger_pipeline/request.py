@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import AuthError, UsageError
-from cicd_common.tokens import TokenKind
+from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cicd_common.tokens import Token
+    from cicd_common.gitlab.tokens import Token
     from cicd_common.waiting.policy import WaitPolicy
     from cmd_trigger_pipeline.variables import Variable
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cicd_common.client import field
 from cicd_common.errors import CommandError
-from cicd_common.waiting.finding import ById
+from cicd_common.gitlab.client import field
+from cicd_common.waiting.targets import ById
 
 if TYPE_CHECKING:
-    from cicd_common.waiting.model import WaitResult
+    from cicd_common.waiting.pipelines import WaitResult
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ No error repeats a value, nor a text that may be one: it may be a secret.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,8 @@ from cicd_common.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
+
 
 # `Ci::HasVariable` in GitLab's source; a digit may come first.
 _KEY = re.compile(r"[A-Za-z0-9_]{1,255}")
@@ -100,3 +104,32 @@ def read_text(path: Path, option: str) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UsageError(f"{option}: {path} cannot be read: {reason}.") from error
+
+
+def parse_inputs(texts: Iterable[str]) -> dict[str, Any]:
+    """Reads inputs; of several with one name the last one counts.
+
+    Args:
+        texts: `KEY=VALUE` each. A value that is JSON has its type: `3`, `true`, `["a"]`, `"3"`;
+            any other is a string. https://docs.gitlab.com/ci/inputs/
+
+    Raises:
+        UsageError: One is nothing of the kind.
+    """
+    pairs = (split_pair(text, "--input", "KEY=VALUE") for text in texts)
+    return {key: _typed(value) for key, value in pairs}
+
+
+def _typed(text: str) -> Any:
+    try:
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _finite(text: str) -> float:
+    """A number that JSON can hold, unlike those that Python reads and writes beside them."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value

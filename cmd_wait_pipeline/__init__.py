@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from cicd_common.connection import ConnectionOptions
-    from cicd_common.waiting.model import WaitResult
+    from cicd_common.gitlab.connection import ConnectionOptions
+    from cicd_common.waiting.pipelines import WaitResult
     from cicd_common.waiting.policy import OnManual, OnSkipped
 
 __all__ = ["wait_pipeline"]
@@ -70,13 +70,13 @@ def wait_pipeline(
             error's `results` hold the pipeline.
     """
     # Imported here, so that the console script can show its help without python-gitlab.
-    from cicd_common.client import GitLab  # noqa: PLC0415
-    from cicd_common.connection import connection_from  # noqa: PLC0415
     from cicd_common.errors import CommandError  # noqa: PLC0415
-    from cicd_common.waiting.finding import OwnJob  # noqa: PLC0415
+    from cicd_common.gitlab.client import GitLab  # noqa: PLC0415
+    from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
     from cicd_common.waiting.policy import WaitPolicy  # noqa: PLC0415
+    from cicd_common.waiting.targets import OwnJob  # noqa: PLC0415
     from cicd_common.waiting.wait import wait_for  # noqa: PLC0415
-    from cmd_wait_pipeline.selection import Selection  # noqa: PLC0415
+    from cmd_wait_pipeline.request import Selection  # noqa: PLC0415
 
     gitlab = GitLab(connection_from(connection))
     selection = Selection(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cicd_common import boundary
-from cicd_common.options import Command, Settings, option, project_option, shared_options
+from cicd_common.cli.main import run
+from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
 from cicd_common.waiting.options import wait_options
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def cli(
     11 waiting for a person, 7 out of time.
     """
     # Only now: python-gitlab is slow to import, and --help does not need it.
-    from cicd_common.waiting.finding import own_job  # noqa: PLC0415
+    from cicd_common.waiting.targets import own_job  # noqa: PLC0415
     from cicd_common.waiting.wait import look_once  # noqa: PLC0415
-    from cmd_wait_pipeline.selection import Selection  # noqa: PLC0415
+    from cmd_wait_pipeline.request import Selection  # noqa: PLC0415
 
     own = own_job(os.environ)
     selection = Selection(project, pipeline_id, pipeline_url, ref, tag, sha, source, all_running)
@@ -94,4 +94,4 @@ def cli(
 
 def main() -> None:
     """The console script."""
-    boundary.run(cli)
+    run(cli)

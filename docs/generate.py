@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import click
 import yaml
 
+from cicd_common.cli.options import CONNECTION, OUTPUT
 from cicd_common.errors import ALL_ERRORS
-from cicd_common.options import CONNECTION, OUTPUT
 from cicd_common.waiting.options import WAITING
 from cicd_common.waiting.statuses import STATUSES, Phase
 

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from cicd_common.errors import CommandError
-from cicd_common.session import POOL_SIZE
+from cicd_common.gitlab.session import POOL_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import requests
 
 from cicd_common.errors import AuthError, UnavailableError, UsageError
-from cicd_common.session import Adapter
+from cicd_common.gitlab.session import Adapter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

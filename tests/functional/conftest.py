@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from cicd_common import boundary
+from cicd_common.cli import main as boundary
 from sandbox.testing import api, executor, gitlab, project, token
 
 if TYPE_CHECKING:

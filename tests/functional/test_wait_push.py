@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from cicd_common.waiting import pace
+from cicd_common.waiting import poll
 from cicd_common.waiting.push import listener as push
 from cmd_wait_pipeline.cli import cli
 from sandbox import Fault, Sandbox, ScriptedJob, ScriptedPipeline
@@ -167,7 +167,7 @@ def test_an_end_that_is_not_pushed_is_seen_after_one_pause(
     monkeypatch: pytest.MonkeyPatch,
     interval: float | None,
 ) -> None:
-    monkeypatch.setattr(pace, "LONGEST_PUSHED", 3.0)
+    monkeypatch.setattr(poll, "LONGEST_PUSHED", 3.0)
     gitlab.cable.faults.drops_ends = True
     pipeline = add(end=1.5, status="failed")
     ending = wait(pipeline, interval=interval)

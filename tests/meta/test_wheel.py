@@ -62,9 +62,9 @@ def test_the_wheel_holds_the_commands_and_what_they_share_and_nothing_else(wheel
         names = archive.namelist()
     top = {name.partition("/")[0] for name in names}
     metadata = f"ci_cd_commands-{__version__}.dist-info"
-    assert top == {"cicd_common", *PACKAGES, metadata}
+    assert top == {"cicd_common", "cicd_doctor", *PACKAGES, metadata}
     assert {name for name in names if name.endswith("py.typed")} == {
-        f"{package}/py.typed" for package in ("cicd_common", *PACKAGES)
+        f"{package}/py.typed" for package in ("cicd_common", "cicd_doctor", *PACKAGES)
     }
     assert f"{metadata}/licenses/LICENSE" in names
 

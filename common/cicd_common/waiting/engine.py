@@ -13,12 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError, TimeLimitError
-from cicd_common.waiting import pace
-from cicd_common.waiting.alarm import Alarm, Background
-from cicd_common.waiting.canceling import cancel_started
-from cicd_common.waiting.finding import OwnJob, Seeker
-from cicd_common.waiting.history import read_estimate
-from cicd_common.waiting.model import (
+from cicd_common.waiting import poll
+from cicd_common.waiting.actions import cancel_started, play_blocking_jobs
+from cicd_common.waiting.clock import Alarm, Background
+from cicd_common.waiting.outcome import Step, next_step, out_of_time, outcome_of
+from cicd_common.waiting.pipelines import (
     Changed,
     Ended,
     Found,
@@ -28,21 +27,20 @@ from cicd_common.waiting.model import (
     in_words,
     result_of,
 )
+from cicd_common.waiting.poll import ProjectWatch, read_estimate
 from cicd_common.waiting.report import Report, read_report
 from cicd_common.waiting.state import Group, Outcome, Wait
 from cicd_common.waiting.statuses import STATUSES, has_ended
-from cicd_common.waiting.steering import play_blocking_jobs
-from cicd_common.waiting.verdict import Step, next_step, out_of_time, outcome_of
-from cicd_common.waiting.watching import ProjectWatch
+from cicd_common.waiting.targets import OwnJob, Seeker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from cicd_common.client import GitLab
-    from cicd_common.waiting.finding import Target
-    from cicd_common.waiting.model import Estimate, Event, Job, Pipeline
+    from cicd_common.gitlab.client import GitLab
+    from cicd_common.waiting.pipelines import Estimate, Event, Job, Pipeline
     from cicd_common.waiting.policy import WaitPolicy
     from cicd_common.waiting.push.listener import Push
+    from cicd_common.waiting.targets import Target
 
 
 class Engine:
@@ -81,7 +79,7 @@ class Engine:
         self._background = background(self._alarm)
         self._jitter = jitter
         self._push = push
-        self._floor = pace.floor_of(policy.interval)
+        self._floor = poll.floor_of(policy.interval)
         own = own or OwnJob()
         self._waits = [Wait(target, Seeker(gitlab, target, own)) for target in targets]
         self._groups: dict[str, Group] = {}
@@ -185,9 +183,9 @@ class Engine:
         if not wait.announced:
             wait.announced = True
             yield Seeking(str(wait.target), limit - now)
-        wait.next_seek = pace.next_look(
+        wait.next_seek = poll.next_look(
             now,
-            pace.seeking_pause(now - self._started, self._policy.interval),
+            poll.seeking_pause(now - self._started, self._policy.interval),
             floor=self._floor,
             deadline=min(limit + self._floor, self._deadline),
             random=self._jitter,
@@ -246,7 +244,7 @@ class Engine:
         if group.looking or not waits:
             return
         at_once = group.owed or group.watch.is_behind
-        group.next_look = pace.next_look(
+        group.next_look = poll.next_look(
             group.looked,
             0.0 if at_once else min(self._pause(wait, group) for wait in waits),
             floor=self._floor,
@@ -256,7 +254,7 @@ class Engine:
 
     def _pause(self, wait: Wait, group: Group) -> float:
         now = self._alarm.now()
-        wanted = pace.pause(
+        wanted = poll.pause(
             now - wait.created,
             group.estimate_for(wait.found),
             self._policy.interval,

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 from click.core import ParameterSource
 
-from cicd_common import console
+from cicd_common.cli import console
+from cicd_common.cli.options import option, positive_seconds, seconds, with_options
+from cicd_common.cli.output import check_writable
 from cicd_common.errors import UsageError
-from cicd_common.options import option, positive_seconds, seconds, with_options
-from cicd_common.output import check_writable
 from cicd_common.waiting.policy import (
     DEFAULT_APPEAR_TIMEOUT,
     DEFAULT_LOG_TAIL,
@@ -28,10 +28,10 @@ from cicd_common.waiting.policy import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cicd_common.client import GitLab
-    from cicd_common.options import Settings
-    from cicd_common.waiting.finding import Target
+    from cicd_common.cli.options import Settings
+    from cicd_common.gitlab.client import GitLab
     from cicd_common.waiting.state import Outcome
+    from cicd_common.waiting.targets import Target
 
 R = TypeVar("R")
 WAITING = "Waiting"
@@ -59,8 +59,8 @@ class Waiting:
         Returns:
             For each pipeline, in the order of the targets, its result or the error that it is.
         """
-        from cicd_common.waiting.finding import own_job  # noqa: PLC0415 - slow; --help need not wait
         from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415 - the same
+        from cicd_common.waiting.targets import own_job  # noqa: PLC0415 - slow; --help need not wait
         from cicd_common.waiting.wait import wait_for  # noqa: PLC0415 - the same
 
         return wait_for(
@@ -99,10 +99,10 @@ class Waiting:
         """
         # All that the wait needs is imported and made before anything is started: a signal finds
         # no gap between the start and the wait that cancels on it.
-        from cicd_common.projects import parse_project  # noqa: PLC0415 - slow; as above
-        from cicd_common.waiting.finding import own_job  # noqa: PLC0415 - the same
+        from cicd_common.gitlab.projects import parse_project  # noqa: PLC0415 - slow; as above
         from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415 - the same
-        from cicd_common.waiting.started import start_and_wait  # noqa: PLC0415 - the same
+        from cicd_common.waiting.targets import own_job  # noqa: PLC0415 - the same
+        from cicd_common.waiting.wait import start_and_wait  # noqa: PLC0415 - the same
 
         names = [parse_project(project, gitlab.base_url) for project in projects]
         ends = start_and_wait(

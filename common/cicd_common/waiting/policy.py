@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from cicd_common.errors import AuthError
-from cicd_common.tokens import TokenKind
+from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

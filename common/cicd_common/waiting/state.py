@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError
-from cicd_common.waiting.model import WaitResult
+from cicd_common.waiting.pipelines import WaitResult
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from cicd_common.waiting.finding import Seeker, Target
-    from cicd_common.waiting.model import Estimate, Pipeline
-    from cicd_common.waiting.watching import ProjectWatch
+    from cicd_common.waiting.pipelines import Estimate, Pipeline
+    from cicd_common.waiting.poll import ProjectWatch
+    from cicd_common.waiting.targets import Seeker, Target
 
 Outcome = WaitResult | CommandError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_common.doctor.cli import cli as doctor
+from cicd_doctor.cli import cli as doctor
 from cmd_bump_image_tag.cli import cli as bump
 from cmd_tag_project.cli import cli as tag
 from cmd_trigger_pipeline.cli import cli as trigger

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from cicd_common.tokens import TokenKind
+from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.waiting.push import cable
 from cicd_common.waiting.push.cable import BrokenOffError, Meaning, Message, UnusableError
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from cicd_common.connection import Connection
-    from cicd_common.tokens import Token
-    from cicd_common.waiting.alarm import Alarm
-    from cicd_common.waiting.model import Pipeline
+    from cicd_common.gitlab.connection import Connection
+    from cicd_common.gitlab.tokens import Token
+    from cicd_common.waiting.clock import Alarm
+    from cicd_common.waiting.pipelines import Pipeline
     from cicd_common.waiting.push.websocket import Cable
 
 log = logging.getLogger(__name__)

@@ -27,15 +27,14 @@ from websockets.version import version
 
 from cicd_common import __version__
 from cicd_common.errors import UsageError
-from cicd_common.session import CONNECT_TIMEOUT, origin
-from cicd_common.trust import proxy_for, whole_context
+from cicd_common.gitlab.session import CONNECT_TIMEOUT, origin, proxy_for, whole_context
 from cicd_common.waiting.push import cable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cicd_common.connection import Connection
-    from cicd_common.tokens import Token
+    from cicd_common.gitlab.connection import Connection
+    from cicd_common.gitlab.tokens import Token
 
 log = logging.getLogger(__name__)
 

@@ -13,16 +13,16 @@ import re
 from typing import TYPE_CHECKING, Self
 from xml.etree import ElementTree as ET
 
-from cicd_common.console import redacted
-from cicd_common.waiting.show.board import Board
-from cicd_common.waiting.show.words import ALLOWED, LOOKS, look_of, look_of_job, why_failed
+from cicd_common.cli.console import redacted
+from cicd_common.waiting.show.progress import Board
+from cicd_common.waiting.show.text import ALLOWED, LOOKS, look_of, look_of_job, why_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
-    from cicd_common.waiting.model import Event, Job, Pipeline
+    from cicd_common.waiting.pipelines import Event, Job, Pipeline
 
 log = logging.getLogger(__name__)
 

@@ -6,17 +6,27 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from cicd_common import console
-from cicd_common.waiting.model import Changed, Ended, Found, Note, Seeking, Tick, in_words
-from cicd_common.waiting.show.board import Board, Watched
-from cicd_common.waiting.show.failures import failure_report
-from cicd_common.waiting.show.words import (
+from cicd_common.cli import console
+from cicd_common.waiting.pipelines import (
+    Changed,
+    Ended,
+    FailedJob,
+    Found,
+    Note,
+    Seeking,
+    Tick,
+    failed_jobs,
+    in_words,
+)
+from cicd_common.waiting.show.progress import Board, Watched
+from cicd_common.waiting.show.text import (
     LOOKS,
     OPTIONAL,
     age,
     clock,
     look_of,
     look_of_job,
+    reason_in_words,
     remaining,
     safe,
     seconds_of,
@@ -33,7 +43,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
-    from cicd_common.waiting.model import Event, Job, Pipeline
+    from cicd_common.waiting.pipelines import Event, Job, Pipeline
+
+
+def failure_report(pipeline: Pipeline) -> Iterator[str]:
+    """The lines that tell what failed in a pipeline and downstream of it.
+
+    Args:
+        pipeline: With its jobs, those downstream, and the ends of their logs.
+
+    Returns:
+        The lines, coloured if stderr is; none if nothing failed. Failures that are allowed come
+        first, so that what matters stands last, nearest to where a person reads on.
+    """
+    failed = list(failed_jobs(pipeline))
+    if not failed and not pipeline.yaml_errors:
+        return
+    look = look_of(pipeline.status)
+    status = "passed with warnings" if pipeline.status == "success" else look.word
+    yield ""
+    yield console.styled(f"{safe(pipeline.project)} #{pipeline.id} {status}", look.color)
+    yield f"  {safe(pipeline.web_url)}"
+    for job in sorted(failed, key=lambda job: not job.allow_failure):
+        yield from _lines_of(job, pipeline)
+    if pipeline.yaml_errors:
+        yield f"{console.styled('wrong configuration:', 'red')} {safe(pipeline.yaml_errors)}"
+    yield ""
+
+
+def _lines_of(job: FailedJob, pipeline: Pipeline) -> Iterator[str]:
+    label = (
+        console.styled("failed, which is allowed:", "yellow")
+        if job.allow_failure
+        else console.styled("failed:", "red")
+    )
+    elsewhere = (
+        "" if job.pipeline_id == pipeline.id else f", in {safe(job.project)} #{job.pipeline_id}"
+    )
+    what = f"{safe(job.stage)} / {safe(job.name)}"
+    yield f"{label} {what}: {reason_in_words(job.failure_reason)}{elsewhere}"
+    yield f"  {safe(job.web_url)}"
+    for line in job.log.splitlines():
+        yield f"  | {safe(line)}"
+
 
 log = logging.getLogger(__name__)
 

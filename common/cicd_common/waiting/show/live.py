@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
-from cicd_common import console
-from cicd_common.waiting.model import Ended, Found, Note
-from cicd_common.waiting.show.board import Board
-from cicd_common.waiting.show.failures import failure_report
-from cicd_common.waiting.show.lines import present
-from cicd_common.waiting.show.picture import Canvas, final_picture, picture
-from cicd_common.waiting.show.words import safe
+from cicd_common.cli import console
+from cicd_common.waiting.pipelines import Ended, Found, Note
+from cicd_common.waiting.show.lines import failure_report, present
+from cicd_common.waiting.show.progress import Board
+from cicd_common.waiting.show.table import Canvas, final_picture, picture
+from cicd_common.waiting.show.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from cicd_common.waiting.model import Event, Pipeline
+    from cicd_common.waiting.pipelines import Event, Pipeline
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from cicd_common.waiting.model import Event, Presenter
+    from cicd_common.waiting.pipelines import Event, Presenter
 
 
 def presenter(*, quiet: bool = False, junit: Path | None = None) -> Presenter:
@@ -84,3 +84,24 @@ class Together:
         """Shows one event to each."""
         for each in self._presenters:
             each.show(event)
+
+
+class Silent:
+    """Shows nothing, as Python callers want it."""
+
+    every: float | None = None
+
+    def __enter__(self) -> Self:
+        """Begins nothing."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends nothing."""
+
+    def show(self, event: Event) -> None:
+        """Shows nothing."""

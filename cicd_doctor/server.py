@@ -1,0 +1,89 @@
+"""What concerns the server and the token, whatever the project."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from cicd_common.errors import AuthError
+from cicd_common.gitlab.client import field
+from cicd_doctor.model import not_applicable, passed, warning
+
+if TYPE_CHECKING:
+    from cicd_doctor.facts import TokenFacts
+    from cicd_doctor.model import Opinion
+
+SOON = 30  # days
+# How GitLab names the users of such tokens: https://docs.gitlab.com/user/project/settings/
+# project_access_tokens/#bot-users-for-projects, and the same for groups and service accounts.
+_KINDS = (
+    (re.compile(r"project_\d+_bot"), "project access token"),
+    (re.compile(r"group_\d+_bot"), "group access token"),
+    (re.compile(r"service_account"), "service account's access token"),
+)
+
+
+def check_server(token: TokenFacts) -> Opinion:
+    """Whether GitLab answers, and which version."""
+    where = token.gitlab.base_url
+    try:
+        answer = token.gitlab.get("job" if token.is_job_token else "version")
+    except AuthError:  # whoever says so is a GitLab; the next check tells about the token
+        return passed(f"{where} answers.")
+    if token.is_job_token:
+        return passed(f"{where} answers; it tells its version to access tokens alone.")
+    return passed(f"GitLab {field(answer, 'version')} at {where}")
+
+
+def check_token(token: TokenFacts) -> Opinion:
+    """Whether the token is one that GitLab takes, and of which kind."""
+    token.gitlab.require_token()
+    credential = token.gitlab.connection.token
+    source = f"from {credential.source}" if credential else ""
+    if token.is_job_token:
+        job = field(token.job, "id")
+        return passed(f"CI job token {source} of job {job}, of {token.user['username']}")
+    if token.description is None:
+        return passed(f"access token {source} of {field(token.user, 'username')}")
+    name = token.description.get("name")
+    try:
+        user = str(field(token.user, "username"))
+    except AuthError:  # its scopes do not reach as far, which the next check says
+        return passed(f"access token {name!r} {source}")
+    kind = next((kind for pattern, kind in _KINDS if pattern.match(user)), "personal access token")
+    return passed(f"{kind} {name!r} {source}, of {user}")
+
+
+def check_scopes(token: TokenFacts) -> Opinion:
+    """Whether the token's scopes do."""
+    if token.is_job_token:
+        return not_applicable("A job token has none: it tags by releases, triggers, and reads.")
+    if token.description is None:
+        return not_applicable("GitLab does not tell the scopes of this token.")
+    scopes = [str(scope) for scope in token.description.get("scopes") or ()]
+    if "api" in scopes:
+        return passed(", ".join(scopes))
+    raise AuthError(
+        f"The token has {', '.join(scopes) or 'no scope'}, not api.",
+        why="read_api is enough for cmd-wait-pipeline alone; every change needs api.",
+        hint="Make a token with the scope api.",
+    )
+
+
+def check_expiry(token: TokenFacts) -> Opinion:
+    """Whether the token lasts."""
+    if token.is_job_token:
+        return not_applicable("A job token ends with its job.")
+    if token.description is None:
+        return not_applicable("GitLab does not tell when this token expires.")
+    expires_at = token.description.get("expires_at")
+    if not expires_at:
+        return passed("never expires")
+    left = (date.fromisoformat(str(expires_at)[:10]) - datetime.now(UTC).date()).days
+    if left < SOON:
+        return warning(
+            f"The token expires on {expires_at}, in {left} days.",
+            "Rotate it under Settings > Access tokens, and change COMMANDS_API_TOKEN.",
+        )
+    return passed(f"expires on {expires_at}, in {left} days")

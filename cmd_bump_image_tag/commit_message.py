@@ -1,0 +1,156 @@
+"""The message of the commit that bumps."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from cicd_common.errors import RefusedError, UsageError
+from cmd_bump_image_tag.image_reference import is_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from cmd_bump_image_tag.images import Bump
+    from cmd_bump_image_tag.plan import Change
+
+
+DEFAULT_TEMPLATE = "Update image tag to {tag}"
+# GitLab starts no pipeline for a commit with this: https://docs.gitlab.com/ci/pipelines/#skip-a-pipeline
+SKIP_CI = " [skip ci]"
+PLACEHOLDERS = ("image", "old", "tag", "digest", "files", "upstream")
+
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+
+
+def check_template(template: str) -> None:
+    """Makes sure that a template can be filled.
+
+    Raises:
+        UsageError: It is empty, or has a placeholder that does not exist.
+    """
+    if not template.strip():
+        raise UsageError("The commit message is empty.", hint="Give a text, or leave it out.")
+    for name in _PLACEHOLDER.findall(template):
+        if name not in PLACEHOLDERS:
+            raise UsageError(
+                f"The commit message has a placeholder {{{name}}}, which does not exist.",
+                hint=f"There are {', '.join(f'{{{each}}}' for each in PLACEHOLDERS)}.",
+            )
+
+
+def subject(template: str, bumps: Sequence[Bump], changes: Sequence[Change], upstream: str) -> str:
+    """Fills a template.
+
+    Args:
+        template: A text with placeholders; checked already.
+        bumps: What was asked for.
+        changes: What changes; of several values each stands once, in order.
+        upstream: The upstream pipeline's URL, if there is one.
+    """
+    images = {change.image for change in changes}
+    reached = [bump for bump in bumps if bump.reference.familiar in images]
+    values = {
+        "image": _listed(bump.reference.familiar for bump in reached),
+        "old": _listed(_tag_in(change.old) for change in changes),
+        "tag": _listed(bump.tag or bump.digest or "" for bump in reached),
+        "digest": _listed(bump.digest or "" for bump in reached),
+        "files": _listed(change.path for change in changes),
+        "upstream": upstream,
+    }
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], template).strip()
+
+
+def commit_message(
+    template: str,
+    bumps: Sequence[Bump],
+    changes: Sequence[Change],
+    *,
+    upstream: str = "",
+    skip_ci: bool = True,
+) -> str:
+    """The whole message: the filled template and, in a GitLab job, trailers.
+
+    Args:
+        template: A text with placeholders; checked already.
+        bumps: What was asked for.
+        changes: What changes.
+        upstream: The upstream pipeline's URL, if there is one.
+        skip_ci: Whether GitLab shall start no pipeline for the commit.
+    """
+    text = subject(template, bumps, changes, upstream) + (SKIP_CI if skip_ci else "")
+    names = dict.fromkeys(change.image for change in changes)
+    return f"{text}\n\n{trailers(upstream, names)}\n" if upstream else f"{text}\n"
+
+
+def _listed(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(filter(None, values)))
+
+
+def _tag_in(old: str) -> str:
+    """The tag in what stood there: a tag, a digest, or a whole reference."""
+    if is_digest(old):
+        return old
+    tag = old.partition("@")[0].rpartition(":")[2]
+    return "" if "/" in tag else tag  # then it is a name, or follows a registry's port
+
+
+_PIPELINE = re.compile(r"(?P<project>\S+)/-/pipelines/(?P<id>\d+)/?")
+_UPSTREAM = re.compile(r"^Upstream-Pipeline: *(\S+)$", re.MULTILINE)
+_IMAGE = re.compile(r"^Bumped-Image: *(\S+)$", re.MULTILINE)
+
+
+class _Pipeline(NamedTuple):
+    """A pipeline: the ids of one project's grow with time."""
+
+    project: str
+    id: int
+
+
+def trailers(upstream: str, images: Iterable[str]) -> str:
+    """The trailers of a commit.
+
+    Args:
+        upstream: The pipeline's URL.
+        images: The images that the commit bumps.
+    """
+    lines = [f"Upstream-Pipeline: {upstream}", *(f"Bumped-Image: {image}" for image in images)]
+    return "\n".join(lines)
+
+
+def check_not_older(
+    upstream: str, changes: Sequence[Change], messages: Callable[[str], Iterable[str]]
+) -> None:
+    """Makes sure that no newer pipeline of the same project has bumped the same images before.
+
+    Args:
+        upstream: The URL of the pipeline that bumps now; nothing is looked at if it is none.
+        changes: What would change.
+        messages: The messages of the last commits that touched a file, the newest first.
+
+    Raises:
+        RefusedError: One has.
+    """
+    ours = _parse(upstream)
+    if ours is None:
+        return
+    for path in dict.fromkeys(change.path for change in changes):
+        images = {change.image for change in changes if change.path == path}
+        for message in messages(path):
+            bumped = images.intersection(_IMAGE.findall(message))
+            theirs = _parse("".join(_UPSTREAM.findall(message)[-1:]))
+            if bumped and theirs and theirs.project == ours.project and theirs.id > ours.id:
+                raise RefusedError(
+                    f"{path}: {', '.join(sorted(bumped))} was set by pipeline {theirs.id}, "
+                    f"which is newer than {ours.id}.",
+                    why="An older pipeline that ends later would bring back an older image.",
+                    hint="To go back all the same, give --allow-downgrade.",
+                )
+            images -= bumped  # only the last commit of each image counts
+            if not images:
+                break
+
+
+def _parse(url: str) -> _Pipeline | None:
+    found = _PIPELINE.fullmatch(url)
+    return _Pipeline(found["project"], int(found["id"])) if found else None

@@ -1,0 +1,137 @@
+"""Image references, by the grammar of https://github.com/distribution/reference."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+_DOCKER_HUB = "docker.io"
+
+_LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_COMPONENT = r"[a-z0-9]+(?:(?:__|[._]|-+)[a-z0-9]+)*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+# The algorithms that https://github.com/opencontainers/go-digest knows.
+_DIGEST = r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
+_REMAINDER = re.compile(
+    rf"(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
+)
+# An image's id, which Docker takes in place of a name.
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_MAX_PATH_LENGTH = 255
+
+
+@dataclass(frozen=True)
+class ImageReference:
+    """A reference in its normal form: `nginx` is `docker.io/library/nginx`.
+
+    Attributes:
+        domain: The registry's host, with its port if it has one.
+        path: The repository within the registry.
+        tag: The tag, if the reference has one.
+        digest: The digest with its algorithm, if the reference has one.
+    """
+
+    domain: str
+    path: str
+    tag: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    @lru_cache(maxsize=1024)  # the same few images stand all over a repository
+    def parse(cls, text: str) -> ImageReference | None:
+        """Read a reference as Docker does (`reference.ParseNormalizedNamed`).
+
+        Args:
+            text: The reference; its path may have 255 characters, its tag 128.
+
+        Returns:
+            The reference, or None where the text is none.
+        """
+        domain, remainder = _split_domain(text)
+        found = _REMAINDER.fullmatch(remainder)
+        if found is None or not _DOMAIN.fullmatch(domain) or _IDENTIFIER.fullmatch(text):
+            return None
+        path = found["path"]
+        if domain == _DOCKER_HUB and "/" not in path:
+            path = f"library/{path}"
+        if len(path) > _MAX_PATH_LENGTH:
+            return None
+        return cls(domain, path, found["tag"], found["digest"])
+
+    @property
+    def repository(self) -> str:
+        """The normal name without tag and digest; equal for one repository, however written.
+
+        Hosts are compared without regard to case (RFC 4343).
+        """
+        return f"{self.domain.lower()}/{self.path}"
+
+    @property
+    def familiar(self) -> str:
+        """The name as people write it, without tag and digest: `nginx`, `ghcr.io/x/y`."""
+        if self.domain != _DOCKER_HUB:
+            return f"{self.domain}/{self.path}"
+        namespace, _, name = self.path.partition("/")
+        return name if namespace == "library" and "/" not in name else self.path
+
+    @property
+    def last_component(self) -> str:
+        """The end of the path: what each spelling of the name has in common."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """What follows the name: `:tag`, `@digest`, both or nothing."""
+        return suffix_of(self.tag, self.digest)
+
+
+def suffix_of(tag: str | None, digest: str | None) -> str:
+    """Return what follows a name: `:tag`, `@digest`, both or nothing."""
+    return (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
+
+
+def is_tag(text: str) -> bool:
+    """Return whether the text may be a tag."""
+    return re.fullmatch(_TAG, text) is not None
+
+
+def is_digest(text: str) -> bool:
+    """Return whether the text is a digest with its algorithm."""
+    return re.fullmatch(_DIGEST, text) is not None
+
+
+def _split_domain(text: str) -> tuple[str, str]:
+    """Tell a registry's host from the first part of a path (`splitDockerDomain`)."""
+    head, slash, rest = text.partition("/")
+    is_host = head == "localhost" or "." in head or ":" in head or head.lower() != head
+    if not slash or not is_host:
+        return _DOCKER_HUB, text
+    return (_DOCKER_HUB if head == "index.docker.io" else head), rest
+
+
+# Shells, Compose and GitLab (`$X`, `${X:-1}`), make-like `$(X)`, GitLab's and GitHub's
+# `$[[ inputs.x ]]` and `${{ x }}`, Helm and Jinja (`{{ .Values.x }}`).
+_INTERPOLATION = re.compile(
+    r"\$\{\{.*?\}\}|\$\[\[.*?\]\]|\$\{(?:[^{}]|\{[^{}]*\})*\}|\$\([^()]*\)|\$\w+|\{\{.*?\}\}"
+)
+# Takes their place; a name has it only where nobody can know what stands there in the end.
+_FILLED = "0filled0in0later0"
+
+
+def is_interpolated(text: str) -> bool:
+    """Return whether a part of the text is filled in later."""
+    return "$" in text or "{{" in text
+
+
+def outline(text: str) -> ImageReference | None:
+    """Return what is known of an interpolated reference, or None where that is nothing."""
+    filled = _INTERPOLATION.sub(_FILLED, text).replace(f"@{_FILLED}", "")
+    reference = ImageReference.parse(filled)
+    return None if reference is None or _FILLED in reference.last_component else reference
+
+
+def may_be(name: ImageReference, other: ImageReference) -> bool:
+    """Return whether a name that is filled in later may come to be another's."""
+    return _FILLED in name.repository and name.last_component == other.last_component

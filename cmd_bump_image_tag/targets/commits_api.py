@@ -1,0 +1,308 @@
+"""A bump by GitLab's commits API: one commit for all files, which overwrites nobody's edit.
+
+GitLab compares no branch heads there. It compares, file by file, the last commit that touched the
+file with that of `last_commit_id`, then writes, and locks nothing in between: so the commit's
+parent is looked at afterwards, and what was overwritten in that moment is put back.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import posixpath
+import re
+import tarfile
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cicd_common.errors import (
+    CommandError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
+from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.gitlab.retry import Patience
+from cmd_bump_image_tag.targets import LostRaceError, Snapshot, files
+from cmd_bump_image_tag.targets.files import follow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from cicd_common.gitlab.projects import Project
+
+
+def read_archive(data: bytes) -> tuple[dict[str, bytes], dict[str, str]]:
+    """Reads a tar.gz as `git archive` makes it.
+
+    Args:
+        data: The archive; all that it holds is below one folder.
+
+    Returns:
+        The regular files' bytes, and where the links lead, both by path below that folder.
+
+    Raises:
+        UnavailableError: It is no such archive.
+    """
+    files: dict[str, bytes] = {}
+    links: dict[str, str] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r|gz") as archive:
+            for member in archive:
+                path = member.name.partition("/")[2]
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is not None:
+                    files[path] = content.read()
+                elif member.issym():
+                    links[path] = member.linkname
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        raise UnavailableError(
+            "The archive that GitLab sent cannot be read.",
+            why=f"It broke off, or is none: {error}",
+            transient=False,
+        ) from error
+    return files, links
+
+
+def merge_lines(path: str, before: bytes, theirs: bytes, now: bytes) -> bytes:
+    """Returns a file with an edit that was overwritten put back.
+
+    Args:
+        path: The file, for the message.
+        before: What both edits began with.
+        theirs: The edit that was overwritten.
+        now: The file as it is; where it differs from `before`, it stays as it is.
+
+    Raises:
+        ConflictError: Lines were added or removed, so that nobody can tell which is which.
+    """
+    lines = [data.split(b"\n") for data in (before, theirs, now)]
+    if len({len(each) for each in lines}) > 1:
+        raise ConflictError(
+            f"{path} was changed at the very moment of the commit, and that change is overwritten.",
+            why="It adds or removes lines, so that it cannot be put back safely.",
+            hint="Look at the commit before, and make its change once more.",
+        )
+    return b"\n".join(
+        their if now_line == old else now_line for old, their, now_line in zip(*lines, strict=True)
+    )
+
+
+# How many commits are looked at for a trailer, or for the commit whose answer was lost.
+HISTORY = 50
+
+# What Files::MultiService and Gitaly say when the file or the branch is not what was read.
+_LOST_RACE = re.compile(
+    r"has changed since|file with this name doesn't exist|already exists"
+    r"|Please refresh and try again|reference update"
+)
+
+
+@dataclass(frozen=True)
+class CommitsApi:
+    """A branch of a project on GitLab.
+
+    Attributes:
+        gitlab: The client.
+        project: The project.
+        branch: The branch.
+        start_branch: Where the branch begins if it does not exist; None: it does.
+        patterns: Which of its files.
+    """
+
+    gitlab: GitLab
+    project: Project
+    branch: str
+    start_branch: str | None
+    patterns: Sequence[str]
+
+    def read(self) -> Snapshot:
+        """Reads named files one by one, and anything else out of one archive."""
+        head = self._head()
+        if named := self._named():
+            contents = self._read_files(named, head)
+            if contents.keys() == named:
+                return Snapshot(contents, named, dict.fromkeys(contents, head))
+        data = self.gitlab.get_bytes(
+            f"{self._repository}/archive", sha=head, include_lfs_blobs="false"
+        )
+        stored, links = read_archive(data)
+        patterns = [follow(pattern, links) for pattern in self.patterns]
+        selection = files.select(stored.keys(), patterns)
+        # An archive has files as a checkout would have them, so that their bytes are not certain.
+        return Snapshot({path: stored[path] for path in selection.paths}, selection.named, {})
+
+    def reread(self, before: Snapshot, paths: Collection[str]) -> Snapshot:
+        """Reads some files again as they are now; one that is gone is left out."""
+        head = self._head()
+        fresh = self._read_files(paths, head)
+        kept = {path: data for path, data in before.contents.items() if path not in paths}
+        revisions = {path: before.revisions[path] for path in kept if path in before.revisions}
+        return Snapshot(kept | fresh, before.named, revisions | dict.fromkeys(fresh, head))
+
+    def write(self, before: Snapshot, after: Mapping[str, bytes], message: str) -> str:
+        """Commits all files at once."""
+        answer = self._commit(after, before.revisions, message)
+        self._mend(answer, before, after)
+        return str(field(answer, "id"))
+
+    def messages(self, path: str) -> Iterable[str]:
+        """The messages of the last commits that touched a file."""
+        commits = self.gitlab.get(
+            f"{self._repository}/commits",
+            ref_name=self._head(),
+            path=path,
+            per_page=HISTORY,
+        )
+        return [str(field(commit, "message")) for commit in commits]
+
+    def _named(self) -> frozenset[str]:
+        """The paths that the patterns are, if none of them is a glob or the whole repository."""
+        paths = {posixpath.normpath(pattern) for pattern in self.patterns}
+        if any(path == "." or re.search(r"[*?[]", path) for path in paths):
+            return frozenset()
+        return files.select(paths, self.patterns).named if paths else frozenset()
+
+    @property
+    def _repository(self) -> str:
+        return f"projects/{self.project.id}/repository"
+
+    def _head(self) -> str:
+        """The newest commit of the branch, or of the one that it begins at."""
+        try:
+            return self._head_of(self.branch)
+        except NotFoundError as error:
+            if self.start_branch is not None:
+                return self._head_of(self.start_branch)
+            raise NotFoundError(
+                error.message,
+                why=f"{self.project.path} has no branch {self.branch!r}.",
+                hint="Check --branch.",
+                answer=error.answer,
+            ) from error
+
+    def _head_of(self, branch: str) -> str:
+        answer = self.gitlab.get(f"{self._repository}/branches/{quoted(branch)}")
+        return str(field(answer, "commit", "id"))
+
+    def _read_files(self, paths: Iterable[str], revision: str) -> dict[str, bytes]:
+        contents = {}
+        for path in paths:
+            try:
+                contents[path] = self.gitlab.get_bytes(
+                    f"{self._repository}/files/{quoted(path)}/raw", ref=revision
+                )
+            except NotFoundError:
+                continue
+        return contents
+
+    def _commit(
+        self, after: Mapping[str, bytes], revisions: Mapping[str, str], message: str
+    ) -> Any:
+        """Sends the commit, and returns what GitLab says of it."""
+        body: dict[str, object] = {
+            "branch": self.branch,
+            "commit_message": message,
+            "actions": [
+                {
+                    "action": "update",
+                    "file_path": path,
+                    "content": base64.b64encode(content).decode(),
+                    "encoding": "base64",
+                    "last_commit_id": revisions[path],
+                }
+                for path, content in after.items()
+            ],
+        }
+        if self.start_branch is not None and not self._exists():
+            body["start_branch"] = self.start_branch
+        since = revisions[next(iter(after))]
+        try:
+            return self.gitlab.write(
+                "POST",
+                f"{self._repository}/commits",
+                body,
+                read=_whole,
+                look=lambda: self._find(after, message, since),
+                check=f"{self.project.web_url}/-/commits/{self.branch}",
+            )
+        except RefusedError as refusal:
+            raise self._refusal(refusal) from refusal
+
+    def _exists(self) -> bool:
+        try:
+            self._head_of(self.branch)
+        except NotFoundError:
+            return False
+        return True
+
+    def _find(self, after: Mapping[str, bytes], message: str, since: str) -> Any:
+        """The commit whose answer was lost: its message, and each file as it was to be."""
+        if self.start_branch is not None and not self._exists():
+            return None
+        commits = self.gitlab.get(
+            f"{self._repository}/commits",
+            ref_name=f"{since}..{self.branch}",
+            per_page=HISTORY,
+        )
+        for commit in commits:
+            sha = str(field(commit, "id"))
+            same = str(field(commit, "message")).strip() == message.strip()
+            if same and self._read_files(after, sha) == after:
+                return commit
+        return None
+
+    def _mend(self, commit: Any, before: Snapshot, after: Mapping[str, bytes]) -> None:
+        """Puts back what somebody wrote between GitLab's check and its write."""
+        parents = field(commit, "parent_ids")
+        unsure = [path for path in after if parents and before.revisions[path] != parents[0]]
+        theirs = self._read_files(unsure, str(parents[0])) if unsure else {}
+        lost = {path: data for path, data in theirs.items() if data != before.contents[path]}
+        patience = Patience(self.gitlab.connection.retry_for, first=0.1, longest=2.0)
+        while lost:
+            now = self.reread(before, lost)
+            merged = {
+                path: merge_lines(path, before.contents[path], data, now.contents[path])
+                for path, data in lost.items()
+                if path in now.contents
+            }
+            changed = {path: data for path, data in merged.items() if data != now.contents[path]}
+            if not changed:
+                return
+            message = f"Put back a change to {', '.join(changed)} [skip ci]"
+            try:
+                self.write(now, changed, message)
+            except LostRaceError as race:
+                patience.pause(race)
+            else:
+                return
+
+    def _refusal(self, refusal: RefusedError) -> CommandError:
+        """The error that a refused commit means."""
+        if _LOST_RACE.search(refusal.message):
+            return LostRaceError(
+                refusal.message,
+                why=f"The branch {self.branch} of {self.project.path} keeps moving.",
+                hint="Run this again, or allow more with --retry-for.",
+                answer=refusal.answer,
+            )
+        if "when you are on a branch" in refusal.message:
+            return NotFoundError(
+                refusal.message, why=f"{self.branch} is no branch.", answer=refusal.answer
+            )
+        if refusal.answer and refusal.answer.server_error:
+            return refusal
+        return ForbiddenError(
+            f"{self.project.path} refused the commit: {refusal.message}",
+            why="A hook or a push rule of the project or the server says no.",
+            hint="Ask a Maintainer of the project which rule the commit breaks.",
+            answer=refusal.answer,
+        )
+
+
+def _whole(answer: Any) -> Any:
+    field(answer, "id")
+    return answer

@@ -1,0 +1,224 @@
+"""A bump by git: fetch one commit, make the next, push it; never by force."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from cicd_common.errors import CommandError, NotFoundError, UnavailableError
+from cicd_common.gitlab.responses import is_throttled
+from cicd_common.gitlab.retry import Patience
+from cicd_common.gitlab.tokens import TokenKind
+from cicd_common.gitlab.writes import reconcile
+from cmd_bump_image_tag.targets import LostRaceError, Snapshot, files
+from cmd_bump_image_tag.targets.files import follow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from cmd_bump_image_tag.targets.git_command import Git
+
+T = TypeVar("T")
+log = logging.getLogger("cicd_common.bump")
+
+# How many commits are looked at for a trailer, or for the commit whose push was lost.
+HISTORY = 50
+
+_REGULAR = ("100644", "100755")
+_LINK = "120000"
+_HEAD = "refs/bump/head"  # where the private repository keeps what it fetched
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A line of a tree."""
+
+    mode: str
+    sha: str
+
+
+@dataclass(frozen=True)
+class GitRepository:
+    """A branch of a repository that git reaches.
+
+    Files are blobs all the way: there is no work tree, so that no `.gitattributes` and no
+    configuration alters a byte, a mode or a link.
+
+    Attributes:
+        git: The private repository.
+        branch: The branch.
+        start_branch: Where the branch begins if it does not exist; None: it does.
+        patterns: Which of its files.
+    """
+
+    git: Git
+    branch: str
+    start_branch: str | None
+    patterns: Sequence[str]
+
+    def read(self) -> Snapshot:
+        """Fetches the newest commit, and reads the files that were chosen."""
+        head = self._fetch()
+        entries = self._entries(head)
+        links = {path: entry.sha for path, entry in entries.items() if entry.mode == _LINK}
+        if self.patterns and links:
+            targets = self._read_blobs(links)
+            links = {path: data.decode(errors="replace") for path, data in targets.items()}
+        regular = {path: entry.sha for path, entry in entries.items() if entry.mode in _REGULAR}
+        patterns = [follow(pattern, links) for pattern in self.patterns]
+        selection = files.select(regular.keys(), patterns)
+        contents = self._read_blobs({path: regular[path] for path in selection.paths})
+        return Snapshot(contents, selection.named, dict.fromkeys(contents, head))
+
+    def reread(self, before: Snapshot, paths: Collection[str]) -> Snapshot:
+        """Reads all of them again: it costs one fetch, as a part of them would."""
+        del before, paths
+        return self.read()
+
+    def write(self, before: Snapshot, after: Mapping[str, bytes], message: str) -> str:
+        """Commits and pushes; the push is refused if the branch has moved."""
+        parent = before.revisions[next(iter(after))]
+        sha = self._commit(parent, after, message)
+        if self.git.remote.token and self.git.remote.token.kind is TokenKind.JOB:
+            log.info("A push with a CI job token starts no pipeline.")
+        try:
+            return reconcile(
+                lambda: self._push(sha),
+                lambda: sha if self._has(sha) else None,
+                patience=Patience(self.git.remote.retry_for),
+                check=f"the branch {self.branch} of {self.git.remote.url}",
+            )
+        except LostRaceError as lost:
+            # libcurl sends a push again by itself when a kept connection breaks: then it is the
+            # first that the second loses to. `[rejected]` is git's own word, before it sends.
+            if "[rejected]" not in lost.message and self._has(sha):
+                return sha
+            raise
+
+    def messages(self, path: str) -> Iterable[str]:
+        """The messages of the last commits that touched a file."""
+        head = self._fetch(depth=HISTORY)
+        # A commit whose parents were not fetched seems to touch everything; %P is empty there.
+        logged = self.git.run("log", "--format=%P%x00%B%x00%x01", head, "--", path)
+        records = logged.decode(errors="replace").split("\0\x01\n")[:-1]
+        commits = [record.split("\0")[:2] for record in records]
+        return [message for parents, message in commits if parents]
+
+    def _fetch(self, *, depth: int = 1) -> str:
+        """The newest commit of the branch, or of the one that it begins at."""
+        try:
+            return self._fetch_branch(self.branch, depth)
+        except NotFoundError:
+            if self.start_branch is None:
+                raise
+            return self._fetch_branch(self.start_branch, depth)
+
+    def _fetch_branch(self, branch: str, depth: int) -> str:
+        def fetch() -> str:
+            self.git.run(
+                *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", f"--depth={depth}"),
+                *("--", self.git.remote.url, f"+refs/heads/{branch}:{_HEAD}"),
+            )
+            return self.git.run("rev-parse", _HEAD).decode().strip()
+
+        return patiently(fetch, self.git.remote.retry_for)
+
+    def _entries(self, revision: str) -> dict[str, _Entry]:
+        listed = self.git.run("ls-tree", "-r", "-z", "--full-tree", revision)
+        entries = {}
+        for line in listed.decode(errors="surrogateescape").split("\0")[:-1]:
+            head, _, path = line.partition("\t")
+            mode, _, sha = head.split()
+            entries[path] = _Entry(mode, sha)
+        return entries
+
+    def _read_blobs(self, shas: Mapping[str, str]) -> dict[str, bytes]:
+        """The blobs by path; all of them from one git, as `git cat-file --batch` writes them."""
+        wanted = "".join(f"{sha}\n" for sha in shas.values())
+        data = self.git.run("cat-file", "--batch", stdin=wanted.encode())
+        contents = {}
+        position = 0
+        for path in shas:
+            end = data.index(b"\n", position)
+            size = int(data[position:end].split()[2])
+            contents[path] = data[end + 1 : end + 1 + size]
+            position = end + 1 + size + 1
+        return contents
+
+    def _commit(self, parent: str, after: Mapping[str, bytes], message: str) -> str:
+        """Makes the commit that follows `parent`."""
+        entries = self._entries(parent)
+        lines = b""
+        for path, content in after.items():
+            sha = self.git.run("hash-object", "-w", "--stdin", "--no-filters", stdin=content)
+            head = f"{entries[path].mode} {sha.decode().strip()}\t{path}\0"
+            lines += head.encode(errors="surrogateescape")
+        index = {"GIT_INDEX_FILE": str(self.git.folder / "bump-index")}
+        self.git.run("read-tree", parent, environment=index)
+        self.git.run("update-index", "-z", "--index-info", stdin=lines, environment=index)
+        tree = self.git.run("write-tree", environment=index).decode().strip()
+        commit = self.git.run(
+            *("commit-tree", tree, "-p", parent, "-F", "-"),
+            stdin=message.encode(),
+            environment=self.git.identity(),
+        )
+        return commit.decode().strip()
+
+    def _push(self, sha: str) -> str:
+        self.git.run(
+            *("push", "--porcelain", "--no-verify", "--no-recurse-submodules", "--"),
+            *(self.git.remote.url, f"{sha}:refs/heads/{self.branch}"),
+        )
+        return sha
+
+    def _has(self, sha: str) -> bool:
+        """Whether the branch has a commit by now."""
+        try:
+            head = self._fetch_branch(self.branch, HISTORY)
+        except NotFoundError:
+            return False
+        return sha in self.git.run("rev-list", head).decode().split()
+
+
+def default_branch(git: Git) -> str:
+    """The branch that the repository's HEAD leads to.
+
+    Raises:
+        NotFoundError: It leads nowhere: the repository is empty.
+        CommandError: git reaches no repository.
+    """
+    listed = patiently(
+        lambda: git.run("ls-remote", "--symref", "--", git.remote.url, "HEAD"),
+        git.remote.retry_for,
+    )
+    found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", listed.decode(), re.MULTILINE)
+    if found is None:
+        raise NotFoundError(
+            f"{git.remote.url} has no default branch.",
+            why="Its repository is empty.",
+            hint="Push a first commit, or name a branch with --branch.",
+        )
+    return found[1]
+
+
+def patiently(read: Callable[[], T], retry_for: float) -> T:
+    """Reads, and reads again after failures that may pass.
+
+    Args:
+        read: What to do; it changes nothing.
+        retry_for: Seconds.
+
+    Raises:
+        CommandError: It failed for good.
+    """
+    patience = Patience(retry_for)
+    while True:
+        try:
+            return read()
+        except CommandError as failure:
+            throttled = failure.answer is not None and is_throttled(failure.answer)
+            if not throttled and not (isinstance(failure, UnavailableError) and failure.transient):
+                raise
+            patience.pause(failure)

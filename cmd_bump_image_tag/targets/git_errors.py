@@ -1,0 +1,152 @@
+"""What git says when it fails, and the error that each of its texts means."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from cicd_common.errors import (
+    Answer,
+    AuthError,
+    CommandError,
+    ForbiddenError,
+    NotFoundError,
+    TimeLimitError,
+    UnavailableError,
+)
+from cmd_bump_image_tag.targets import LostRaceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Make = Callable[..., CommandError]
+
+
+def _never_sent(message: str, *, why: str, hint: str) -> CommandError:
+    return UnavailableError(message, why=why, hint=hint, sent=False)
+
+
+def _hopeless(message: str, *, why: str, hint: str) -> CommandError:
+    return UnavailableError(message, why=why, hint=hint, sent=False, transient=False)
+
+
+def _throttled(message: str, *, why: str, hint: str) -> CommandError:
+    return TimeLimitError(message, why=why, hint=hint, answer=Answer(429, message))
+
+
+class _Meaning(NamedTuple):
+    """What a text means."""
+
+    pattern: str
+    make: Make
+    why: str
+    hint: str
+
+
+# The first that matches counts; git and servers say several things at once. The texts are those of
+# git's `builtin/push.c`, `remote-curl.c`, `connect.c`, of libcurl and of OpenSSH.
+_MEANINGS = (
+    _Meaning(
+        r"\((fetch first|non-fast-forward|stale info|reference already exists)\)"
+        r"|incorrect old value|failed to update ref|cannot lock ref",
+        LostRaceError,
+        "The branch keeps moving.",
+        "Run this again, or allow more with --retry-for.",
+    ),
+    _Meaning(
+        r"\[remote rejected\]|hook declined",
+        ForbiddenError,
+        "A protected branch, a push rule or a hook of the project says no.",
+        "Ask a Maintainer of the project to allow it, or use --merge-request.",
+    ),
+    _Meaning(
+        r"Host key verification failed",
+        _hopeless,
+        "The server's SSH host key is unknown here, or has changed.",
+        "Add it to ~/.ssh/known_hosts, as `ssh-keyscan` prints it.",
+    ),
+    _Meaning(
+        r"Authentication failed|Access denied|could not read (Username|Password)|Permission denied"
+        r"|returned error: 401",
+        AuthError,
+        "The server takes no such token or key, or none was given.",
+        "Give an access token with the write_repository scope, or a deploy key that may write.",
+    ),
+    _Meaning(
+        r"repository .* not found|could not be found|does not appear to be a git repository"
+        r"|returned error: 404",
+        NotFoundError,
+        "There is no such repository, or this token or key cannot see it.",
+        "Check --project or --repository.",
+    ),
+    _Meaning(
+        r"[Cc]ouldn't find remote ref",
+        NotFoundError,
+        "The repository has no such branch.",
+        "Check --branch.",
+    ),
+    _Meaning(
+        r"returned error: 403|[Nn]ot allowed|does not have write access",
+        ForbiddenError,
+        "The token or key may not do this in the project.",
+        "For a job token: Settings > CI/CD > Job token permissions > Allow Git push requests.",
+    ),
+    _Meaning(
+        r"returned error: 30\d|from redirection",
+        _hopeless,
+        "A redirect is not followed with credentials.",
+        "Give the new address, if you trust it.",
+    ),
+    _Meaning(
+        r"certificate|SSL_|gnutls",
+        _hopeless,
+        "The server's certificate is from an authority unknown here, or for another name.",
+        "Give the authority's certificate with --ca-file.",
+    ),
+    _Meaning(
+        r"returned error: 429",
+        _throttled,
+        "GitLab limits how many requests it takes.",
+        "Try again later, or allow more with --retry-for.",
+    ),
+    _Meaning(
+        r"[Cc]ould not resolve|[Ff]ailed to connect|[Cc]onnection refused|Couldn't connect"
+        r"|[Nn]etwork is unreachable|No route to host|onnection timed out|port \d+: .*timed out",
+        _never_sent,
+        "There is no such host, or it does not answer.",
+        "Check the address, the network and the proxy settings.",
+    ),
+    _Meaning(
+        r"returned error: 5\d\d|RPC failed|early EOF|hung up|[Cc]onnection (was )?reset"
+        r"|unexpected disconnect|too slow|Empty reply|transfer closed|Recv failure|timed out",
+        UnavailableError,
+        "The server, or something before it, failed.",
+        "Try again later; see the server's status.",
+    ),
+)
+
+
+def error_of(output: str) -> CommandError:
+    """The error that a failure of git means.
+
+    Args:
+        output: What git printed, in the C locale.
+    """
+    for meaning in _MEANINGS:
+        if re.search(meaning.pattern, output):
+            return meaning.make(_words(output), why=meaning.why, hint=meaning.hint)
+    return UnavailableError(
+        _words(output),
+        why="git failed in a way that this command does not know.",
+        hint="Try the same with git by hand.",
+        transient=False,
+    )
+
+
+def _words(output: str) -> str:
+    """The server's own words, or else git's."""
+    remote = re.findall(r"^remote: (.*\w.*)$", output, re.MULTILINE)
+    reasons = re.findall(r"^!\t\S+\t(.*)$", output, re.MULTILINE)
+    own = re.findall(r"^(?:fatal|error|ssh): (.*)$", output, re.MULTILINE)
+    said = remote or reasons or own or output.strip().splitlines()[-1:] or ["git failed"]
+    return " ".join(word.strip() for word in said)

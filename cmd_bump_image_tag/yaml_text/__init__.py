@@ -1,0 +1,1 @@
+"""Reading YAML and changing single values of its text, without touching another byte."""

@@ -1,0 +1,203 @@
+"""Changing scalars in a text, and the proof that nothing else has changed."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import takewhile, zip_longest
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cmd_bump_image_tag.yaml_text.scan import NotYamlError, events
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cmd_bump_image_tag.yaml_text.scan import Scalar
+
+
+_STRING_TAGS = ("!", "tag:yaml.org,2002:str")
+
+# An anchor and a tag stand before the content, and comments may stand between.
+_PROPERTIES = re.compile(r"(?:[&!]\S*+(?:\s++#[^\r\n]*+)*+\s*+)*+")
+
+# One character of a double-quoted scalar: https://yaml.org/spec/1.2.2/#57-escaped-characters
+# An escaped line break, with the indentation after it, stands for none.
+_CHARACTER = re.compile(
+    r"(?P<nothing>\\(?:\r\n|[\r\n])[ \t]*)"
+    r"|\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)|[^\\]",
+    re.DOTALL,
+)
+
+# What a plain scalar is read as, by the resolutions of YAML 1.1 (https://yaml.org/type/), of
+# YAML 1.2's core schema and of Go's yaml packages, whatever number base they know; generous,
+# for quotes that were not needed do no harm.
+_NOT_A_STRING = re.compile(
+    r"""
+      ~ | null | true | false | yes | no | on | off | y | n
+    | [-+]? 0 (?: x [0-9a-f]+ | o [0-7]+ | b [01]+ )
+    | [-+]? (?: [0-9]+ (?: \. [0-9]* )? | \. [0-9]+ ) (?: e [-+]? [0-9]+ )?
+    | [-+]? [0-9]+ (?: : [0-9]{1,2} )+ (?: \. [0-9]* )?        # sexagesimal, such as 12:30
+    | [0-9]{4} - [0-9]{1,2} - [0-9]{1,2}                       # a date
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_LINE_BREAK = re.compile(r"[\r\n\x85\u2028\u2029]")
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
+class UnsafeError(Exception):
+    """A value cannot be written without risk to something else.
+
+    Args:
+        why: What stands in the way.
+        scalar: The scalar in question, where it is one.
+    """
+
+    def __init__(self, why: str, scalar: Scalar | None = None) -> None:
+        super().__init__(why)
+        self.scalar = scalar
+
+
+class Splice(NamedTuple):
+    """A piece of a text, by character offsets, and what takes its place."""
+
+    start: int
+    end: int
+    new: str
+
+
+@lru_cache(maxsize=1024)  # one bump writes the same value in many places
+def is_string(text: str) -> bool:
+    """Return whether YAML reads a plain scalar as a string, by its rules of 1.1 and of 1.2."""
+    return _NOT_A_STRING.fullmatch(text.replace("_", "")) is None
+
+
+def content(scalar: Scalar) -> str:
+    """Return what a scalar says, with nothing for YAML's nulls."""
+    return "" if not scalar.style and scalar.value in _NULLS else scalar.value
+
+
+def is_settled(scalar: Scalar, value: str) -> bool:
+    """Return whether the scalar says this already, and says it as a string."""
+    if not value:
+        return not content(scalar)
+    if scalar.value != value:
+        return False
+    return bool(scalar.style) or scalar.tag in _STRING_TAGS or is_string(value)
+
+
+def splice(text: str, scalar: Scalar, value: str) -> Splice:
+    """Return the change that makes a scalar say something else.
+
+    Args:
+        text: The text that the scalar stands in.
+        scalar: The scalar.
+        value: A reference, a tag, a digest, or nothing; so never a character to escape.
+
+    Raises:
+        UnsafeError: The scalar's tag or its line breaks do not allow it.
+    """
+    if scalar.tag is not None and scalar.tag not in _STRING_TAGS:
+        raise UnsafeError(f"its tag {scalar.tag} says that it is no plain string", scalar)
+    start = scalar.start
+    if text[start : start + 1] in ("&", "!"):
+        found = _PROPERTIES.match(text, start, scalar.end)
+        start = found.end() if found else start
+    change = _WRITERS[scalar.style](text, start, scalar, value)
+    if _LINE_BREAK.search(text, change.start, change.end):
+        raise UnsafeError("it goes on over several lines", scalar)
+    return change
+
+
+def _plain(text: str, start: int, scalar: Scalar, value: str) -> Splice:
+    is_json = scalar.key is not None and scalar.key.style == '"'
+    written = value if is_string(value) and value and not is_json else f'"{value}"'
+    if start == scalar.end and text[start - 1 : start] not in ("", " ", "\t", "\n", "\r"):
+        written = f" {written}"
+    return Splice(start, scalar.end, written)
+
+
+def _quoted(text: str, start: int, scalar: Scalar, value: str) -> Splice:
+    """Replace what differs at the end, so that the part before keeps its escapes."""
+    pairs = zip(scalar.value, value, strict=False)
+    kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    position = start + 1
+    if "\\" not in text[start : scalar.end] or scalar.style == "'":
+        return Splice(position + kept, scalar.end - 1, value[kept:])
+    remaining = kept
+    for found in _CHARACTER.finditer(text, position, scalar.end - 1):
+        if not remaining:
+            break
+        remaining -= found["nothing"] is None
+        position = found.end()
+    return Splice(position, scalar.end - 1, value[kept:])
+
+
+def _block(text: str, start: int, scalar: Scalar, value: str) -> Splice:
+    """Replace a block scalar's one line; its header and indentation stay."""
+    lines = text[start : scalar.end].rstrip()
+    if not value or not scalar.value or not lines.endswith(scalar.value):
+        raise UnsafeError("it is a block of text", scalar)
+    end = start + len(lines)
+    return Splice(end - len(scalar.value), end, value)
+
+
+_WRITERS = {"": _plain, "'": _quoted, '"': _quoted, "|": _block, ">": _block}
+
+
+# What a loader sees of an event, but for where it stands.
+_SEEN = {
+    "DocumentStartEvent": attrgetter("explicit", "version", "tags"),
+    "DocumentEndEvent": attrgetter("explicit"),
+    "MappingStartEvent": attrgetter("anchor", "tag", "implicit", "flow_style"),
+    "SequenceStartEvent": attrgetter("anchor", "tag", "implicit", "flow_style"),
+    "AliasEvent": attrgetter("anchor"),
+    "ScalarEvent": attrgetter("anchor", "tag", "implicit", "value", "style"),
+}
+
+
+def edit(text: str, values: Mapping[Scalar, str]) -> str:
+    """Return a text with new values for some of its scalars.
+
+    Args:
+        text: The text, without a byte-order mark.
+        values: The scalars of this text that change, and what each says then.
+
+    Raises:
+        UnsafeError: One of them cannot be written, or the result would differ in more than that.
+    """
+    pieces = []
+    position = 0
+    for change in sorted(splice(text, scalar, value) for scalar, value in values.items()):
+        pieces += [text[position : change.start], change.new]
+        position = change.end
+    edited = "".join([*pieces, text[position:]])
+    _verify(text, edited, {scalar.start: value for scalar, value in values.items()})
+    return edited
+
+
+def _verify(text: str, edited: str, wanted: dict[int, str]) -> None:
+    """Parse both texts and compare them event by event.
+
+    Args:
+        text: The text as it was.
+        edited: The text as it is now.
+        wanted: By offset in the old text, what the scalar there says now.
+    """
+    try:
+        for old, new in zip_longest(events(text), events(edited)):
+            if not _is_same(old, new, wanted):
+                raise UnsafeError("the result would differ in more than that")
+    except NotYamlError as error:
+        raise UnsafeError("the result would be no YAML") from error
+
+
+def _is_same(old: Any, new: Any, wanted: dict[int, str]) -> bool:
+    if old is None or type(old) is not type(new):
+        return False
+    name = type(old).__name__
+    if name == "ScalarEvent" and old.start_mark.index in wanted:
+        expected = (old.anchor, old.tag, wanted[old.start_mark.index])
+        return expected == (new.anchor, new.tag, new.value)
+    return name not in _SEEN or _SEEN[name](old) == _SEEN[name](new)

@@ -1,0 +1,155 @@
+"""Starting a pipeline in a project exactly once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from cicd_common.errors import CommandError, ForbiddenError, NotFoundError, RefusedError
+from cicd_common.gitlab.projects import (
+    Project,
+    find_commit,
+    find_default_branch,
+    find_project,
+    name_project,
+)
+from cmd_trigger_pipeline.recovery import find_started, look_before
+from cmd_trigger_pipeline.refusals import RefNotFoundError, explain, explain_not_found
+from cmd_trigger_pipeline.result import PipelineResult, read_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from cmd_trigger_pipeline.endpoint import Way
+    from cmd_trigger_pipeline.request import TriggerRequest
+
+log = logging.getLogger("cicd_common.trigger")
+
+# How much of --retry-for a pipeline may take to show up before it counts as absent: 7.5 of 60 s.
+# GitLab saves a pipeline within a few seconds of the request.
+SETTLING_SHARE = 1 / 8
+
+
+def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
+    """Starts a pipeline.
+
+    Whether a ref exists is left to GitLab's answer to the request itself: it cannot change in
+    between, it costs no request, and a trigger token has no other way to know.
+
+    Args:
+        way: How to ask for it.
+        project: The project's path, numeric id, or URL.
+        request: What pipeline is wanted; checked already.
+
+    Returns:
+        The pipeline; of a dry run, what it would be.
+
+    Raises:
+        NotFoundError: There is no such project or ref, or the token cannot see it.
+        ForbiddenError: A role, a protected ref, an allowlist or a setting says no.
+        RefusedError: GitLab would not create it; its `results` hold one that failed at once.
+        UnavailableError: GitLab gave no usable answer, or nobody knows whether it was created.
+        CommandError: Another reason.
+    """
+    found, refs = _find(way, project, request)
+    step = _plan if request.dry_run else _start
+    missing: list[RefNotFoundError] = []
+    for ref in refs:
+        try:
+            return step(way, found, ref, request)
+        except RefNotFoundError as error:
+            log.info("%s has no branch or tag %s.", found.path, ref)
+            missing.append(error)
+    if len(missing) == 1:
+        raise missing[0]
+    raise NotFoundError(
+        f"{found.path} has none of these branches and tags: {', '.join(refs)}",
+        hint="Check each --ref.",
+    )
+
+
+def _find(way: Way, project: str, request: TriggerRequest) -> tuple[Project, tuple[str, ...]]:
+    """The project, and the refs to try."""
+    # Beside a trigger token another one may well not see the project: it is asked only if it must.
+    if way.reader is None or (way.source == "trigger" and request.refs):
+        return name_project(way.sender, project), request.refs
+    found = find_project(way.reader, project)
+    return found, request.refs or (find_default_branch(way.reader, found),)
+
+
+def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> PipelineResult:
+    """Starts a pipeline of a ref.
+
+    Raises:
+        RefNotFoundError: There is no such ref.
+        CommandError: It was not started, or nobody knows.
+    """
+    before = look_before(way, project)
+
+    def read(answer: Any) -> PipelineResult:
+        pipeline = read_pipeline(answer, project.path)
+        if errors := answer.get("yaml_errors"):
+            raise RefusedError(
+                f"{project.path}: pipeline {pipeline.id} failed at once: {errors}",
+                why="The project's CI/CD configuration is not valid at this ref.",
+                hint=f"See {pipeline.web_url}",
+                results=[pipeline],
+            )
+        return pipeline
+
+    def look() -> PipelineResult | None:
+        return find_started(way, project, ref, before)
+
+    try:
+        return way.sender.write(
+            "POST",
+            f"projects/{project.id}/{way.endpoint}",
+            way.body(ref, request),
+            read=read,
+            look=look,
+            check=f"whether {project.web_url}/-/pipelines has it",
+            settle=way.sender.connection.retry_for * SETTLING_SHARE,
+        )
+    except RefusedError as refusal:
+        raise explain(refusal, way, _saved(refusal, look)) from refusal
+    except NotFoundError as error:
+        if way.source == "pipeline" and isinstance(before.problem, ForbiddenError):
+            # GitLab hides why a job token may not start a pipeline, but not why it may not read.
+            raise before.problem from error
+        raise explain_not_found(error, way, project) from error
+
+
+def _saved(
+    refusal: RefusedError, look: Callable[[], PipelineResult | None]
+) -> Sequence[PipelineResult]:
+    """The pipeline that stays although GitLab refused it, if it can be seen."""
+    if refusal.answer and refusal.answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        with contextlib.suppress(CommandError):
+            return [pipeline for pipeline in [look()] if pipeline]
+    return []
+
+
+def _plan(way: Way, project: Project, ref: str, request: TriggerRequest) -> PipelineResult:
+    """What would be started; of variables and inputs the names alone are said.
+
+    Raises:
+        RefNotFoundError: There is no such ref.
+        CommandError: There was no usable answer.
+    """
+    sha = None
+    if way.reader:
+        try:
+            sha = find_commit(way.reader, project, ref)
+        except NotFoundError as error:
+            raise RefNotFoundError(
+                error.message, why=error.why, hint=error.hint, answer=error.answer
+            ) from error
+    names = [variable.key for variable in request.variables]
+    log.info("Variables: %s. Inputs: %s.", _listed(names), _listed(request.inputs))
+    return PipelineResult(project.path, None, None, ref, sha, project.web_url)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,88 @@
+"""Which pipelines are meant, by what a person named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cicd_common.errors import UsageError
+from cicd_common.gitlab.projects import parse_project
+from cicd_common.waiting.targets import AllRunning, ById, Newest, parse_pipeline_url
+
+if TYPE_CHECKING:
+    from cicd_common.waiting.targets import OwnJob, Target
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a person named.
+
+    Attributes:
+        project: The project of everything but the URLs; None if none was named.
+        pipeline_ids: Pipelines by id.
+        pipeline_urls: Pipelines by the address of their page.
+        ref: The newest pipeline of a branch; with `all_running`, all of it.
+        tag: The newest pipeline of a tag.
+        sha: The newest pipeline of a commit.
+        source: The newest pipeline of a source.
+        all_running: Every unfinished pipeline.
+    """
+
+    project: str | None = None
+    pipeline_ids: tuple[int, ...] = ()
+    pipeline_urls: tuple[str, ...] = ()
+    ref: str | None = None
+    tag: str | None = None
+    sha: str | None = None
+    source: str | None = None
+    all_running: bool = False
+
+    def targets(self, base_url: str, own: OwnJob) -> list[Target]:
+        """What to wait for; nothing was sent yet.
+
+        Args:
+            base_url: The server that URLs must belong to.
+            own: The job that this runs in, for the end of which nobody can wait in it.
+
+        Returns:
+            The targets in the order in which they were named, ids first; each once.
+
+        Raises:
+            UsageError: Nothing was named, or more than one kind of thing, or it makes no sense.
+        """
+        newest = any(value is not None for value in (self.tag, self.sha, self.source))
+        by_ref = self.ref is not None and not self.all_running
+        named = bool(self.pipeline_ids or self.pipeline_urls)
+        if named + (newest or by_ref) + self.all_running != 1:
+            raise UsageError(
+                "Name the pipelines in exactly one way.",
+                why="Pipelines are named one by one, or as the newest of something, or as all "
+                "that are unfinished.",
+                hint="Give --pipeline-id or --pipeline-url; or --ref, --tag, --sha, --source; "
+                "or --all-running, with --ref if need be.",
+            )
+        if self.ref is not None and self.tag is not None:
+            raise UsageError("A pipeline is of a branch or of a tag.", hint="Give --ref or --tag.")
+        if self.all_running:
+            return [AllRunning(self._project(base_url), self.ref)]
+        if not named:
+            return [
+                Newest(self._project(base_url), self.ref, self.tag, self.sha, self.source),
+            ]
+        by_id = [ById(self._project(base_url), number) for number in self.pipeline_ids]
+        by_id += [parse_pipeline_url(url, base_url) for url in self.pipeline_urls]
+        if any(target.id == own.pipeline_id for target in by_id):
+            raise UsageError(
+                f"Pipeline {own.pipeline_id} is the one that this job runs in.",
+                why="It would wait for itself.",
+                hint="Name another pipeline.",
+            )
+        return list(dict.fromkeys(by_id))
+
+    def _project(self, base_url: str) -> str:
+        if self.project is None:
+            raise UsageError(
+                "No project was given.",
+                hint="Give --project, or pass CI_PROJECT_PATH on (docker run -e CI_PROJECT_PATH).",
+            )
+        return parse_project(self.project, base_url)

@@ -1,0 +1,84 @@
+"""The one place where an exception becomes an exit code and what a person reads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from itertools import pairwise
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from cicd_common.cli import console
+from cicd_common.cli.output import Output
+from cicd_common.errors import CommandError, Interrupted, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+# sysexits.h: an internal software error. Outside the contract's codes, because it is a bug.
+EX_SOFTWARE = 70
+
+
+def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
+    """Runs a command as a process: every way to end is an exit code of the contract.
+
+    Args:
+        command: The command; it returns its exit code.
+        arguments: Its arguments; default: the process's own.
+
+    Raises:
+        SystemExit: Always.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # As PID 1 of a container a process without a handler would not be ended by SIGTERM at all.
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        sys.exit(_outcome(command, arguments))
+    except BrokenPipeError:
+        # Whoever read stdout has left; Python must not fail again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _outcome(command: click.Command, arguments: list[str]) -> int:
+    output = Output("json" if _asks_for_json(arguments) else "text")
+    try:
+        return int(command.main(arguments, prog_name=command.name, standalone_mode=False) or 0)
+    except CommandError as error:
+        failure = error
+    except click.ClickException as error:
+        failure = UsageError(error.format_message(), hint=f"See {command.name} --help.")
+    except Interrupted as signaled:
+        console.say(f"{command.name}: ended by {signaled}")
+        return signaled.exit_code
+    except BrokenPipeError:
+        raise
+    except Exception as bug:  # noqa: BLE001 - the boundary: nothing is above it
+        return _report_bug(command, bug)
+    if console.shows_tracebacks():
+        console.say("".join(traceback.format_exception(failure)))
+    return output.finish([failure])
+
+
+def _asks_for_json(arguments: list[str]) -> bool:
+    """Whether stdout is to hold JSON, told even when the options cannot be parsed."""
+    pairs = pairwise([*arguments, ""])
+    return any(pair[0] == "--output=json" or pair == ("--output", "json") for pair in pairs)
+
+
+def _report_bug(command: click.Command, bug: Exception) -> int:
+    console.say(f"{console.styled('bug:', 'red')} {type(bug).__name__}: {bug}")
+    console.say(f"  why: {command.name} met something that its authors did not foresee.")
+    console.say("   do: Run it again with -vv, and report what it prints.")
+    if console.shows_tracebacks():
+        console.say("".join(traceback.format_exception(bug)))
+    return EX_SOFTWARE
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    del frame
+    raise Interrupted(signum)

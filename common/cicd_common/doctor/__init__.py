@@ -1,9 +1,0 @@
-"""The doctor: what is wrong with the set-up, said before a pipeline fails over it.
-
-From Python:
-
-    from cicd_common.doctor.examine import examine
-    from cicd_common.doctor.model import Questions
-
-    findings = examine(GitLab(connection), Questions(projects=("group/name",)))
-"""

@@ -1,0 +1,1 @@
+"""The wire: GitLab's REST API, asked safely."""

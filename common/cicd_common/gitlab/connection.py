@@ -1,0 +1,188 @@
+"""Which server, with which credential, and how patiently."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+from urllib.parse import urlsplit
+
+from cicd_common.errors import UsageError
+from cicd_common.gitlab.tokens import Token, TokenKind, token_of
+
+if TYPE_CHECKING:
+    from gitlab.config import GitlabConfigParser
+
+DEFAULT_REQUEST_TIMEOUT = 30.0
+DEFAULT_RETRY_FOR = 60.0
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What a client needs to know before its first request.
+
+    Attributes:
+        base_url: The server, without a slash at the end.
+        token: The one credential, if there is any.
+        ca_file: A certificate authority to trust beside the usual ones.
+        request_timeout: Seconds that one request may take.
+        retry_for: Seconds that failures which may pass are ridden out.
+    """
+
+    base_url: str
+    token: Token | None = None
+    ca_file: Path | None = None
+    request_timeout: float = DEFAULT_REQUEST_TIMEOUT
+    retry_for: float = DEFAULT_RETRY_FOR
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """The keyword arguments by which the packages' functions take a connection.
+
+    `base_url` is required by whatever needs a server. Of the tokens one is used: the access token,
+    if both are given.
+    """
+
+    base_url: str
+    api_access_token: str | None
+    job_token: str | None
+    ca_file: Path | None
+    request_timeout: float
+    retry_for: float
+
+
+def connection_from(options: ConnectionOptions, *, needs_server: bool = True) -> Connection:
+    """Makes a connection of keyword arguments.
+
+    Args:
+        options: The arguments.
+        needs_server: Whether there must be a base URL; else it may be empty.
+
+    Raises:
+        UsageError: There is no base URL, or a value is wrong.
+    """
+    token = None
+    if access_token := options.get("api_access_token"):
+        token = token_of(TokenKind.ACCESS, access_token, "api_access_token")
+    elif job_token := options.get("job_token"):
+        token = token_of(TokenKind.JOB, job_token, "job_token")
+    base_url = options.get("base_url", "")
+    return Connection(
+        base_url=parse_base_url(base_url) if base_url or needs_server else "",
+        token=token,
+        ca_file=options.get("ca_file"),
+        request_timeout=options.get("request_timeout", DEFAULT_REQUEST_TIMEOUT),
+        retry_for=options.get("retry_for", DEFAULT_RETRY_FOR),
+    )
+
+
+def parse_base_url(text: str) -> str:
+    """Checks a server's address and brings it into one form.
+
+    Args:
+        text: `http://` or `https://`, a host, maybe a port and GitLab's relative root; a trailing
+            slash and a trailing `/api/v4` are forgiven.
+
+    Raises:
+        UsageError: It is no such address.
+    """
+    text = text.strip()
+    if not text:
+        raise UsageError(
+            "No GitLab server was given.",
+            why="There is no default: a token never goes to a server that nobody named.",
+            hint="Give --base-url, or pass CI_SERVER_URL on (docker run -e CI_SERVER_URL).",
+        )
+    problem = _problem_of(text)
+    if problem:
+        raise UsageError(
+            f"The base URL {_without_userinfo(text)!r} {problem}.",
+            hint="It looks like https://gitlab.example.com",
+        )
+    return re.sub(r"/api/v4$", "", text.rstrip("/")).rstrip("/")
+
+
+def _problem_of(text: str) -> str:
+    if text.startswith(("--", "$")):
+        return "looks like an option or a variable that was not expanded"
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        return "holds characters that no URL has"
+    try:
+        parts = urlsplit(text)
+        port_is_wrong = parts.port == 0
+    except ValueError:
+        return "is no URL"
+    if parts.scheme not in {"http", "https"}:
+        return "does not start with http:// or https://"
+    if not parts.hostname or port_is_wrong:
+        return "names no host"
+    if parts.username is not None:
+        return "holds a user name or password, which belong in a token option"
+    if parts.query or parts.fragment:
+        return "has a query or a fragment"
+    return ""
+
+
+def _without_userinfo(text: str) -> str:
+    return re.sub(r"//[^/@]*@", "//[hidden]@", text)
+
+
+@dataclass(frozen=True)
+class ConfigSection:
+    """What a section says about a server.
+
+    Attributes:
+        base_url: The server.
+        token: Its credential, if it has one.
+        ca_file: From `ssl_verify`, where that names a file.
+    """
+
+    base_url: str
+    token: Token | None
+    ca_file: Path | None
+
+
+def read_section(name: str) -> ConfigSection:
+    """Reads a section of the file that `PYTHON_GITLAB_CFG` names, or of the usual files.
+
+    Args:
+        name: The section.
+
+    Raises:
+        UsageError: There is no such file or section, or it cannot be used.
+    """
+    # Slow to import, and only this option needs it.
+    from gitlab.config import ConfigError, GitlabConfigParser  # noqa: PLC0415
+
+    try:
+        section = GitlabConfigParser(gitlab_id=name)
+    except (ConfigError, OSError, ValueError) as error:
+        raise UsageError(
+            f"The section {name!r} cannot be read: {error}",
+            hint="--gitlab names a section of the file in PYTHON_GITLAB_CFG, "
+            "of ~/.python-gitlab.cfg or of /etc/python-gitlab.cfg.",
+        ) from error
+    if section.ssl_verify is False:
+        raise UsageError(
+            f"The section {name!r} turns off ssl_verify.",
+            why="A token is not sent to a server whose identity nobody checks.",
+            hint="Name the authority's certificate instead: ssl_verify = /path/to/ca.pem",
+        )
+    return ConfigSection(
+        base_url=parse_base_url(section.url or ""),
+        token=_token_in(section, f"section {name!r}"),
+        ca_file=Path(section.ssl_verify) if isinstance(section.ssl_verify, str) else None,
+    )
+
+
+def _token_in(section: GitlabConfigParser, source: str) -> Token | None:
+    candidates = (
+        (TokenKind.ACCESS, section.private_token),
+        (TokenKind.OAUTH, section.oauth_token),
+        (TokenKind.JOB, section.job_token),
+    )
+    for kind, secret in candidates:
+        if secret:
+            return token_of(kind, secret, source)
+    return None

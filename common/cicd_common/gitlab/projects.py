@@ -1,0 +1,166 @@
+"""Projects, refs and commits: from what a person names to what GitLab knows."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from cicd_common.errors import NotFoundError, UsageError
+from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.gitlab.session import origin, same_origin
+from cicd_common.gitlab.tokens import TokenKind
+
+# https://docs.gitlab.com/user/reserved_names/: segments of letters, digits, `_`, `-`, `.`
+_PATH = re.compile(r"[\w.][\w.+-]*(/[\w.][\w.+-]*)+")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project, as far as the commands need it.
+
+    Attributes:
+        id: What stands for it in an address, quoted: the numeric id, or the path.
+        path: `group/sub/name`.
+        web_url: Its page.
+        default_branch: None in an empty repository, or where it was not asked for.
+    """
+
+    id: str
+    path: str
+    web_url: str
+    default_branch: str | None
+
+
+def parse_project(text: str, base_url: str) -> str:
+    """Reads how a project was named.
+
+    Args:
+        text: Its path, its numeric id, or the URL of its page.
+        base_url: The server that a URL must belong to.
+
+    Returns:
+        The path or the numeric id.
+
+    Raises:
+        UsageError: It is none of these, or a URL of another server.
+    """
+    name = text.strip()
+    if name.startswith(("http://", "https://")):
+        name = _path_of_url(name, base_url)
+    name = name.strip("/").removesuffix(".git")
+    if not name.isdecimal() and not _PATH.fullmatch(name):
+        raise UsageError(
+            f"{text!r} names no project.",
+            hint="Give its path (group/name), its numeric id, or the URL of its page.",
+        )
+    return name
+
+
+def _path_of_url(url: str, base_url: str) -> str:
+    root = urlsplit(base_url).path.rstrip("/") + "/"
+    try:
+        parts = urlsplit(url)
+        elsewhere = not same_origin(url, base_url) or not parts.path.startswith(root)
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no URL.") from error
+    if elsewhere:
+        raise UsageError(
+            f"The project {origin(url)}{parts.path} is not on {base_url}.",
+            why="A token goes to one server only.",
+            hint="Name the project's own server with --base-url.",
+        )
+    return unquote(parts.path[len(root) :]).split("/-/", 1)[0]
+
+
+def find_project(gitlab: GitLab, text: str) -> Project:
+    """Finds a project.
+
+    With a job token GitLab does not answer the question, so that the name is taken as it stands.
+
+    Args:
+        gitlab: The client.
+        text: The project as a person named it.
+
+    Raises:
+        UsageError: The name is none.
+        NotFoundError: There is no such project, or the token cannot see it.
+        CommandError: There was no usable answer.
+    """
+    if gitlab.token_kind is TokenKind.JOB:
+        return name_project(gitlab, text)
+    name = parse_project(text, gitlab.base_url)
+    try:
+        answer = gitlab.get(f"projects/{quoted(name)}")
+    except NotFoundError as error:
+        raise NotFoundError(
+            error.message,
+            why=f"{name} does not exist, or this token cannot see it: GitLab says 404 to both.",
+            hint="Check the path, and that the token's user is a member of the project.",
+            answer=error.answer,
+        ) from error
+    return Project(
+        id=str(field(answer, "id")),
+        path=field(answer, "path_with_namespace"),
+        web_url=f"{gitlab.base_url}/{field(answer, 'path_with_namespace')}",
+        default_branch=answer.get("default_branch"),
+    )
+
+
+def name_project(gitlab: GitLab, text: str) -> Project:
+    """A project as it was named, where GitLab does not answer questions about it.
+
+    Args:
+        gitlab: The client; nothing is sent.
+        text: The project as a person named it.
+
+    Raises:
+        UsageError: The name is none.
+    """
+    name = parse_project(text, gitlab.base_url)
+    page = f"projects/{name}" if name.isdecimal() else name
+    return Project(quoted(name), name, f"{gitlab.base_url}/{page}", None)
+
+
+def find_default_branch(gitlab: GitLab, project: Project) -> str:
+    """The branch that stands for a project when none is named.
+
+    Raises:
+        NotFoundError: The repository is empty.
+        CommandError: There was no usable answer.
+    """
+    if project.default_branch:
+        return project.default_branch
+    if gitlab.token_kind is TokenKind.JOB:
+        for branch in gitlab.get_all(f"projects/{project.id}/repository/branches"):
+            if branch.get("default"):
+                return str(branch["name"])
+    raise NotFoundError(
+        f"{project.path} has no default branch.",
+        why="Its repository is empty.",
+        hint="Push a first commit, or name a ref with --ref.",
+    )
+
+
+def find_commit(gitlab: GitLab, project: Project, ref: str) -> str:
+    """The full SHA of the commit that a ref stands for.
+
+    Args:
+        gitlab: The client.
+        project: The project.
+        ref: A branch, a tag, or a full or abbreviated SHA.
+
+    Raises:
+        NotFoundError: There is no such ref.
+        CommandError: There was no usable answer.
+    """
+    try:
+        answer = gitlab.get(f"projects/{project.id}/repository/commits/{quoted(ref)}")
+    except NotFoundError as error:
+        raise NotFoundError(
+            error.message,
+            why=f"{project.path} has no branch, tag or commit {ref!r} that this token can see.",
+            hint="Check --ref.",
+            answer=error.answer,
+        ) from error
+    return str(field(answer, "id"))

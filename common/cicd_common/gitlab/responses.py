@@ -1,0 +1,276 @@
+"""GitLab's answers, read: its own words out of every shape of body, and the error each one means.
+
+The shapes are those of GitLab's REST API: `{"message": …}` with a text, a list or a map of lists,
+`{"error": …, "error_description": …}` for parameters and tokens, plain text for throttling, HTML
+from whatever stands before it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from cicd_common.errors import (
+    Answer,
+    AuthError,
+    CommandError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    RefusedError,
+    TimeLimitError,
+    UnavailableError,
+)
+from cicd_common.gitlab.tokens import Token, TokenKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import requests
+
+
+TRANSIENT = frozenset({429, 500, 502, 503, 504})
+LONGEST_TEXT = 500
+# GitLab words this throttle as a bad request: app/services/ci/create_pipeline_service.rb.
+THROTTLED_TEXT = "Too many pipelines created in the last minute"
+MOVED_TEXT = "Non GET methods are not allowed for moved projects"
+SCOPE_ERRORS = frozenset({"insufficient_scope", "insufficient_granular_scope"})
+
+
+def read_answer(response: requests.Response) -> Answer:
+    """Reads what a response says, without ever failing on what it holds."""
+    text, server_error = _words(response)
+    return Answer(
+        status=response.status_code,
+        text=_one_line(text),
+        retry_after=parse_retry_after(response.headers.get("Retry-After")),
+        server_error=server_error,
+        headers=response.headers,
+    )
+
+
+def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
+    """Reads a `Retry-After` header in either form of RFC 9110, section 10.2.3.
+
+    Args:
+        value: The header: seconds, or an HTTP date.
+        now: The time to measure a date against; default: the present.
+
+    Returns:
+        Seconds to wait, not below 0; None where there is no such header or it makes no sense.
+    """
+    if not value:
+        return None
+    value = value.strip()
+    if re.fullmatch(r"\d{1,9}", value):
+        return float(value)
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+
+
+def is_throttled(answer: Answer) -> bool:
+    """Whether GitLab says that there were too many requests: nothing was done."""
+    return answer.status == HTTPStatus.TOO_MANY_REQUESTS or (
+        answer.status == HTTPStatus.BAD_REQUEST and THROTTLED_TEXT in answer.text
+    )
+
+
+def is_transient(answer: Answer) -> bool:
+    """Whether the same read may well succeed a little later."""
+    return answer.status in TRANSIENT or is_throttled(answer)
+
+
+def error_of(answer: Answer, request: str) -> CommandError:
+    """The error that an answer means when nobody knows better.
+
+    Args:
+        answer: An answer outside 2xx.
+        request: The request, for the message: method and path.
+    """
+    words = answer.text or f"{answer.status} {_reason(answer.status)}"
+    message = f"{words} ({request})"
+    match answer.status:
+        case _ if is_throttled(answer):
+            return TimeLimitError(
+                message,
+                why="GitLab limits how many requests it takes.",
+                hint="Try again later, or allow more with --retry-for.",
+                answer=answer,
+            )
+        case 401:
+            return AuthError(message, answer=answer)
+        case 403 if answer.server_error in SCOPE_ERRORS:
+            return AuthError(
+                message,
+                why="The token lacks the scope for this.",
+                hint="Use a token with the api scope.",
+                answer=answer,
+            )
+        case 403:
+            return ForbiddenError(message, answer=answer)
+        case 404:
+            return NotFoundError(message, answer=answer)
+        case 405 if MOVED_TEXT in answer.text:
+            return NotFoundError(
+                message,
+                why="The project was renamed or moved.",
+                hint="Give the project's new path, or its numeric id, which stays.",
+                answer=answer,
+            )
+        case 409:
+            return ConflictError(message, answer=answer)
+        case status if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return UnavailableError(
+                message,
+                # A proxy has given up waiting; what is behind it has not.
+                unfinished=status == HTTPStatus.GATEWAY_TIMEOUT,
+                why="The server, or a proxy before it, failed.",
+                hint="Try again later; see the server's status.",
+                answer=answer,
+            )
+        case _:
+            return RefusedError(message, answer=answer)
+
+
+def _words(response: requests.Response) -> tuple[str, str]:
+    """GitLab's own words in the body, and its machine-readable error code."""
+    if "html" in response.headers.get("Content-Type", "").lower():
+        return f"{response.status_code} {response.reason} (an HTML page)", ""
+    try:
+        body = response.json()
+    except ValueError:
+        return response.text, ""
+    if not isinstance(body, dict):
+        return json.dumps(body), ""
+    code = body.get("error")
+    parts = [body.get("message"), body.get("error_description")]
+    words = " ".join(filter(None, map(_flatten, parts)))
+    if isinstance(code, str) and body.get("error_description"):
+        return words, code
+    return " ".join(filter(None, (words, _flatten(code)))), code if isinstance(code, str) else ""
+
+
+def _flatten(value: object) -> str:
+    """Validation messages as one text: `{"base": ["a", "b"]}` is `a, b`; other keys are named."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case list():
+            return ", ".join(map(_flatten, value))
+        case dict():
+            return ", ".join(
+                _flatten(inner) if key in {"base", "error"} else f"{key} {_flatten(inner)}"
+                for key, inner in value.items()
+            )
+        case _:
+            return json.dumps(value)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= LONGEST_TEXT else f"{line[:LONGEST_TEXT]}…"
+
+
+def _reason(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "an unknown status"
+
+
+# What GitLab calls them: https://docs.gitlab.com/security/tokens/
+WRITE_SCOPE = "api"
+
+
+def explain_auth(
+    error: AuthError, token: Token | None, description: Mapping[str, Any] | None
+) -> AuthError:
+    """Says why a 401, or a scope that is too small, happened.
+
+    Args:
+        error: What GitLab said.
+        token: The credential, if any.
+        description: What `/personal_access_tokens/self` tells of it, where it does.
+    """
+    if error.why and description is None:
+        return error
+    why, hint = _why_unauthorized(error.message, token, description)
+    return AuthError(error.message, why=why, hint=hint, answer=error.answer)
+
+
+def explain_forbidden(
+    error: ForbiddenError, token: Token | None, description: Mapping[str, Any] | None
+) -> CommandError:
+    """Says why a 403 happened; a token without the scope to write makes it an `AuthError`.
+
+    Args:
+        error: What GitLab said.
+        token: The credential, if any.
+        description: What `/personal_access_tokens/self` tells of it, where it does.
+    """
+    if "CI/CD job token not allowed" in error.message:
+        return ForbiddenError(
+            error.message,
+            why="The other project does not allow this project's job token.",
+            hint="There, under Settings > CI/CD > Job token permissions, add this project.",
+            answer=error.answer,
+        )
+    if permission := re.search(r"token permission is required: (\w+)", error.message):
+        return ForbiddenError(
+            error.message,
+            why=f"This project's job token lacks the permission {permission[1]} there.",
+            hint="There, under Settings > CI/CD > Job token permissions, add it.",
+            answer=error.answer,
+        )
+    if token is not None and token.kind is TokenKind.JOB:
+        why = "The person who started this job may not do it there."
+        hint = "Have a Developer of the other project start the job, or use an access token."
+    else:
+        who = f"{_name(description)} is not allowed to" if description else "The token may not"
+        why = f"{who} do this in the project: the role is too low, or a rule protects it."
+        hint = "Give the token's user at least the Developer role in the project."
+    return ForbiddenError(error.message, why=why, hint=hint, answer=error.answer)
+
+
+def _why_unauthorized(
+    message: str, token: Token | None, description: Mapping[str, Any] | None
+) -> tuple[str, str]:
+    if token is None:
+        return (
+            "No token was sent, and this needs one.",
+            "Give --api-access-token, or pass COMMANDS_API_TOKEN on.",
+        )
+    if token.kind is TokenKind.JOB:
+        return (
+            "A job token is valid while its job runs, and on few routes.",
+            "Use the CI_JOB_TOKEN of the running job, or an access token.",
+        )
+    if description is not None:
+        scopes = ", ".join(map(str, description.get("scopes") or ())) or "none"
+        expiry = description.get("expires_at") or "never"
+        return (
+            f"{_name(description)} from {token.source} has the scopes {scopes}; expiry: {expiry}.",
+            f"Make one with the {WRITE_SCOPE} scope.",
+        )
+    if "expired" in message:
+        why = f"The token from {token.source} has expired."
+    elif "revoked" in message:
+        why = f"The token from {token.source} was revoked."
+    else:
+        why = f"GitLab does not know the token from {token.source}."
+    return why, f"Make a new access token with the {WRITE_SCOPE} scope."
+
+
+def _name(description: Mapping[str, Any]) -> str:
+    return f"The token {description.get('name')!r}"

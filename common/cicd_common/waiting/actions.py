@@ -1,0 +1,152 @@
+"""What a wait may do to a pipeline: start its manual jobs, cancel it; each at most once."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cicd_common.errors import CommandError, RefusedError
+from cicd_common.gitlab.client import GitLab, field
+from cicd_common.waiting.pipelines import Note, parse_jobs, read_alone
+from cicd_common.waiting.statuses import has_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from cicd_common.gitlab.client import GitLab
+    from cicd_common.waiting.clock import Alarm, Background
+    from cicd_common.waiting.pipelines import Event, Job, Pipeline
+    from cicd_common.waiting.state import Wait
+
+
+def play_blocking_jobs(
+    gitlab: GitLab, pipeline: Pipeline, played: Collection[int]
+) -> tuple[Job, ...]:
+    """Starts the manual jobs that a pipeline waits for; optional ones it does not wait for.
+
+    Args:
+        gitlab: The client.
+        pipeline: The pipeline.
+        played: The ids of jobs that were started before, and are not started again.
+
+    Returns:
+        The jobs started now.
+
+    Raises:
+        CommandError: One of them could not be started.
+    """
+    jobs = tuple(
+        job
+        for job in _manual_jobs(gitlab, pipeline)
+        if not job.allow_failure and job.id not in played
+    )
+    for job in jobs:
+        _play(gitlab, pipeline, job)
+    return jobs
+
+
+def _manual_jobs(gitlab: GitLab, pipeline: Pipeline) -> tuple[Job, ...]:
+    path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}"
+    answers: list[Any] = []
+    for kind in ("jobs", "bridges"):
+        answers += gitlab.get_all(f"{path}/{kind}", **{"scope[]": "manual"})
+    return parse_jobs(answers)
+
+
+def _play(gitlab: GitLab, pipeline: Pipeline, job: Job) -> None:
+    def look() -> str | None:
+        still = any(manual.id == job.id for manual in _manual_jobs(gitlab, pipeline))
+        return None if still else "started"
+
+    try:
+        gitlab.write(
+            "POST",
+            f"projects/{pipeline.project_id}/jobs/{job.id}/play",
+            {},
+            read=lambda answer: str(field(answer, "status")),
+            look=look,
+            check=job.web_url,
+        )
+    except RefusedError:
+        if look() is None:
+            raise  # else somebody else was faster
+
+
+def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
+    """Cancels a pipeline; to GitLab that is a success even if nothing can be canceled.
+
+    Args:
+        gitlab: The client.
+        pipeline: The pipeline.
+
+    Returns:
+        Its status afterwards, which may be `canceling` for a while.
+
+    Raises:
+        CommandError: GitLab refused, or nobody knows.
+    """
+
+    def look() -> str | None:
+        status = read_alone(gitlab, pipeline.project_id, pipeline.id).status
+        return status if status == "canceling" or has_ended(status) else None
+
+    return gitlab.write(
+        "POST",
+        f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/cancel",
+        {},
+        read=lambda answer: str(field(answer, "status")),
+        look=look,
+        check=pipeline.web_url,
+    )
+
+
+# Docker kills a container 10 s after it asked it to end.
+LIMIT = 5.0
+
+Canceled = list[tuple["Pipeline", str]]  # with the status that each has now
+
+
+def cancel_started(
+    gitlab: GitLab, waits: Iterable[Wait], alarm: Alarm, background: Background
+) -> Iterator[Event]:
+    """Cancels the pipelines that this very call started, as far as they go on, within a limit.
+
+    One that was not read yet is looked for once more: it may have been started all the same.
+
+    Args:
+        gitlab: The client.
+        waits: Those that are open; what somebody else started is left alone.
+        alarm: Where to sleep meanwhile.
+        background: Where to do it; used for nothing else.
+    """
+    limit = alarm.now() + LIMIT
+    unanswered = {
+        id(wait): wait
+        for wait in waits
+        if wait.target.ours and not (wait.pipeline and has_ended(wait.pipeline.status))
+    }
+
+    def stopped(wait: Wait, answer: Canceled | CommandError) -> Iterator[Event]:
+        del unanswered[id(wait)]
+        if isinstance(answer, CommandError):
+            yield Note(f"Cannot cancel {wait.name}: {answer.message}", warning=True)
+            return
+        for pipeline, status in answer:
+            yield Note(
+                f"Canceled pipeline {pipeline.id} of {pipeline.project}, which is {status} now: "
+                f"{pipeline.web_url}"
+            )
+
+    for wait in list(unanswered.values()):
+        background.start(partial(_stop, gitlab, wait), partial(stopped, wait))
+    while unanswered and alarm.now() < limit:
+        alarm.sleep_until(limit)
+        yield from background.events()
+    for wait in unanswered.values():
+        yield Note(f"Whether {wait.name} was canceled is unknown.", warning=True)
+
+
+def _stop(gitlab: GitLab, wait: Wait) -> Canceled:
+    found = (wait.pipeline,) if wait.pipeline else wait.seeker.seek() or ()
+    going = [pipeline for pipeline in found if not has_ended(pipeline.status)]
+    return [(pipeline, cancel_pipeline(gitlab, pipeline)) for pipeline in going]

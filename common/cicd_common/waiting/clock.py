@@ -1,0 +1,126 @@
+"""The one place where a wait sleeps, and the work that goes on beside it."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from cicd_common.errors import CommandError
+from cicd_common.gitlab.session import POOL_SIZE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cicd_common.waiting.pipelines import Event
+
+T = TypeVar("T")
+
+
+class Alarm:
+    """A clock to sleep by, which anybody may ring from any thread.
+
+    A signal's handler that raises ends the sleep too, at once.
+    """
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+        self._hints: set[str] = set()
+        self._lock = threading.Lock()
+
+    def now(self) -> float:
+        """The time, in seconds by a clock that never goes back."""
+        return time.monotonic()
+
+    def time(self) -> datetime:
+        """The time by the calendar, aware."""
+        return datetime.now(UTC)
+
+    def sleep_until(self, moment: float) -> None:
+        """Sleeps until a moment by `now`, or until the alarm is rung."""
+        self._rung.wait(max(0.0, moment - self.now()))
+        self._rung.clear()
+
+    def ring(self) -> None:
+        """Ends the sleep."""
+        self._rung.set()
+
+    def hint(self, project_id: str) -> None:
+        """Ends the sleep because a project may have changed.
+
+        A hint is never a truth: what it causes is a look, as soon as the pace allows one.
+        """
+        with self._lock:
+            self._hints.add(project_id)
+        self.ring()
+
+    def take_hints(self) -> set[str]:
+        """The projects that may have changed since this was last asked."""
+        with self._lock:
+            hints, self._hints = self._hints, set()
+        return hints
+
+
+class Background:
+    """Work in daemon threads, which leave the main thread free to end at any time.
+
+    A name lookup, say, cannot be interrupted by a signal; here nobody waits for it.
+
+    Args:
+        alarm: Is rung whenever some work is done.
+    """
+
+    def __init__(self, alarm: Alarm) -> None:
+        self._alarm = alarm
+        self._done: queue.SimpleQueue[Callable[[], Iterator[Event]]] = queue.SimpleQueue()
+        self._slots = threading.Semaphore(POOL_SIZE)
+
+    def start(
+        self, work: Callable[[], T], then: Callable[[T | CommandError], Iterator[Event]]
+    ) -> None:
+        """Starts some work.
+
+        Args:
+            work: What to do, in a thread of its own.
+            then: What follows from its answer or its error, in the thread that asks for `events`.
+        """
+
+        def run() -> None:
+            with self._slots:
+                follow_up = _attempt(work, then)
+            self._done.put(follow_up)
+            self._alarm.ring()
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def events(self) -> Iterator[Event]:
+        """What follows from the work that is done by now.
+
+        Raises:
+            Exception: Some work raised it beside a `CommandError`, which is a bug.
+        """
+        while True:
+            try:
+                follow_up = self._done.get_nowait()
+            except queue.Empty:
+                return
+            yield from follow_up()
+
+
+def _attempt(
+    work: Callable[[], T], then: Callable[[T | CommandError], Iterator[Event]]
+) -> Callable[[], Iterator[Event]]:
+    try:
+        answer = work()
+    except CommandError as error:
+        return functools.partial(then, error)
+    except Exception as bug:  # noqa: BLE001 - raised again where the events are asked for
+        return functools.partial(_raise, bug)
+    return functools.partial(then, answer)
+
+
+def _raise(bug: Exception) -> NoReturn:
+    raise bug

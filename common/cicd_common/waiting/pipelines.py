@@ -1,0 +1,531 @@
+"""What a wait sees, says and returns: records of pipelines and jobs, events, results.
+
+The engine yields the events and renders nothing; presenters consume them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, Self
+from urllib.parse import urlsplit
+
+from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UnavailableError
+from cicd_common.gitlab.client import PER_PAGE, GitLab, field
+from cicd_common.gitlab.tokens import TokenKind
+from cicd_common.waiting.statuses import has_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from cicd_common.errors import CommandError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job as GitLab showed it; with `bridge`, a trigger job.
+
+    Attributes:
+        id: Its id; a retried job has a new one.
+        name: Its name.
+        stage: Its stage.
+        status: One of `statuses.STATUSES`, or one that GitLab added since.
+        web_url: Its page.
+        allow_failure: Whether its failure is a warning only; of a manual job, whether it is
+            optional.
+        failure_reason: Why it failed, in GitLab's word, such as `script_failure`; else empty.
+        started_at: When it started, if it has; by GitLab's clock.
+        finished_at: When it ended, if it has.
+        bridge: Whether it is a trigger job.
+        downstream: The pipeline that a trigger job started, if it exists and was looked at.
+        log: The end of its log, cleaned, line by line, if it was read.
+    """
+
+    id: int
+    name: str
+    stage: str
+    status: str
+    web_url: str
+    allow_failure: bool = False
+    failure_reason: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    bridge: bool = False
+    downstream: Pipeline | None = None
+    log: tuple[str, ...] = ()
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that it ran, once it has ended; a job that never started has none."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class ReportedTests:
+    """The counts of a pipeline's test report, in GitLab's words."""
+
+    total: int
+    success: int
+    failed: int
+    skipped: int
+    error: int
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline as GitLab showed it.
+
+    Attributes:
+        project: The project's path, or its numeric id where nothing told the path.
+        project_id: What stands for the project in an address, quoted.
+        id: Its id, unique on the server.
+        status: One of `statuses.STATUSES`, or one that GitLab added since.
+        ref: The branch or tag.
+        sha: The commit.
+        source: What started it, such as `push`.
+        web_url: Its page.
+        created_at: When it was created, by GitLab's clock.
+        updated_at: When it last changed, by GitLab's clock.
+        tag: Whether the ref is a tag; None where nothing told it.
+        duration: Seconds that its jobs have run, if that is known.
+        stages: The stages seen, in their order, each with the lowest id of its jobs.
+        jobs: The jobs seen, in their order, without those that were retried. While several
+            pipelines of a project are waited for there are none until the end.
+        tests: The counts of its test report, if there is one and it was read.
+        yaml_errors: What is wrong with its configuration, where that failed it at once.
+    """
+
+    project: str
+    project_id: str
+    id: int
+    status: str
+    ref: str
+    sha: str
+    source: str
+    web_url: str
+    created_at: datetime
+    updated_at: datetime
+    tag: bool | None = None
+    duration: float | None = None
+    stages: tuple[tuple[str, int], ...] = ()
+    jobs: tuple[Job, ...] = ()
+    tests: ReportedTests | None = None
+    yaml_errors: str = ""
+
+    def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
+        """The pipeline with its jobs as they are now; stages keep the order they were seen in."""
+        # Ids grow with the stages; only a retried job's comes late, and its stage is known by then.
+        first = dict(self.stages)
+        for job in jobs:
+            first[job.stage] = min(first.get(job.stage, job.id), job.id)
+        return replace(
+            self,
+            stages=tuple(sorted(first.items(), key=lambda stage: stage[1])),
+            jobs=tuple(sorted(jobs, key=lambda job: (first[job.stage], job.id))),
+        )
+
+
+@dataclass(frozen=True)
+class FailedJob:
+    """A job that failed, as the result holds it.
+
+    Attributes:
+        project: The path of the project it ran in.
+        pipeline_id: The pipeline it ran in: the one waited for, or one downstream of it.
+        id: Its id.
+        stage: Its stage.
+        name: Its name.
+        failure_reason: GitLab's word for why.
+        allow_failure: Whether the pipeline may succeed all the same.
+        web_url: Its page.
+        log: The end of its log, cleaned, if it was read.
+    """
+
+    project: str
+    pipeline_id: int
+    id: int
+    stage: str
+    name: str
+    failure_reason: str
+    allow_failure: bool
+    web_url: str
+    log: str
+
+
+def failed_jobs(pipeline: Pipeline, *, allowed: bool = False) -> Iterator[FailedJob]:
+    """The failed jobs of a pipeline and of those downstream, as far as they were looked at.
+
+    A trigger job is one of them only if none below it is: it fails because they do.
+
+    Args:
+        pipeline: The pipeline.
+        allowed: Whether all of it may fail, as what an optional trigger job started may.
+    """
+    for job in pipeline.jobs:
+        may_fail = allowed or job.allow_failure
+        below = list(failed_jobs(job.downstream, allowed=may_fail)) if job.downstream else []
+        yield from below
+        if job.status == "failed" and not below:
+            yield FailedJob(
+                project=pipeline.project,
+                pipeline_id=pipeline.id,
+                id=job.id,
+                stage=job.stage,
+                name=job.name,
+                failure_reason=job.failure_reason or "unknown_failure",
+                allow_failure=may_fail,
+                web_url=job.web_url,
+                log="\n".join(job.log),
+            )
+
+
+@dataclass(frozen=True)
+class WaitResult:
+    """A pipeline that was waited for; its fields are its JSON.
+
+    Attributes:
+        project: The project's path.
+        id: The pipeline's id.
+        status: Its last status.
+        ref: The branch or tag.
+        sha: The commit.
+        web_url: Its page.
+        duration: Seconds that its jobs have run, if that is known.
+        failed_jobs: The jobs that failed, downstream too; those that may fail included.
+        tests: The counts of its test report, where the server gives them.
+    """
+
+    project: str
+    id: int
+    status: str
+    ref: str
+    sha: str
+    web_url: str
+    duration: float | None
+    failed_jobs: tuple[FailedJob, ...] = ()
+    tests: ReportedTests | None = None
+
+    def text(self) -> str:
+        """One short line for a person."""
+        took = "" if self.duration is None else f" in {in_words(self.duration)}"
+        return f"{self.project}: pipeline {self.id} {self.status}{took} {self.web_url}"
+
+    def dotenv(self) -> dict[str, str]:
+        """The variables that later jobs get."""
+        return {
+            "PIPELINE_ID": str(self.id),
+            "PIPELINE_PROJECT": self.project,
+            "PIPELINE_URL": self.web_url,
+            "PIPELINE_STATUS": self.status,
+            "PIPELINE_SHA": self.sha,
+        }
+
+
+def result_of(pipeline: Pipeline) -> WaitResult:
+    """The result that a pipeline is."""
+    return WaitResult(
+        project=pipeline.project,
+        id=pipeline.id,
+        status=pipeline.status,
+        ref=pipeline.ref,
+        sha=pipeline.sha,
+        web_url=pipeline.web_url,
+        duration=pipeline.duration,
+        failed_jobs=tuple(failed_jobs(pipeline)),
+        tests=pipeline.tests,
+    )
+
+
+def in_words(seconds: float) -> str:
+    """A duration for people: `45 s`, `3 min 5 s`, `2 h 0 min`."""
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes_left = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes_left} min"
+    return f"{minutes} min {rest} s" if minutes else f"{whole} s"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long a pipeline will take, by earlier ones of its ref that succeeded.
+
+    Attributes:
+        seconds: From its creation to its end: the median of the earlier ones.
+        spread: Seconds by which half of the earlier ones differed from it at most.
+    """
+
+    seconds: float
+    spread: float
+
+
+# Events, in the order in which they happen to a pipeline. All times are aware, by this machine's
+# clock; compare them with GitLab's own at the precision of seconds.
+
+
+@dataclass(frozen=True)
+class Seeking:
+    """A pipeline does not exist yet, and is waited for.
+
+    Attributes:
+        what: Which one, for people, such as `the pipeline of tag v1 in group/name`.
+        left: Seconds until that ends.
+    """
+
+    what: str
+    left: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """A pipeline was found; from now on it is known by its id."""
+
+    pipeline: Pipeline
+    estimate: Estimate | None = None
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A pipeline, or a job of it, is not as it was at the look before."""
+
+    pipeline: Pipeline
+    before: Pipeline
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a person should know."""
+
+    text: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed, for timers and heartbeats.
+
+    Attributes:
+        at: The time.
+        left: Seconds until the time limit.
+    """
+
+    at: datetime
+    left: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The wait for one pipeline is over.
+
+    Attributes:
+        outcome: The result, or the error that it is; an error's `results` hold the result.
+        pipeline: With all its jobs, those of failed downstream pipelines, and the ends of their
+            logs; None if it was never found.
+    """
+
+    outcome: WaitResult | CommandError
+    pipeline: Pipeline | None = None
+
+
+Event = Seeking | Found | Changed | Note | Tick | Ended
+
+
+class Presenter(Protocol):
+    """Shows events; used in a `with` block, which it leaves tidy however it ends.
+
+    Attributes:
+        every: Seconds between the `Tick`s that it wants; None for no ticks.
+    """
+
+    every: float | None
+
+    def __enter__(self) -> Self:
+        """Begins to show."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Ends what it began, such as a live display."""
+
+    def show(self, event: Event) -> None:
+        """Shows one event."""
+
+
+def read_by_jobs(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
+    """Reads a pipeline and its first hundred jobs in one request, from its jobs.
+
+    Each job holds its pipeline as it is now. Every server takes a job token here.
+
+    Args:
+        gitlab: The client.
+        project_id: The project as an address has it.
+        pipeline_id: The pipeline.
+
+    Returns:
+        The pipeline; None if it has no jobs but trigger jobs, which this route leaves out, or if
+        they do not show it.
+
+    Raises:
+        CommandError: There was no usable answer.
+    """
+    answers = gitlab.get(f"projects/{project_id}/pipelines/{pipeline_id}/jobs", per_page=PER_PAGE)
+    return _pipeline_of(gitlab, answers, parse_jobs(answers))
+
+
+def read_by_bridges(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
+    """Reads a pipeline and its trigger jobs, with what is downstream, as `read_by_jobs` does.
+
+    Raises:
+        CommandError: There was no usable answer.
+    """
+    # GitLab 19.2 renamed this to `trigger_jobs`, and still takes the old name.
+    path = f"projects/{project_id}/pipelines/{pipeline_id}/bridges"
+    answers = gitlab.get(path, per_page=PER_PAGE)
+    return _pipeline_of(gitlab, answers, parse_bridges(gitlab, answers))
+
+
+def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
+    """Reads a pipeline without its jobs.
+
+    Args:
+        gitlab: The client.
+        project_id: The project as an address has it.
+        pipeline_id: The pipeline.
+
+    Raises:
+        AuthError: The server takes no job token here, as those before about 18.x do not.
+        CommandError: There was no usable answer.
+    """
+    try:
+        answer = gitlab.get(f"projects/{project_id}/pipelines/{pipeline_id}")
+    except NotFoundError as error:
+        if gitlab.token_kind is not TokenKind.JOB:
+            raise
+        raise AuthError(
+            f"Pipeline {pipeline_id} has no jobs, and without one a CI job token cannot see its "
+            "status on this server.",
+            why="Older GitLab servers let a job token read a pipeline's jobs only.",
+            hint="Give an access token with the read_api scope (COMMANDS_API_TOKEN).",
+            answer=error.answer,
+        ) from error
+    return parse_pipeline(gitlab, answer)
+
+
+def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
+    """Reads a pipeline with its first jobs, and with its trigger jobs unless it has ended.
+
+    Raises:
+        CommandError: There was no usable answer.
+    """
+    by_jobs = read_by_jobs(gitlab, project_id, pipeline_id)
+    if by_jobs is not None and has_ended(by_jobs.status):
+        return by_jobs
+    try:
+        by_bridges = read_by_bridges(gitlab, project_id, pipeline_id)
+    except (AuthError, ForbiddenError, NotFoundError):
+        by_bridges = None  # older servers do not let a job token see them
+    if by_jobs and by_bridges:
+        return by_bridges.with_jobs((*by_jobs.jobs, *by_bridges.jobs))
+    return by_jobs or by_bridges or read_alone(gitlab, project_id, pipeline_id)
+
+
+def parse_pipeline(gitlab: GitLab, answer: Any) -> Pipeline:
+    """Reads a pipeline in any of the forms in which GitLab sends it.
+
+    Raises:
+        UnavailableError: It lacks what every pipeline has.
+    """
+    web_url = str(field(answer, "web_url"))
+    project_id = str(field(answer, "project_id"))
+    tag = answer.get("tag")
+    return Pipeline(
+        project=_project_path(gitlab, web_url) or project_id,
+        project_id=project_id,
+        id=int(field(answer, "id")),
+        status=str(field(answer, "status")),
+        ref=_printable(field(answer, "ref")),
+        sha=str(field(answer, "sha")),
+        source=str(answer.get("source") or ""),
+        web_url=web_url,
+        created_at=_time(field(answer, "created_at")),
+        updated_at=_time(answer.get("updated_at") or field(answer, "created_at")),
+        tag=None if tag is None else bool(tag),
+        yaml_errors=_printable(answer.get("yaml_errors") or ""),
+    )
+
+
+def parse_jobs(answers: Iterable[Any]) -> tuple[Job, ...]:
+    """Reads jobs, and trigger jobs without what is downstream of them.
+
+    Raises:
+        UnavailableError: One lacks what every job has.
+    """
+    return tuple(map(_parse_job, answers))
+
+
+def parse_bridges(gitlab: GitLab, answers: Iterable[Any]) -> tuple[Job, ...]:
+    """Reads trigger jobs, with the pipelines downstream as far as they exist.
+
+    Raises:
+        UnavailableError: One lacks what every job has.
+    """
+    return tuple(
+        replace(_parse_job(answer), downstream=below and parse_pipeline(gitlab, below))
+        for answer in answers
+        for below in [answer.get("downstream_pipeline")]
+    )
+
+
+def _pipeline_of(gitlab: GitLab, answers: list[Any], jobs: tuple[Job, ...]) -> Pipeline | None:
+    shown = answers[0].get("pipeline") if answers else None
+    if not isinstance(shown, dict) or not shown.keys() >= _SHOWN_BY_JOBS:
+        return None
+    pipeline = parse_pipeline(gitlab, shown)
+    return replace(pipeline, tag=bool(answers[0].get("tag"))).with_jobs(jobs)
+
+
+# What a job holds of its pipeline; older servers hold less, and are asked for the pipeline itself.
+_SHOWN_BY_JOBS = {"id", "project_id", "status", "ref", "sha", "web_url", "created_at"}
+
+
+def _parse_job(answer: Any) -> Job:
+    started_at, finished_at = (
+        _time(answer[name]) if answer.get(name) else None for name in ("started_at", "finished_at")
+    )
+    return Job(
+        id=int(field(answer, "id")),
+        name=_printable(field(answer, "name")),
+        stage=_printable(field(answer, "stage")),
+        status=str(field(answer, "status")),
+        web_url=str(field(answer, "web_url")),
+        allow_failure=bool(answer.get("allow_failure")),
+        failure_reason=str(answer.get("failure_reason") or ""),
+        started_at=started_at,
+        finished_at=finished_at,
+        bridge="downstream_pipeline" in answer,
+    )
+
+
+def _printable(text: object) -> str:
+    """A project's own text on one line, without what would steer a terminal."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
+def _project_path(gitlab: GitLab, web_url: str) -> str:
+    """The path in a pipeline's address, whose host may be another name of the server."""
+    root = urlsplit(gitlab.base_url).path
+    path = urlsplit(web_url).path.removeprefix(root)
+    return path.partition("/-/")[0].strip("/")
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UnavailableError(f"GitLab's answer holds {text!r} in place of a time.") from error

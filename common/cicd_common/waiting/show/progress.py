@@ -1,0 +1,67 @@
+"""What is known at a moment of a wait: the sum of its events so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from cicd_common.waiting.pipelines import Changed, Ended, Found, Seeking, Tick
+
+if TYPE_CHECKING:
+    from cicd_common.waiting.pipelines import Estimate, Event, Pipeline
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A pipeline that is waited for.
+
+    Attributes:
+        pipeline: As it was last seen.
+        estimate: How long it will take, if that is known.
+        over: Whether the wait for it is over.
+    """
+
+    pipeline: Pipeline
+    estimate: Estimate | None = None
+    over: bool = False
+
+
+@dataclass
+class Board:
+    """All that is waited for.
+
+    Attributes:
+        watched: The pipelines that were found, by id, in the order in which they were found.
+        sought: What does not exist yet and is waited for.
+        left: Seconds until the time limit, once it is known.
+    """
+
+    watched: dict[int, Watched] = field(default_factory=dict)
+    sought: list[str] = field(default_factory=list)
+    left: float | None = None
+
+    def note(self, event: Event) -> None:
+        """Takes in an event."""
+        match event:
+            case Seeking() if event.what not in self.sought:
+                self.sought.append(event.what)
+            case Found():
+                # Which one this was is not said; the others are soon named again.
+                self.sought.clear()
+                self.watched[event.pipeline.id] = Watched(event.pipeline, event.estimate)
+            case Changed():
+                self._update(event.pipeline, over=False)
+            case Ended():
+                self.sought.clear()
+                if event.pipeline is not None:
+                    self._update(event.pipeline, over=True)
+            case Tick():
+                self.left = event.left
+
+    def pending(self) -> list[Watched]:
+        """The pipelines for which the wait goes on."""
+        return [watched for watched in self.watched.values() if not watched.over]
+
+    def _update(self, pipeline: Pipeline, *, over: bool) -> None:
+        before = self.watched.get(pipeline.id, Watched(pipeline))
+        self.watched[pipeline.id] = replace(before, pipeline=pipeline, over=over)

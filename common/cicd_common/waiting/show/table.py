@@ -1,0 +1,324 @@
+"""The live table as lines of text that fit into a window: as much as it has room for.
+
+Where not every job has its line, those that passed or have not begun are counted, by stage at
+first; then the stages go, then all but one line for each pipeline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from cicd_common.waiting.pipelines import in_words
+from cicd_common.waiting.show.text import (
+    FAILED,
+    LOOKS,
+    age,
+    clock,
+    look_of,
+    look_of_job,
+    remaining,
+    safe,
+    seconds_of,
+    tally,
+    urgency,
+    why_failed,
+)
+from cicd_common.waiting.statuses import has_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from cicd_common.waiting.pipelines import Estimate, Job, Pipeline
+    from cicd_common.waiting.show.progress import Board, Watched
+    from cicd_common.waiting.show.text import Look
+
+# A window smaller than this gets a line for each pipeline.
+FEWEST_COLUMNS = 60
+FEWEST_ROWS = 9  # and one for the cursor
+WIDE = 100
+
+INDENT = "  "
+TIME = len("00:00:00")
+SHORTEST_NAME = 12
+QUIET = "dim"
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What there is to draw on.
+
+    Attributes:
+        width: Columns.
+        height: Rows.
+        ascii: Whether nothing but ASCII can be shown.
+    """
+
+    width: int
+    height: int
+    ascii: bool = False
+
+    def mark(self, look: Look) -> str:
+        """The sign before what has such a look."""
+        return look.ascii if self.ascii else look.mark
+
+    def fit(self, text: str, width: int) -> str:
+        """A text in exactly so many columns, cut where it is too long."""
+        if cell_len(text) <= width:
+            return set_cell_size(text, width)
+        more = "~" if self.ascii else "…"
+        return set_cell_size(text, max(0, width - 1)) + more[:width]
+
+    def line(self, *parts: tuple[str, str]) -> Text:
+        """A line of texts, each with its style, cut at the edge."""
+        line = Text.assemble(*parts, no_wrap=True, end="")
+        if line.cell_len > self.width:
+            line.truncate(self.width - 1, overflow="crop")
+            line.append("~" if self.ascii else "…")
+        return line
+
+    def bar(self, part: float, width: int) -> tuple[str, str]:
+        """A progress bar: what is done, and what is left."""
+        done = round(min(max(part, 0.0), 1.0) * width)
+        full, rest = ("#", "-") if self.ascii else ("━", "─")
+        return full * done, rest * (width - done)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job; or, without a look, what stands for several.
+
+    Attributes:
+        depth: How many pipelines are above its own.
+        stage: Its stage, on the first line of the stage.
+        look: How its status is shown.
+        name: Its name.
+        seconds: How long it has run.
+        detail: Why it failed, or the like.
+    """
+
+    depth: int
+    stage: str
+    look: Look | None
+    name: str
+    seconds: float | None = None
+    detail: str = ""
+
+
+def picture(board: Board, now: datetime, canvas: Canvas) -> list[Text]:
+    """Draws what is known.
+
+    Args:
+        board: What is known.
+        now: The time, for what runs.
+        canvas: Where to.
+
+    Returns:
+        Lines, none wider and no more of them than the canvas allows.
+    """
+    watched = list(board.watched.values())
+    around = [canvas.line((f"looking for {safe(what)}", QUIET)) for what in board.sought]
+    if board.left is not None:
+        around.append(canvas.line((f"time limit in {in_words(board.left)}", QUIET)))
+    around = around[: canvas.height]
+    room = canvas.height - len(around)
+    if canvas.width >= FEWEST_COLUMNS and canvas.height >= FEWEST_ROWS and watched:
+        each = room // len(watched)
+        for blocks in (
+            [_all_jobs(one.pipeline, now) for one in watched],
+            [_urgent_jobs(one.pipeline, now) for one in watched],
+            [_most_urgent_jobs(one.pipeline, now, each - 3) for one in watched],
+        ):
+            lines = _blocks(watched, [list(rows) for rows in blocks], now, canvas)
+            if len(lines) <= room:
+                return lines + around
+    return _one_line_each(watched, now, canvas, room) + around
+
+
+def final_picture(board: Board, now: datetime, canvas: Canvas) -> list[Text]:
+    """Draws what is left to read when the wait is over; of several pipelines a line each."""
+    watched = list(board.watched.values())
+    if len(watched) > 1:
+        return [_one_line(one, now, canvas) for one in watched]
+    return _blocks(watched, [list(_urgent_jobs(one.pipeline, now)) for one in watched], now, canvas)
+
+
+# The jobs of a pipeline, from all of them to few.
+
+
+def _all_jobs(pipeline: Pipeline, now: datetime, depth: int = 0) -> Iterator[Row]:
+    stage = None
+    for job in pipeline.jobs:
+        yield _row(job, now, depth, "" if job.stage == stage else job.stage)
+        stage = job.stage
+        if job.downstream:
+            yield from _all_jobs(job.downstream, now, depth + 1)
+
+
+def _urgent_jobs(pipeline: Pipeline, now: datetime, depth: int = 0) -> Iterator[Row]:
+    for stage in dict.fromkeys(job.stage for job in pipeline.jobs):
+        jobs = [job for job in pipeline.jobs if job.stage == stage]
+        urgent = sorted(filter(_is_urgent, jobs), key=lambda job: urgency(look_of_job(job)))
+        title = stage
+        for job in urgent:
+            yield _row(job, now, depth, title)
+            title = ""
+            if job.downstream:
+                yield from _urgent_jobs(job.downstream, now, depth + 1)
+        others = [look_of_job(job) for job in jobs if job not in urgent]
+        if others:
+            yield Row(depth, safe(title), None, tally(others))
+
+
+def _most_urgent_jobs(pipeline: Pipeline, now: datetime, most: int) -> Iterator[Row]:
+    jobs = sorted(_with_downstream(pipeline), key=lambda job: urgency(look_of_job(job)))
+    named = [job for job in jobs if _is_urgent(job)][: max(0, most)]
+    for job in named:
+        yield _row(job, now, 0, job.stage)
+    others = [look_of_job(job) for job in jobs if job not in named]
+    if others:
+        yield Row(0, "", None, f"and {tally(others)}")
+
+
+def _with_downstream(pipeline: Pipeline) -> Iterator[Job]:
+    for job in pipeline.jobs:
+        yield job
+        if job.downstream:
+            yield from _with_downstream(job.downstream)
+
+
+def _is_urgent(job: Job) -> bool:
+    return look_of_job(job).urgent
+
+
+def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
+    below = job.downstream
+    arrow = f" > {safe(below.project)} #{below.id}" if below else ""
+    return Row(
+        depth,
+        safe(stage),
+        look_of_job(job),
+        safe(job.name) + arrow,
+        seconds_of(job, now),
+        why_failed(job),
+    )
+
+
+# From rows to lines.
+
+
+def _blocks(
+    watched: Sequence[Watched], rows: Sequence[Sequence[Row]], now: datetime, canvas: Canvas
+) -> list[Text]:
+    """For each pipeline its two lines, and its rows below."""
+    lines: list[Text] = []
+    for one, its_rows in zip(watched, rows, strict=True):
+        lines += [_heading(one.pipeline, canvas), _progress(one, now, canvas)]
+        lines += _table(its_rows, canvas)
+    return lines
+
+
+def _heading(pipeline: Pipeline, canvas: Canvas) -> Text:
+    look = look_of(pipeline.status)
+    return canvas.line(
+        (f"{canvas.mark(look)} {safe(pipeline.project)} #{pipeline.id}", f"bold {look.color}"),
+        (f" on {safe(pipeline.ref)}: ", ""),
+        (look.word, f"bold {look.color}"),
+    )
+
+
+def _progress(watched: Watched, now: datetime, canvas: Canvas) -> Text:
+    pipeline = watched.pipeline
+    seconds = age(pipeline, now)
+    parts = [(f"{INDENT}{clock(seconds)}", "bold")]
+    if watched.estimate and not has_ended(pipeline.status):
+        parts += _bar(watched.estimate, seconds, canvas)
+    ended = sum(has_ended(job.status) for job in pipeline.jobs)
+    if pipeline.jobs:
+        parts.append((f"  {ended} of {len(pipeline.jobs)} jobs done", ""))
+    return canvas.line(*parts, *_failed(pipeline))
+
+
+def _bar(estimate: Estimate, seconds: float, canvas: Canvas) -> list[tuple[str, str]]:
+    over = seconds > estimate.seconds + estimate.spread
+    color = "yellow" if over else "cyan"
+    done, rest = canvas.bar(seconds / estimate.seconds, 40 if canvas.width >= WIDE else 20)
+    return [
+        (f"  {done}", color),
+        (rest, QUIET),
+        (f"  {remaining(estimate, seconds)}", color),
+    ]
+
+
+def _table(rows: Sequence[Row], canvas: Canvas) -> Iterator[Text]:
+    """The rows in columns, as wide as what stands in them."""
+    stage = _widest(INDENT * row.depth + row.stage for row in rows)
+    stage = min(stage, canvas.width // 4)
+    jobs = [row for row in rows if row.look]
+    word = _widest(row.look.word for row in jobs if row.look)
+    detail = min(_widest(row.detail for row in jobs), canvas.width // 4)
+    taken = sum((2, stage, 2, 2, 2, word, 2, TIME, 2 if detail else 0, detail))
+    name = min(
+        _widest(INDENT * row.depth + row.name for row in jobs),
+        max(SHORTEST_NAME, canvas.width - taken),
+    )
+    for row in rows:
+        indent = INDENT * row.depth
+        title = f"{INDENT}{canvas.fit(indent + row.stage, stage)}{INDENT}"
+        if row.look is None:
+            yield canvas.line((title, "bold"), (f"{indent}{row.name}", QUIET))
+            continue
+        color = row.look.color or QUIET
+        yield canvas.line(
+            (title, "bold"),
+            (f"{indent}{canvas.mark(row.look)} ", color),
+            (f"{canvas.fit(row.name, name - len(indent))}{INDENT}", ""),
+            (f"{canvas.fit(row.look.word, word)}{INDENT}", color),
+            ("" if row.seconds is None else clock(row.seconds), ""),
+            (f"{INDENT}{row.detail}" if row.detail else "", color),
+        )
+
+
+def _widest(texts: Iterable[str]) -> int:
+    return max(map(cell_len, texts), default=0)
+
+
+def _one_line_each(
+    watched: Sequence[Watched], now: datetime, canvas: Canvas, most: int
+) -> list[Text]:
+    ordered = sorted(watched, key=lambda one: urgency(look_of(one.pipeline.status)))
+    shown = ordered if len(ordered) <= most else ordered[: max(0, most - 1)]
+    lines = [_one_line(one, now, canvas) for one in shown]
+    rest = [look_of(one.pipeline.status) for one in ordered[len(shown) :]]
+    if rest:
+        lines.append(canvas.line((f"and {tally(rest)}", QUIET)))
+    return lines[:most]
+
+
+def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
+    """What matters most comes first, for the line is cut where the window ends."""
+    pipeline = watched.pipeline
+    look = look_of(pipeline.status)
+    seconds = age(pipeline, now)
+    left = ""
+    if watched.estimate and not has_ended(pipeline.status):
+        left = f"  {remaining(watched.estimate, seconds)}"
+    others = [look for look in map(look_of_job, pipeline.jobs) if look is not LOOKS[FAILED]]
+    return canvas.line(
+        (f"{canvas.mark(look)} {look.word}", f"bold {look.color}"),
+        (f"  {clock(seconds)}", ""),
+        *_failed(pipeline),
+        (f"  {safe(pipeline.project)} #{pipeline.id}{left}", ""),
+        (f"  {tally(others)}" if others else "", QUIET),
+    )
+
+
+def _failed(pipeline: Pipeline) -> list[tuple[str, str]]:
+    """How many jobs failed, which a person should see while the pipeline goes on."""
+    failed = LOOKS[FAILED]
+    count = sum(look_of_job(job) is failed for job in pipeline.jobs)
+    return [(f"  {count} {failed.word}", f"bold {failed.color}")] if count else []

@@ -1,0 +1,186 @@
+"""The words, colours and marks in which people are told about a wait."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from cicd_common.cli import console
+from cicd_common.waiting.pipelines import in_words
+from cicd_common.waiting.statuses import has_ended
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from cicd_common.waiting.pipelines import Estimate, Job, Pipeline, ReportedTests
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a status is shown.
+
+    Attributes:
+        word: What it is called; never told by colour alone.
+        color: Its colour, by the name that click and rich know; empty for none.
+        mark: The sign before it.
+        ascii: The same where the terminal knows ASCII alone.
+        urgent: Whether such a job is named even where there is no room for all.
+    """
+
+    word: str
+    color: str
+    mark: str
+    ascii: str
+    urgent: bool = False
+
+    def __str__(self) -> str:
+        """The word for stderr, coloured where that is wanted."""
+        return console.styled(self.word, self.color) if self.color else self.word
+
+
+FAILED = "failed"
+ALLOWED = "failed (allowed)"
+OPTIONAL = "manual (optional)"
+
+# The most urgent first. The words are those of GitLab's pages, whose `success` is `passed`.
+LOOKS: Mapping[str, Look] = MappingProxyType(
+    {
+        FAILED: Look("failed", "red", "✗", "x", urgent=True),
+        "running": Look("running", "cyan", "●", "*", urgent=True),
+        "canceling": Look("canceling", "yellow", "●", "*", urgent=True),
+        "manual": Look("manual", "magenta", "▶", ">", urgent=True),
+        ALLOWED: Look("failed (allowed)", "yellow", "!", "!", urgent=True),
+        "waiting_for_resource": Look("waiting for resource", "yellow", "○", "o"),
+        "waiting_for_callback": Look("waiting for callback", "yellow", "○", "o"),
+        "preparing": Look("preparing", "yellow", "○", "o"),
+        "pending": Look("pending", "yellow", "○", "o"),
+        "scheduled": Look("scheduled", "yellow", "○", "o"),
+        "success": Look("passed", "green", "✓", "+"),
+        "created": Look("created", "", "·", "."),
+        OPTIONAL: Look("manual (optional)", "", "·", "."),
+        "skipped": Look("skipped", "", "-", "-"),
+        "canceled": Look("canceled", "", "-", "-"),
+    }
+)
+
+_RANKS = {look: rank for rank, look in enumerate(LOOKS.values())}
+
+# Where GitLab's name of a reason says less than `Gitlab::Ci::Status::Build::Failed` in its source.
+_REASONS: Mapping[str, str] = MappingProxyType(
+    {
+        "stuck_or_timeout_failure": "stuck, or over its time limit",
+        "job_execution_timeout": "over its time limit",
+        "runner_unsupported": "the runner is too old",
+        "no_matching_runner": "no matching runner",
+        "ci_quota_exceeded": "no compute minutes left",
+        "trace_size_exceeded": "the log is too long",
+        "pipeline_loop_detected": "the pipeline would trigger itself",
+        "downstream_bridge_project_not_found": "the downstream project was not found",
+        "downstream_pipeline_creation_failed": "the downstream pipeline could not be created",
+        "insufficient_bridge_permissions": "not allowed to start the downstream pipeline",
+        "reached_max_descendant_pipelines_depth": "child pipelines are nested too deep",
+        "reached_max_pipeline_hierarchy_size": "too many downstream pipelines",
+    }
+)
+
+
+def look_of(status: str) -> Look:
+    """How a pipeline's status is shown; one that GitLab added since, by its name."""
+    return LOOKS.get(status) or Look(safe(status).replace("_", " "), "magenta", "?", "?")
+
+
+def look_of_job(job: Job) -> Look:
+    """How a job's status is shown; a failure that is allowed is told apart."""
+    if job.allow_failure and job.status in {"failed", "manual"}:
+        return LOOKS[ALLOWED if job.status == "failed" else OPTIONAL]
+    return look_of(job.status)
+
+
+def urgency(look: Look) -> int:
+    """A key that sorts what a person wants to know first to the front."""
+    return _RANKS.get(look, 0)
+
+
+def safe(text: str) -> str:
+    """A text from elsewhere on one line: no secret, and nothing that a terminal would obey.
+
+    Control characters, escape sequences and marks that turn the direction of writing could show a
+    person something else than what is there. As `ls -q` does, each is replaced by `?`.
+    """
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else "?" for c in console.redacted(text)
+    )
+
+
+def title(job: Job) -> str:
+    """A job by its stage and name."""
+    return f"{safe(job.stage)} / {safe(job.name)}"
+
+
+def reason_in_words(reason: str) -> str:
+    """Why a job failed, from GitLab's name of the reason."""
+    return _REASONS.get(reason) or safe(reason).replace("_", " ")
+
+
+def why_failed(job: Job) -> str:
+    """Why a job failed, in words; empty if it did not."""
+    if job.status != "failed":
+        return ""
+    if job.downstream and not job.failure_reason:
+        return f"the downstream pipeline {look_of(job.downstream.status).word}"
+    return reason_in_words(job.failure_reason or "unknown_failure")
+
+
+def clock(seconds: float) -> str:
+    """A duration as GitLab's pages show it: `00:01:02`; below 0, by clocks that differ, is 0."""
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
+
+
+def age(pipeline: Pipeline, now: datetime) -> float:
+    """Seconds from a pipeline's creation until now, or until it ended."""
+    until = pipeline.updated_at if has_ended(pipeline.status) else now
+    return max(0.0, (until - pipeline.created_at).total_seconds())
+
+
+def seconds_of(job: Job, now: datetime) -> float | None:
+    """Seconds that a job has run; None if it did not start."""
+    if job.started_at is None or job.duration is not None:
+        return job.duration
+    return max(0.0, (now - job.started_at).total_seconds())
+
+
+def usual(estimate: Estimate) -> str:
+    """What earlier pipelines took."""
+    spread = f", give or take {in_words(estimate.spread)}" if estimate.spread >= 1 else ""
+    return f"usually takes {in_words(estimate.seconds)}{spread}"
+
+
+def remaining(estimate: Estimate, seconds: float) -> str:
+    """How much longer a pipeline of such an age will take, or how much it is over."""
+    left = estimate.seconds - seconds
+    if left >= 0:
+        return f"about {in_words(left)} left"
+    if -left <= estimate.spread:
+        return "due any moment"
+    return f"{in_words(-left)} longer than usual"
+
+
+def tally(looks: Iterable[Look]) -> str:
+    """How many there are of each kind, the most urgent first: `2 failed, 7 passed`."""
+    counts = Counter(look.word for look in sorted(looks, key=urgency))
+    return ", ".join(f"{count} {word}" for word, count in counts.items())
+
+
+def tests_in_words(tests: ReportedTests) -> str:
+    """A test report's counts: `118 of 120 tests passed, 2 failed`."""
+    others = (
+        (tests.failed, "failed"),
+        (tests.error, "with errors"),
+        (tests.skipped, "skipped"),
+    )
+    told = [f"{count} {word}" for count, word in others if count]
+    return ", ".join([f"{tests.success} of {tests.total} tests passed", *told])

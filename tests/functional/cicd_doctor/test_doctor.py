@@ -1,0 +1,417 @@
+"""`cicd-doctor` against the sandbox: each check passing, failing, and with nothing to check."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from cicd_doctor.cli import cli
+from sandbox import Access, Fault, Sandbox
+from sandbox.model import ProtectedRef
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox.model import Job, Project, Token, User
+    from tests.conftest import Registry
+    from tests.functional.conftest import Ending, Invoke
+
+NAME = "tech-lunch/service-tests"
+
+
+class Doctor(Protocol):
+    def __call__(self, *arguments: str, project: bool = True) -> Ending: ...
+
+
+@pytest.fixture
+def doctor(
+    invoke: Invoke, gitlab: Sandbox, token: Token, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> Doctor:
+    """Runs the doctor with a Maintainer's token, on the project unless told otherwise."""
+    monkeypatch.setenv("CI_SERVER_URL", gitlab.url)
+    monkeypatch.setenv("COMMANDS_API_TOKEN", token.secret)
+    named = ("--project", project.path)
+
+    def run(*arguments: str, project: bool = True) -> Ending:
+        ending = invoke(cli, *(named if project else ()), *arguments)
+        assert token.secret not in ending.stdout + ending.stderr
+        assert {request.method for request in gitlab.requests} <= {"GET"}
+        return ending
+
+    return run
+
+
+@pytest.fixture
+def job(gitlab: Sandbox, executor: User, monkeypatch: pytest.MonkeyPatch, doctor: Doctor) -> Job:
+    """A running job of another project, whose token is the only one."""
+    assert doctor
+    source = gitlab.add_project("tech-lunch/hello-world", {"a": "b"})
+    running = gitlab.add_running_job(source, executor)
+    monkeypatch.delenv("COMMANDS_API_TOKEN")
+    monkeypatch.setenv("CI_JOB_TOKEN", running.token)
+    return running
+
+
+def line(ending: Ending, check: str) -> tuple[str, str]:
+    """The mark and the text of a check's line."""
+    found = [text for text in ending.stdout.splitlines() if text[6:26].strip() == check]
+    assert len(found) == 1, ending.stdout
+    return found[0][:6].strip(), found[0][26:].removeprefix(f"{NAME}: ")
+
+
+def test_where_all_is_well_each_check_says_so_in_a_line(doctor: Doctor, gitlab: Sandbox) -> None:
+    ending = doctor("--tag-name", "v1", "--ref", "main", "--source-project", NAME)
+    assert (ending.code, ending.stderr) == (0, "")
+    assert ending.stdout == "".join(
+        f"{text}\n"
+        for text in (
+            f"ok    server              GitLab 18.9.0 at {gitlab.url}",
+            (
+                "ok    token               personal access token 'ci-cd-execution' "
+                "from COMMANDS_API_TOKEN, of ci-cd-executor"
+            ),
+            "ok    scopes              api",
+            "ok    expiry              never expires",
+            f"ok    project             {NAME}: {gitlab.url}/{NAME}",
+            f"ok    role                {NAME}: ci-cd-executor is Maintainer.",
+            f"ok    protected tag       {NAME}: No rule protects v1.",
+            f"ok    protected branch    {NAME}: main is protected; this token may push to it.",
+            f"ok    pipeline variables  {NAME}: may pass variables, from the role developer on",
+            f"ok    job token           {NAME}: lets the job tokens of {NAME} in",
+            "-     registry            Neither --registry nor CI_REGISTRY was given.",
+        )
+    )
+
+
+def test_without_a_project_the_server_and_the_token_are_checked(doctor: Doctor) -> None:
+    ending = doctor(project=False)
+    assert ending.code == 0
+    checks = [text[6:26].strip() for text in ending.stdout.splitlines()]
+    assert checks == ["server", "token", "scopes", "expiry", "registry"]
+
+
+def test_a_server_that_cannot_be_reached_ends_the_examination(doctor: Doctor) -> None:
+    ending = doctor("--base-url", "http://127.0.0.1:9", "--retry-for", "0")
+    assert ending.code == 8
+    assert line(ending, "server")[0] == "FAIL"
+    assert line(ending, "token") == ("-", "Not checked: server failed.")
+    assert line(ending, "role") == ("-", "Not checked: server failed.")
+    assert "cannot be reached" in ending.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"days": -1}, "Token is expired"),
+        ({"revoked": True}, "Token was revoked"),
+    ],
+    ids=["expired", "revoked"],
+)
+def test_a_token_that_is_over_fails(
+    doctor: Doctor, gitlab: Sandbox, executor: User, settings: dict[str, int], said: str
+) -> None:
+    over = gitlab.add_token(
+        executor,
+        expires_at=gitlab.state.clock.now() + timedelta(days=settings.get("days", 100)),
+        revoked=bool(settings.get("revoked")),
+    )
+    ending = doctor("--api-access-token", over.secret)
+    assert ending.code == 3
+    assert line(ending, "server")[0] == "ok"
+    mark, text = line(ending, "token")
+    assert mark == "FAIL"
+    assert said in text
+    assert line(ending, "project") == ("-", "Not checked: token failed.")
+
+
+def test_no_token_at_all_fails(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMMANDS_API_TOKEN")
+    ending = doctor()
+    assert ending.code == 3
+    assert line(ending, "token")[1].startswith("No token was given.")
+
+
+@pytest.mark.parametrize(
+    ("username", "kind"),
+    [
+        ("project_7_bot_0f", "project access token"),
+        ("group_7_bot_0f", "group access token"),
+        ("service_account_group_7_0f", "service account's access token"),
+    ],
+)
+def test_the_tokens_kind_follows_from_its_user(
+    doctor: Doctor, gitlab: Sandbox, username: str, kind: str
+) -> None:
+    bot = gitlab.add_token(gitlab.add_user(username))
+    ending = doctor("--api-access-token", bot.secret, project=False)
+    assert line(ending, "token")[1].startswith(f"{kind} 'ci-cd-execution' from --api-access-token")
+
+
+@pytest.mark.parametrize("scopes", [("read_api",), ("read_repository", "write_repository")])
+def test_scopes_that_do_not_do_fail(
+    doctor: Doctor, gitlab: Sandbox, executor: User, scopes: tuple[str, ...]
+) -> None:
+    weak = gitlab.add_token(executor, scopes=scopes)
+    ending = doctor("--api-access-token", weak.secret, project=False)
+    assert ending.code == 3
+    assert line(ending, "scopes") == (
+        "FAIL",
+        f"The token has {', '.join(scopes)}, not api. Make a token with the scope api.",
+    )
+
+
+@pytest.mark.parametrize(("days", "mark"), [(5, "warn"), (29, "warn"), (40, "ok")])
+def test_a_token_that_soon_expires_is_warned_of(
+    doctor: Doctor, gitlab: Sandbox, executor: User, days: int, mark: str
+) -> None:
+    when = gitlab.state.clock.now() + timedelta(days=days)
+    token = gitlab.add_token(executor, expires_at=when)
+    ending = doctor("--api-access-token", token.secret, project=False)
+    assert ending.code == 0
+    assert line(ending, "expiry")[0] == mark
+    assert f"{when.date()}, in {days} days" in line(ending, "expiry")[1]
+
+
+def test_a_project_that_the_token_cannot_see_fails(doctor: Doctor) -> None:
+    ending = doctor("--project", "tech-lunch/nothing", project=False)
+    assert ending.code == 4
+    assert "tech-lunch/nothing: 404 Project Not Found" in ending.stdout
+    assert "does not exist, or this token cannot see it" in ending.stderr
+
+
+def test_of_several_projects_each_is_checked_and_the_first_failure_counts(
+    doctor: Doctor, gitlab: Sandbox, executor: User
+) -> None:
+    gitlab.add_project("tech-lunch/guests", {"a": "b"}, members={executor: Access.GUEST})
+    ending = doctor("--project", "tech-lunch/guests", "--project", "tech-lunch/nothing")
+    assert ending.code == 6
+    assert f"ok    role                {NAME}" in ending.stdout
+    assert "FAIL  role                tech-lunch/guests: ci-cd-executor is Guest" in ending.stdout
+    assert "FAIL  project             tech-lunch/nothing" in ending.stdout
+
+
+def test_what_is_no_project_is_said_before_anything_is_sent(
+    doctor: Doctor, gitlab: Sandbox
+) -> None:
+    assert doctor("--project", "https://elsewhere.example.com/a/b").code == 2
+    assert gitlab.requests == []
+
+
+def test_nobody_of_a_public_project_is_no_member(
+    doctor: Doctor, project: Project, executor: User
+) -> None:
+    project.visibility = "public"
+    del project.members[executor.id]
+    ending = doctor()
+    assert ending.code == 6
+    assert line(ending, "role")[1].startswith("ci-cd-executor is no member of it.")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "level", "code", "said"),
+    [
+        ("v*", Access.DEVELOPER, 0, "v1.2 is protected by v*, for Developers + Maintainers."),
+        ("v*", Access.NONE, 6, "v1.2 is protected by v*, for No one. Let the token's role"),
+        ("v1.?", Access.NONE, 0, "No rule protects v1.2."),
+    ],
+)
+def test_a_protected_tag_says_who_may_create_it(
+    doctor: Doctor, project: Project, pattern: str, level: Access, code: int, said: str
+) -> None:
+    project.protected_tags.append(ProtectedRef(pattern, level))
+    ending = doctor("--tag-name", "v1.2")
+    assert ending.code == code
+    mark, text = line(ending, "protected tag")
+    assert mark == ("FAIL" if code else "ok")
+    assert text.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("role", "ref", "code", "said"),
+    [
+        (Access.DEVELOPER, "main", 6, "main is protected, and this token may not push to it."),
+        (Access.DEVELOPER, "v0", 0, "v0 is a tag."),
+        (Access.DEVELOPER, "topic", 0, "No rule protects topic."),
+        (Access.DEVELOPER, "none", 4, "There is no branch or tag none."),
+    ],
+)
+def test_a_branch_says_whether_it_may_be_pushed_to(
+    doctor: Doctor,
+    gitlab: Sandbox,
+    project: Project,
+    executor: User,
+    role: Access,
+    ref: str,
+    code: int,
+    said: str,
+) -> None:
+    project.members[executor.id] = role
+    gitlab.tag(project, "v0")
+    gitlab.commit(project, {"b": "c"}, branch="topic", start_pipeline=False)
+    ending = doctor("--ref", ref)
+    assert ending.code == code
+    assert line(ending, "protected branch")[1].startswith(said)
+
+
+def test_variables_that_nobody_may_pass_are_warned_of(doctor: Doctor, project: Project) -> None:
+    project.pipeline_variables_role = Access.OWNER + 1
+    ending = doctor()
+    assert ending.code == 0
+    mark, text = line(ending, "pipeline variables")
+    assert mark == "warn"
+    assert text.startswith("Pipeline variables are for no one allowed. Use --input, or lower")
+
+
+@pytest.mark.parametrize(
+    ("allowlist", "code", "said"),
+    [
+        (None, 0, "Any project's job token is let in."),
+        ({"tech-lunch/hello-world"}, 0, "lets the job tokens of tech-lunch/hello-world in"),
+        ({"tech-lunch"}, 0, "lets the job tokens of tech-lunch/hello-world in"),
+        (set(), 6, "The allowlist lacks tech-lunch/hello-world."),
+    ],
+    ids=["off", "project", "group", "absent"],
+)
+def test_the_allowlist_says_whose_job_tokens_come_in(
+    doctor: Doctor,
+    gitlab: Sandbox,
+    project: Project,
+    allowlist: set[str] | None,
+    code: int,
+    said: str,
+) -> None:
+    gitlab.add_project("tech-lunch/hello-world")
+    project.job_token_allowlist = allowlist
+    ending = doctor("--source-project", "tech-lunch/hello-world")
+    assert ending.code == code
+    assert line(ending, "job token")[1].startswith(said)
+
+
+def test_what_maintainers_alone_see_is_not_checked_for_others(
+    doctor: Doctor, project: Project, executor: User
+) -> None:
+    project.members[executor.id] = Access.DEVELOPER
+    ending = doctor("--source-project", "a/b", "--tag-name", "v1")
+    assert ending.code == 0
+    for check in ("protected tag", "job token"):
+        assert line(ending, check) == (
+            "-",
+            "GitLab shows this to Maintainers of the project alone.",
+        )
+
+
+def test_with_a_job_token_the_project_itself_says_whether_it_comes_in(
+    doctor: Doctor, project: Project, job: Job
+) -> None:
+    ending = doctor("--ref", "main")
+    assert ending.code == 6
+    assert line(ending, "token")[1] == (
+        f"CI job token from CI_JOB_TOKEN of job {job.id}, of ci-cd-executor"
+    )
+    assert "Authentication by CI/CD job token not allowed" in line(ending, "project")[1]
+    project.job_token_allowlist = {job.pipeline.project.path}
+    ending = doctor("--ref", "main")
+    assert ending.code == 0, ending.stderr
+    assert line(ending, "project") == ("ok", "lets this job's token in")
+    assert line(ending, "protected branch")[0] == "ok"
+    assert line(ending, "role") == ("-", "GitLab shows this to access tokens alone.")
+
+
+def test_a_job_token_of_a_job_that_has_ended_fails(
+    doctor: Doctor, gitlab: Sandbox, job: Job
+) -> None:
+    gitlab.finish(job)
+    ending = doctor()
+    assert ending.code == 3
+    assert line(ending, "token")[0] == "FAIL"
+
+
+def test_a_server_that_stays_broken_later_fails_the_check_that_meets_it(
+    doctor: Doctor, gitlab: Sandbox
+) -> None:
+    gitlab.fault(Fault(path="/members/", status=502))
+    ending = doctor("--retry-for", "0")
+    assert ending.code == 8
+    assert line(ending, "role")[0] == "FAIL"
+    assert line(ending, "protected tag")[0] == "-"
+
+
+def test_the_registrys_login_is_tried(
+    doctor: Doctor, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI_REGISTRY", registry.address)
+    monkeypatch.setenv("CI_REGISTRY_USER", registry.user)
+    monkeypatch.setenv("CI_REGISTRY_PASSWORD", registry.password)
+    ending = doctor(project=False)
+    assert ending.code == 0, ending.stderr
+    assert line(ending, "registry") == (
+        "ok",
+        f"{registry.address} takes the login of ci from CI_REGISTRY_USER.",
+    )
+    monkeypatch.setenv("CI_REGISTRY_PASSWORD", "another-password")
+    ending = doctor(project=False)
+    assert ending.code == 3
+    assert "refuses the login of ci from CI_REGISTRY_USER (401)" in line(ending, "registry")[1]
+    assert "another-password" not in ending.stdout + ending.stderr
+
+
+def test_what_docker_login_left_is_used(
+    doctor: Doctor, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth = base64.b64encode(f"{registry.user}:{registry.password}".encode()).decode()
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    ending = doctor("--registry", registry.address, project=False)
+    assert ending.code == 0, ending.stderr
+    assert line(ending, "registry")[1].endswith(f"the login of ci from {config}.")
+
+
+def test_no_login_for_the_registry_fails(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    ending = doctor("--registry", "registry.example.com:5050", project=False)
+    assert ending.code == 4
+    assert line(ending, "registry") == (
+        "FAIL",
+        (
+            "There are no credentials for registry.example.com:5050. "
+            "docker login registry.example.com:5050"
+        ),
+    )
+
+
+def test_json_holds_every_finding_and_the_first_error(doctor: Doctor, project: Project) -> None:
+    project.protected_tags.append(ProtectedRef("v*", Access.NONE))
+    ending = doctor("--tag-name", "v1", "--output", "json")
+    document = json.loads(ending.stdout)
+    assert ending.code == document["error"]["code"] == 6
+    assert document["error"]["message"] == "v1 is protected by v*, for No one."
+    (failed,) = [found for found in document["results"] if found["verdict"] == "failed"]
+    assert (failed["check"], failed["project"], failed["exit_code"]) == ("protected tag", NAME, 6)
+    well = json.loads(doctor("--output", "json").stdout)
+    assert [found["verdict"] for found in well if found["check"] == "token"] == ["passed"]
+
+
+def test_it_runs_as_a_module_too(gitlab: Sandbox, token: Token) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cicd_doctor"],
+        env={
+            "PATH": os.environ["PATH"],
+            "CI_SERVER_URL": gitlab.url,
+            "COMMANDS_API_TOKEN": token.secret,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("ok    server")

@@ -1,0 +1,101 @@
+"""`cmd-bump-image-tag` in the working directory: no server, no token, no git."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cmd_bump_image_tag import bump_image_tag
+from cmd_bump_image_tag.cli import cli
+from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.functional.conftest import Ending, Invoke
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("IMAGE_TAG", raising=False)
+    path = tmp_path / "web.yaml"
+    path.write_bytes(DEPLOYMENT.encode())
+    return path
+
+
+def bump(invoke: Invoke, *arguments: str) -> Ending:
+    return invoke(cli, "--image", WEB, *arguments)
+
+
+def test_it_edits_a_file_and_leaves_mode_and_owner(invoke: Invoke, web: Path) -> None:
+    web.chmod(0o640)
+    before = web.stat()
+
+    ending = bump(invoke, "--tag", "v1.1.0", "--output", "json")
+
+    assert ending.code == 0, ending.stderr
+    assert web.read_bytes() == BUMPED.encode()
+    after = web.stat()
+    assert stat.S_IMODE(after.st_mode) == 0o640
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+    result = json.loads(ending.stdout)
+    assert (result["changed"], result["commit"], result["web_url"]) == (True, None, None)
+
+
+@pytest.mark.usefixtures("web")
+def test_the_tag_comes_from_the_environment_too(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMAGE_TAG", "v1.1.0")
+
+    assert bump(invoke).stdout == "made 1 change in 1 file\n"
+    assert bump(invoke).stdout == "up to date\n"
+
+
+def test_a_dry_run_changes_nothing(invoke: Invoke, web: Path) -> None:
+    ending = bump(invoke, "--tag", "v1.1.0", "--dry-run", "--dotenv", "out.env")
+
+    assert ending.stdout == "would make 1 change in 1 file\n"
+    assert web.read_bytes() == DEPLOYMENT.encode()
+    assert "BUMP_CHANGED=false\n" in (web.parent / "out.env").read_text()
+
+
+def test_12_a_lower_version_is_refused_unless_it_is_allowed(invoke: Invoke, web: Path) -> None:
+    refused = bump(invoke, "--tag", "v0.9.0")
+
+    assert refused.code == 12
+    assert "--allow-downgrade" in refused.stderr
+    assert web.read_bytes() == DEPLOYMENT.encode()
+    assert bump(invoke, "--tag", "v0.9.0", "--allow-downgrade").code == 0
+
+
+@pytest.mark.parametrize("leads", ["../outside.yaml", "link.yaml"])
+def test_12_what_leads_out_of_the_folder(
+    invoke: Invoke, web: Path, monkeypatch: pytest.MonkeyPatch, leads: str
+) -> None:
+    inside = web.parent / "inside"
+    inside.mkdir()
+    outside = web.parent / "outside.yaml"
+    outside.write_bytes(DEPLOYMENT.encode())
+    (inside / "link.yaml").symlink_to("../outside.yaml")
+    monkeypatch.chdir(inside)
+
+    assert bump(invoke, "--tag", "v1.1.0", "--file", leads).code == 12
+    assert outside.read_bytes() == DEPLOYMENT.encode()
+
+
+def test_4_no_such_image(invoke: Invoke, web: Path) -> None:
+    assert invoke(cli, "--image", "other", "--tag", "v1").code == 4
+    assert web.read_bytes() == DEPLOYMENT.encode()
+
+
+def test_from_python_without_a_server(web: Path) -> None:
+    result = bump_image_tag(image=f"{WEB}=v1.1.0", directory=web.parent)
+
+    assert result.changed
+    assert [(change.path, change.line) for change in result.files] == [("web.yaml", 4)]
+    assert web.read_bytes() == BUMPED.encode()

@@ -1,0 +1,256 @@
+"""Bumps that run into each other, and answers that get lost: every edit lands, and lands once."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import Fault
+from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB, Run, log, text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox import Sandbox
+    from sandbox.model import Project, Token
+
+BUMP = ("--image", WEB, "--tag", "v1.1.0", "--project", "tech-lunch/k8s")
+WAYS = pytest.mark.parametrize("via", ["api", "git"])
+COMMITS = r"/repository/commits$"
+PUSH = r"git-receive-pack$"
+WRITES = {"api": "api.CommitsApi", "git": "git.GitRepository"}
+MANY = 20
+PODS = "kind: Pod\nspec:\n  containers:\n" + "".join(
+    f"    - image: example.com/image-{n}:v1\n" for n in range(MANY)
+)
+
+
+def bump_all(directory: Path, environment: dict[str, str], *arguments: str) -> list[str]:
+    """Starts a process for each image at once; returns what those that failed have said."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "cmd_bump_image_tag", "--retry-for", "240", *arguments,
+             "--image", f"example.com/image-{number}", "--tag", f"v2-{number}"],
+            cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={"PATH": os.environ["PATH"], **environment},
+        )
+        for number in range(MANY)
+    ]  # fmt: skip
+    ended = [(process.communicate()[1], process.returncode) for process in processes]
+    return [said for said, code in ended if code]
+
+
+def versions(content: str) -> list[str]:
+    return re.findall(r"image-\d+:(.+)", content)
+
+
+@pytest.mark.timeout(300)  # a hundred pushes and more, on a machine that may be busy
+@WAYS
+def test_twenty_bumps_of_one_file_at_once_all_land(
+    gitlab: Sandbox, project: Project, token: Token, tmp_path: Path, via: str
+) -> None:
+    first = gitlab.commit(project, {"pods.yaml": PODS})
+
+    failures = bump_all(
+        tmp_path,
+        {"CI_SERVER_URL": gitlab.url, "COMMANDS_API_TOKEN": token.secret},
+        *("--project", project.path, "--via", via, "--file", "pods.yaml"),
+    )
+
+    assert failures == []
+    content = text(gitlab, project, "pods.yaml")
+    assert versions(content) == [f"v2-{number}" for number in range(MANY)]
+    # One commit for each, none of them empty, and nobody's history was overwritten.
+    assert len(log(project, f"{first}..main")) == MANY
+    assert "" not in changed_files(project, f"{first}..main")
+    assert gitlab.sha(project, f"main~{MANY}") == first
+
+
+def changed_files(project: Project, revisions: str) -> list[str]:
+    listed = subprocess.run(
+        ["git", "--git-dir", str(project.repository), "log", "--format=%x01", "--name-only",
+         revisions],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return [names.strip() for names in listed.stdout.split("\x01")[1:]]
+
+
+def test_twenty_bumps_in_the_working_directory_at_once_all_land(tmp_path: Path) -> None:
+    (tmp_path / "pods.yaml").write_text(PODS)
+
+    assert bump_all(tmp_path, {}) == []
+    content = (tmp_path / "pods.yaml").read_text()
+    assert versions(content) == [f"v2-{number}" for number in range(MANY)]
+    assert [file.name for file in tmp_path.iterdir()] == ["pods.yaml"]
+
+
+@WAYS
+def test_an_edit_of_the_same_file_just_before_the_write_is_kept(
+    run: Run, gitlab: Sandbox, project: Project, via: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = DEPLOYMENT.replace("nginx:1.25", "nginx:1.26")
+    race_once(monkeypatch, WRITES[via], lambda: gitlab.commit(project, {"apps/web.yaml": theirs}))
+
+    ending = run(*BUMP, "--via", via)
+
+    assert ending.code == 0, ending.stderr
+    assert "Trying again" in ending.stderr
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED.replace("nginx:1.25", "nginx:1.26")
+
+
+def race_once(monkeypatch: pytest.MonkeyPatch, way: str, happens: object) -> None:
+    """Has something happen right before the first write."""
+    module_name, _, name = way.partition(".")
+    module = __import__(f"cmd_bump_image_tag.targets.{module_name}", fromlist=[name])
+    real = getattr(module, name).write
+    pending = [happens]
+
+    def write(self: object, *arguments: object) -> object:
+        if pending:
+            pending.pop()()  # type: ignore[operator] # whatever the test gave
+        return real(self, *arguments)
+
+    monkeypatch.setattr(getattr(module, name), "write", write)
+
+
+def test_an_edit_between_gitlabs_check_and_its_write_is_put_back(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
+    theirs = DEPLOYMENT.replace("nginx:1.25", "nginx:1.26")
+    project.meanwhile = lambda: gitlab.commit(project, {"apps/web.yaml": theirs})
+
+    ending = run(*BUMP)
+
+    assert ending.code == 0, ending.stderr
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED.replace("nginx:1.25", "nginx:1.26")
+
+
+def test_the_same_where_their_edit_reaches_another_file(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
+    project.meanwhile = lambda: gitlab.commit(project, {"apps/new.yaml": "a: 1\n"})
+
+    assert run(*BUMP).code == 0
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED
+    assert len(log(project)) == 3
+
+
+def test_what_cannot_be_put_back_is_said(run: Run, gitlab: Sandbox, project: Project) -> None:
+    theirs = DEPLOYMENT + "\r\n    - image: redis:7"
+    project.meanwhile = lambda: gitlab.commit(project, {"apps/web.yaml": theirs})
+
+    ending = run(*BUMP)
+
+    assert ending.code == 5
+    assert "apps/web.yaml" in ending.stderr
+
+
+def test_5_a_branch_that_never_stands_still(run: Run, gitlab: Sandbox, project: Project) -> None:
+    gitlab.fault(
+        Fault(
+            path=COMMITS,
+            method="POST",
+            status=400,
+            body={"message": "The file has changed since you started editing it: apps/web.yaml"},
+        )
+    )
+    sha = gitlab.sha(project)
+
+    ending = run(*BUMP, "--retry-for", "0.5")
+
+    assert ending.code == 5
+    assert gitlab.sha(project) == sha
+
+
+@pytest.mark.parametrize(
+    ("via", "fault"),
+    [
+        ("api", Fault(path=COMMITS, method="POST", nth=1, reset="after")),
+        ("api", Fault(path=COMMITS, method="POST", nth=1, truncate=True)),
+        ("api", Fault(path=COMMITS, method="POST", nth=1, delay_after=2)),
+        ("git", Fault(path=PUSH, method="POST", nth=1, reset="after")),
+        ("git", Fault(path=PUSH, method="POST", nth=1, truncate=True)),
+    ],
+    ids=["api reset", "api truncated", "api late", "git reset", "git truncated"],
+)
+def test_an_answer_that_is_lost_after_the_write_leaves_one_commit(
+    run: Run, gitlab: Sandbox, project: Project, via: str, fault: Fault
+) -> None:
+    gitlab.fault(fault)
+
+    ending = run(*BUMP, "--via", via, "--request-timeout", "1")
+
+    assert ending.code == 0, ending.stderr
+    assert fault.fired == 1
+    assert log(project) == ["Update image tag to v1.1.0 [skip ci]", "Initial commit"]
+    assert gitlab.sha(project)[:8] in ending.stdout
+
+
+@pytest.mark.parametrize(
+    ("via", "fault"),
+    [
+        ("api", Fault(path=COMMITS, method="POST", nth=1, status=502)),
+        ("api", Fault(path=COMMITS, method="POST", nth=1, reset="before")),
+        (
+            "api",
+            Fault(path=COMMITS, method="POST", nth=1, status=429, headers={"Retry-After": "1"}),
+        ),
+        ("api", Fault(path=r"/archive", nth=1, status=503)),
+        ("git", Fault(path=PUSH, method="POST", nth=1, status=502)),
+        ("git", Fault(path=PUSH, method="POST", nth=1, reset="before")),
+        ("git", Fault(path=r"info/refs\?service=git-upload-pack", nth=1, status=503)),
+        ("git", Fault(path=r"git-upload-pack$", nth=1, reset="before")),
+    ],
+    ids=str,
+)
+def test_a_failure_that_passes_is_ridden_out(
+    run: Run, gitlab: Sandbox, project: Project, via: str, fault: Fault
+) -> None:
+    gitlab.fault(fault)
+
+    ending = run(*BUMP, "--via", via)
+
+    assert ending.code == 0, ending.stderr
+    assert fault.fired == 1
+    assert log(project) == ["Update image tag to v1.1.0 [skip ci]", "Initial commit"]
+
+
+@WAYS
+def test_a_commit_of_the_same_name_is_not_taken_for_ones_own(
+    run: Run, gitlab: Sandbox, project: Project, via: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer is lost before anything happened, and somebody else's commit reads the same."""
+    theirs = DEPLOYMENT.replace("nginx:1.25", "nginx:1.26")
+    message = "Update image tag to v1.1.0 [skip ci]\n"
+    race_once(
+        monkeypatch,
+        WRITES[via],
+        lambda: gitlab.commit(project, {"apps/web.yaml": theirs}, message=message),
+    )
+    gitlab.fault(Fault(path=COMMITS if via == "api" else PUSH, method="POST", nth=1, status=502))
+
+    assert run(*BUMP, "--via", via).code == 0
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED.replace("nginx:1.25", "nginx:1.26")
+
+
+@WAYS
+def test_8_an_unknown_outcome_says_what_to_check(
+    run: Run, gitlab: Sandbox, project: Project, via: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = Fault(path=COMMITS if via == "api" else PUSH, method="POST", truncate=True)
+    gitlab.fault(lost)
+    look = r"/commits\?ref_name" if via == "api" else r"git-upload-pack$"
+    race_once(monkeypatch, WRITES[via], lambda: gitlab.fault(Fault(path=look, status=500)))
+
+    ending = run(*BUMP, "--via", via, "--retry-for", "0.5")
+
+    assert ending.code == 8
+    assert "main" in ending.stderr
+    assert "Whether it happened is unknown" in ending.stderr
+    assert lost.fired == 1
+    assert len(log(project)) == 2

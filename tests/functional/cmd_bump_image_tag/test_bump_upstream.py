@@ -1,0 +1,92 @@
+"""Which pipeline a bump comes from: an older one never overwrites a newer one's bump."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.functional.cmd_bump_image_tag.conftest import WEB, Run, text
+
+if TYPE_CHECKING:
+    from sandbox import Sandbox
+    from sandbox.model import Project
+
+WAYS = pytest.mark.parametrize("via", ["api", "git"])
+
+
+class FromPipeline(Protocol):
+    """Bumps as a job of the pipeline of this number would; returns the exit code."""
+
+    def __call__(self, number: int, image: str, via: str, *more: str, of: str = "web") -> int: ...
+
+
+@pytest.fixture
+def from_pipeline(run: Run, monkeypatch: pytest.MonkeyPatch, project: Project) -> FromPipeline:
+    def bump(number: int, image: str, via: str, *more: str, of: str = "web") -> int:
+        url = f"https://gitlab.example.com/group/{of}/-/pipelines/{number}"
+        monkeypatch.setenv("CI_PIPELINE_URL", url)
+        arguments = ("--image", image, "--project", project.path, "--via", via, *more)
+        return run(*arguments).code
+
+    return bump
+
+
+@WAYS
+def test_a_commit_names_the_pipeline_and_the_images(
+    from_pipeline: FromPipeline, project: Project, via: str
+) -> None:
+    from_pipeline(41, f"{WEB}=v1.1.0", via, "--commit-message", "From {upstream}")
+
+    shown = subprocess.run(
+        ["git", "--git-dir", str(project.repository), "log", "-1", "--format=%B", "main"],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    url = "https://gitlab.example.com/group/web/-/pipelines/41"
+    assert shown.strip() == (
+        f"From {url} [skip ci]\n\nUpstream-Pipeline: {url}\nBumped-Image: {WEB}"
+    )
+    trailers = subprocess.run(
+        ["git", "interpret-trailers", "--parse"], input=shown,
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert trailers == f"Upstream-Pipeline: {url}\nBumped-Image: {WEB}\n"
+
+
+@WAYS
+@pytest.mark.parametrize(
+    ("second", "code"),
+    [
+        ((41, f"{WEB}=build-41"), 12),  # older, of the same project
+        ((43, f"{WEB}=build-43"), 0),  # newer
+        ((42, f"{WEB}=build-42-again"), 0),  # the same, as a job that is retried
+        ((41, "redis=build-41"), 0),  # another image
+        ((41, f"{WEB}=build-41", "--allow-downgrade"), 0),
+    ],
+    ids=["older", "newer", "same", "other image", "allowed"],
+)
+def test_12_an_older_pipeline_does_not_bring_back_its_image(
+    from_pipeline: FromPipeline,
+    gitlab: Sandbox,
+    project: Project,
+    via: str,
+    second: tuple[int, str, *tuple[str, ...]],
+    code: int,
+) -> None:
+    number, image, *more = second
+    assert from_pipeline(42, f"{WEB}=build-42", via) == 0
+    gitlab.commit(project, {"unrelated": "1"})
+
+    assert from_pipeline(number, image, via, *more) == code
+    stands = "build-42'" in text(gitlab, project, "apps/web.yaml")
+    assert stands == (code == 12 or image == "redis=build-41")
+
+
+@WAYS
+def test_pipelines_of_different_projects_are_not_compared(
+    from_pipeline: FromPipeline, gitlab: Sandbox, project: Project, via: str
+) -> None:
+    assert from_pipeline(42, f"{WEB}=build-42", via) == 0
+    assert from_pipeline(7, f"{WEB}=build-7", via, of="another") == 0
+    assert "build-7" in text(gitlab, project, "apps/web.yaml")

@@ -1,0 +1,312 @@
+"""Which pipelines are waited for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import Access, Fault
+from sandbox.model import ScriptedJob, ScriptedPipeline
+from tests.functional.cmd_wait_pipeline.conftest import SOON
+
+if TYPE_CHECKING:
+    from sandbox import Sandbox
+    from sandbox.model import Pipeline, Project, User
+    from tests.functional.cmd_wait_pipeline.conftest import Add, Wait
+    from tests.functional.conftest import Ending
+
+
+def url(gitlab: Sandbox, pipeline: Pipeline) -> str:
+    return f"{gitlab.url}/{pipeline.project.path}/-/pipelines/{pipeline.id}"
+
+
+def found(ending: Ending) -> list[int]:
+    assert ending.code == 0, ending.stderr
+    document = json.loads(ending.stdout)
+    return [result["id"] for result in (document if isinstance(document, list) else [document])]
+
+
+@pytest.fixture
+def other(gitlab: Sandbox, executor: User) -> Project:
+    return gitlab.add_project(
+        "tech-lunch/other", {"README.md": ""}, members={executor: Access.MAINTAINER}
+    )
+
+
+def test_by_id_path_numeric_id_and_url(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait
+) -> None:
+    pipeline = add(*SOON)
+    page = url(gitlab, pipeline)
+    json_ = ("--output", "json")
+    assert found(wait("--pipeline-id", pipeline.id, *json_)) == [pipeline.id]
+    assert found(wait("--pipeline-url", f"{page}/failures?x=1", *json_)) == [pipeline.id]
+    by_number = wait("--project", project.id, "--pipeline-id", pipeline.id, *json_)
+    assert json.loads(by_number.stdout)["project"] == "tech-lunch/service-tests"
+    by_address = ("--project", f"{gitlab.url}/{project.path}", "--pipeline-id", pipeline.id)
+    assert found(wait(*by_address, *json_)) == [pipeline.id]
+
+
+def test_a_url_of_another_server_is_refused_before_anything_is_sent(
+    gitlab: Sandbox, wait: Wait
+) -> None:
+    ending = wait("--pipeline-url", "https://elsewhere.example.com/a/b/-/pipelines/1")
+    assert ending.code == 2
+    assert gitlab.requests == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--pipeline-id", "1", "--ref", "main"),
+        ("--pipeline-id", "1", "--all-running"),
+        ("--all-running", "--tag", "v1"),
+        ("--ref", "main", "--tag", "v1"),
+        ("--pipeline-url", "https://gitlab.example.com/a/b"),
+        ("--pipeline-id", "0"),
+        ("--ref", "main", "--timeout", "0"),
+        ("--ref", "main", "--interval", "-1"),
+        ("--ref", "main", "--log-tail", "-1"),
+        ("--ref", "main", "--junit", "/nowhere/at/all.xml"),
+        ("--ref", "main", "--cancel-on", "timeout"),
+    ],
+    ids=" ".join,
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+    gitlab: Sandbox, wait: Wait, arguments: tuple[str, ...]
+) -> None:
+    assert wait(*arguments).code == 2
+    assert gitlab.requests == []
+
+
+def test_without_a_project_there_is_no_id(
+    gitlab: Sandbox, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI_PROJECT_PATH", "")
+    assert wait("--pipeline-id", "1").code == 2
+    assert gitlab.requests == []
+
+
+def test_several_of_several_projects_in_the_order_given(
+    gitlab: Sandbox, other: Project, add: Add, wait: Wait
+) -> None:
+    first, second = add(*SOON, project=other), add(*SOON)
+    ending = wait(
+        "--pipeline-url", url(gitlab, first), "--pipeline-url", url(gitlab, second),
+        "--output", "json",
+    )  # fmt: skip
+    assert found(ending) == [first.id, second.id]
+
+
+def test_the_exit_code_is_that_of_the_first_that_did_not_succeed(
+    gitlab: Sandbox, other: Project, add: Add, wait: Wait
+) -> None:
+    green, canceled, failed = add((0, "success")), add((0, "canceled")), add((0, "failed"))
+    ids = [f"--pipeline-id={pipeline.id}" for pipeline in (green, canceled, failed)]
+    ending = wait(*ids, "--output", "json")
+    assert ending.code == 9
+    assert len(json.loads(ending.stdout)["results"]) == 3
+    assert gitlab.requests
+    assert other
+
+
+def test_the_newest_of_a_branch_a_commit_a_source(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait
+) -> None:
+    sha = gitlab.commit(project, {"a": "1"}, branch="topic", start_pipeline=False)
+    first, nightly = add(*SOON), add(*SOON, source="schedule")
+    topic, newest = add(*SOON, ref="topic"), add(*SOON)
+    json_ = ("--output", "json")
+    assert found(wait("--ref", "main", *json_)) == [newest.id]
+    assert found(wait("--sha", sha, *json_)) == [topic.id]
+    assert found(wait("--sha", sha[:8], *json_)) == [topic.id]
+    assert found(wait("--source", "schedule", *json_)) == [nightly.id]
+    assert found(wait("--ref", "main", "--source", "schedule", *json_)) == [nightly.id]
+    assert first.id < nightly.id
+
+
+def test_a_branch_and_a_tag_of_one_name_are_told_apart(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait
+) -> None:
+    gitlab.commit(project, {"a": "1"}, branch="v1", start_pipeline=False)
+    gitlab.tag(project, "v1")
+    branch, tag = add(*SOON, ref="v1"), add(*SOON, ref="v1")
+    branch.tag = False
+    assert tag.tag
+    json_ = ("--output", "json")
+    assert found(wait("--tag", "v1", *json_)) == [tag.id]
+    assert found(wait("--ref", "v1", *json_)) == [branch.id]
+
+
+def test_a_ref_may_be_a_tag_where_there_is_no_such_branch(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait
+) -> None:
+    gitlab.tag(project, "v2")
+    pipeline = add(*SOON, ref="v2")
+    assert found(wait("--ref", "v2", "--output", "json")) == [pipeline.id]
+
+
+def test_the_pipeline_of_a_tag_that_is_yet_to_come(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait
+) -> None:
+    gitlab.tag(project, "v3")
+    pipeline = add(*SOON, ref="v3", after=0.5)
+    ending = wait("--tag", "v3", "--output", "json")
+    assert found(ending) == [pipeline.id]
+    assert "Looking for" in ending.stderr
+
+
+def test_once_found_it_is_known_by_its_id(add: Add, wait: Wait) -> None:
+    pipeline = add((0, "running"), (1, "success"))
+    newer = add((0, "failed"), after=0.4)
+    assert found(wait("--ref", "main", "--output", "json")) == [pipeline.id]
+    assert newer.id > pipeline.id
+
+
+def test_what_never_appears_is_not_found_and_the_causes_are_named(
+    gitlab: Sandbox, project: Project, wait: Wait
+) -> None:
+    gitlab.tag(project, "v4")
+    ending = wait("--tag", "v4", "--appear-timeout", "0.3")
+    assert ending.code == 4
+    assert "rules filter every job" in ending.stderr
+    missing = wait("--tag", "v5", "--appear-timeout", "0.3")
+    assert missing.code == 4
+    assert "has no branch, tag or commit v5" in missing.stderr
+
+
+def test_a_pipeline_or_project_that_is_not_there_is_not_found(wait: Wait) -> None:
+    assert wait("--pipeline-id", 999999).code == 4
+    assert wait("--project", "no/where", "--ref", "main").code == 4
+
+
+def test_all_running_of_a_ref_is_what_runs_on_it(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait
+) -> None:
+    gitlab.commit(project, {"a": "1"}, branch="topic", start_pipeline=False)
+    add((0, "running"))
+    topic = add((0, "running"), (2.5, "success"), ref="topic")
+    ending = wait("--all-running", "--ref", "topic", "--output", "json")
+    assert found(ending) == [topic.id]
+
+
+def test_all_running_takes_those_that_run_when_it_begins(add: Add, wait: Wait) -> None:
+    running = [add((0, status), (2.5, "success")) for status in ("created", "pending", "running")]
+    ending = wait("--all-running", "--output", "json")
+    assert found(ending) == [pipeline.id for pipeline in running]
+
+
+def test_all_running_with_nothing_running_is_done(add: Add, wait: Wait) -> None:
+    add((0, "success"))
+    ending = wait("--all-running", "--output", "json")
+    assert (ending.code, json.loads(ending.stdout)) == (0, [])
+
+
+def test_all_running_in_a_job_is_what_runs_before_it(
+    add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, own = add((0, "running"), (2.5, "success")), add((0, "running"))
+    add((0, "running"))
+    monkeypatch.setenv("CI_PIPELINE_ID", str(own.id))
+    assert found(wait("--all-running", "--output", "json")) == [before.id]
+
+
+def test_a_job_does_not_wait_for_its_own_pipeline(
+    gitlab: Sandbox, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, own = add(*SOON), add((0, "running"))
+    monkeypatch.setenv("CI_PIPELINE_ID", str(own.id))
+    assert found(wait("--ref", "main", "--output", "json")) == [before.id]
+    sent = len(gitlab.requests)
+    assert wait("--pipeline-id", own.id).code == 2
+    assert len(gitlab.requests) == sent
+
+
+def test_in_a_child_pipeline_the_parent_is_not_waited_for(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = gitlab.commit(project, {"a": "1"}, branch="topic", start_pipeline=False)
+    before = add((0, "running"), (2.5, "success"), ref="topic", sha=other)
+    parent = add((0, "running"))
+    child = add((0, "running"), source="parent_pipeline")
+    monkeypatch.setenv("CI_PIPELINE_ID", str(child.id))
+    monkeypatch.setenv("CI_PIPELINE_SOURCE", "parent_pipeline")
+    monkeypatch.setenv("CI_COMMIT_SHA", parent.sha)
+    assert found(wait("--all-running", "--output", "json")) == [before.id]
+
+
+def test_dry_run_says_how_they_are_and_waits_for_none(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    pipeline = add((0, "running"))
+    ending = wait("--ref", "main", "--dry-run")
+    assert (ending.code, f"pipeline {pipeline.id} running" in ending.stdout) == (0, True)
+    assert wait("--tag", "v1", "--dry-run").code == 4
+    assert {request.method for request in gitlab.requests} == {"GET"}
+
+
+def test_a_child_pipeline_beside_others_is_seen_to_end(
+    gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
+) -> None:
+    child = ScriptedPipeline(jobs=(ScriptedJob(name="deep", timeline=SOON),))
+    bridge = ScriptedJob(name="child", downstream=child, timeline=((0, "running"), (2, "success")))
+    parent = gitlab.add_pipeline(project, ScriptedPipeline(jobs=(bridge,)), user=executor)
+    sibling = add(*SOON)
+    [below] = [each for each in gitlab.pipelines(project) if each.source == "parent_pipeline"]
+    ids = [f"--pipeline-id={number}" for number in (parent.id, below.id, sibling.id)]
+    assert found(wait(*ids, "--output", "json")) == [parent.id, below.id, sibling.id]
+
+
+def test_twenty_pipelines_of_a_project_cost_one_request_a_look(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    pipelines = [add((0, "running"), (5, "success")) for _ in range(20)]
+    ids = [f"--pipeline-id={pipeline.id}" for pipeline in pipelines]
+    assert wait(*ids).code == 0
+    looks = [request for request in gitlab.requests if "updated_after" in request.path]
+    per_pipeline = [request for request in gitlab.requests if "updated_after" not in request.path]
+    assert len(looks) >= 5
+    # Each is found by its jobs and trigger jobs, and in the end asked for its jobs and tests; the
+    # history is one more.
+    assert len(per_pipeline) == 20 * 4 + 1
+
+
+def test_a_job_token_waits_where_the_server_shows_it_pipelines(
+    gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
+) -> None:
+    job = gitlab.add_running_job(project, executor)
+    pipeline = add(*SOON, source="schedule")
+    by_id = wait("--pipeline-id", pipeline.id, "--output", "json", job_token=job.token)
+    by_source = wait("--source", "schedule", "--output", "json", job_token=job.token)
+    assert found(by_id) == found(by_source) == [pipeline.id]
+
+
+def old_server(gitlab: Sandbox) -> None:
+    """Servers before about 18.x take a job token for a pipeline's jobs and for nothing else."""
+    refused = {"message": "404 Project Not Found"}
+    gitlab.fault(Fault(path=r"/pipelines(/\d+)?(\?|$)", status=404, body=refused))
+
+
+def test_a_job_token_waits_on_older_servers_by_the_jobs(
+    gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
+) -> None:
+    job = gitlab.add_running_job(project, executor)
+    pipelines = [add((0, "running"), (2, "success")) for _ in range(3)]
+    old_server(gitlab)
+    ids = [f"--pipeline-id={pipeline.id}" for pipeline in pipelines]
+    ending = wait(*ids, "--output", "json", job_token=job.token)
+    assert found(ending) == [pipeline.id for pipeline in pipelines]
+
+
+def test_what_a_job_token_cannot_see_is_never_called_green(
+    gitlab: Sandbox, project: Project, executor: User, bare: Add, wait: Wait
+) -> None:
+    job = gitlab.add_running_job(project, executor)
+    pipeline = bare((0, "success"))
+    old_server(gitlab)
+    ending = wait("--pipeline-id", pipeline.id, job_token=job.token)
+    assert ending.code == 3
+    assert "Older GitLab servers" in ending.stderr

@@ -1,0 +1,188 @@
+"""Every status, and what the options make of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import Fault
+from sandbox.model import ScriptedJob, ScriptedPipeline
+from tests.functional.cmd_wait_pipeline.conftest import meanwhile
+
+if TYPE_CHECKING:
+    from sandbox import Sandbox
+    from sandbox.model import Project, User
+    from sandbox.testing import Api
+    from tests.functional.cmd_wait_pipeline.conftest import Add, Wait
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        ("success", 0, None),
+        ("failed", 1, "failed"),
+        ("canceled", 9, "canceled"),
+        ("skipped", 10, "skipped"),
+        ("manual", 11, "manual"),
+    ],
+)
+def test_an_end_has_its_exit_code(
+    bare: Add, wait: Wait, status: str, code: int, kind: str | None
+) -> None:
+    pipeline = bare((0, "running"), (0.6, status))
+    ending = wait("--pipeline-id", pipeline.id, "--output", "json")
+    document = json.loads(ending.stdout)
+    assert ending.code == code
+    assert document.get("error", {}).get("kind") == kind
+    result = document["results"][0] if kind else document
+    assert (result["id"], result["status"]) == (pipeline.id, status)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "created",
+        "waiting_for_resource",
+        "preparing",
+        "waiting_for_callback",
+        "pending",
+        "running",
+        "canceling",
+        "scheduled",
+    ],
+)
+def test_any_other_status_goes_on(bare: Add, wait: Wait, status: str) -> None:
+    pipeline = bare((0, status), (0.6, "success"))
+    assert wait("--pipeline-id", pipeline.id).code == 0
+
+
+def test_a_status_of_a_later_gitlab_goes_on_with_one_warning(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    script = ScriptedPipeline(
+        timeline=((0, "waiting_for_moonrise"), (0.8, "success")), jobs=(ScriptedJob(name="test"),)
+    )
+    pipeline = gitlab.add_pipeline(project, script, user=executor)
+    ending = wait("--pipeline-id", pipeline.id)
+    assert ending.code == 0
+    assert ending.stderr.count("'waiting_for_moonrise'") == 1
+
+
+def test_success_with_warnings_is_success_and_names_them(add: Add, wait: Wait) -> None:
+    flaky = ScriptedJob(name="flaky", timeline=((0, "failed"),), allow_failure=True)
+    pipeline = add(jobs=(flaky, ScriptedJob(name="test")))
+    ending = wait("--pipeline-id", pipeline.id, "--output", "json")
+    assert ending.code == 0
+    [job] = json.loads(ending.stdout)["failed_jobs"]
+    assert (job["name"], job["allow_failure"]) == ("flaky", True)
+
+
+BLOCKING = ScriptedJob(name="deploy", stage="deploy", when="manual", timeline=((0.2, "manual"),))
+OPTIONAL = ScriptedJob(name="extra", stage="deploy", when="manual", allow_failure=True)
+
+
+def test_a_blocked_pipeline_names_the_job_that_waits(add: Add, wait: Wait) -> None:
+    ending = wait("--pipeline-id", add(jobs=(ScriptedJob(name="test"), BLOCKING, OPTIONAL)).id)
+    assert ending.code == 11
+    assert "Waiting to be started: deploy." in ending.stderr
+
+
+def test_on_manual_pass_takes_it_for_an_end(add: Add, wait: Wait) -> None:
+    pipeline = add(jobs=(BLOCKING,))
+    ending = wait("--pipeline-id", pipeline.id, "--on-manual", "pass")
+    assert (ending.code, " manual" in ending.stdout) == (0, True)
+
+
+def test_on_manual_pass_does_not_hide_a_failure_beside_it(add: Add, wait: Wait) -> None:
+    failed = ScriptedJob(name="test", timeline=((0, "failed"),))
+    pipeline = add(jobs=(failed, BLOCKING))
+    assert wait("--pipeline-id", pipeline.id, "--on-manual", "pass").code == 1
+
+
+def test_on_manual_wait_waits_for_the_person(
+    gitlab: Sandbox, add: Add, wait: Wait, api: Api
+) -> None:
+    pipeline = add(jobs=(BLOCKING,))
+    play = f"/projects/{pipeline.project.id}/jobs/{pipeline.jobs[0].id}/play"
+    person = meanwhile(gitlab, lambda: len(gitlab.requests) >= 5, lambda: api.post(play))
+    ending = wait("--pipeline-id", pipeline.id, "--on-manual", "wait")
+    person.join()
+    assert ending.code == 0
+
+
+def test_on_manual_play_starts_the_blocking_jobs_once(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    fast = ((0.0, "running"), (0.3, "success"))
+    blocking = ScriptedJob(name="deploy", when="manual", played=fast)
+    pipeline = add(jobs=(blocking, OPTIONAL))
+    ending = wait("--pipeline-id", pipeline.id, "--on-manual", "play")
+    assert ending.code == 0
+    assert "Started the manual job deploy" in ending.stderr
+    plays = [request.path for request in gitlab.requests if request.method == "POST"]
+    assert plays == [f"/api/v4/projects/{pipeline.project.id}/jobs/{pipeline.jobs[0].id}/play"]
+
+
+def test_a_play_whose_answer_is_lost_is_not_repeated(gitlab: Sandbox, add: Add, wait: Wait) -> None:
+    gitlab.fault(Fault(path=r"/play$", method="POST", nth=1, reset="after"))
+    blocking = ScriptedJob(name="deploy", when="manual", played=((0.0, "success"),))
+    pipeline = add(jobs=(blocking,))
+    assert wait("--pipeline-id", pipeline.id, "--on-manual", "play").code == 0
+    assert len([request for request in gitlab.requests if request.method == "POST"]) == 1
+
+
+def test_a_job_that_somebody_else_starts_meanwhile_is_started_all_the_same(
+    gitlab: Sandbox, add: Add, wait: Wait, api: Api
+) -> None:
+    blocking = ScriptedJob(name="deploy", when="manual", played=((0.0, "success"),))
+    pipeline = add(jobs=(blocking,))
+    play = f"/projects/{pipeline.project.id}/jobs/{pipeline.jobs[0].id}/play"
+    slow = gitlab.fault(Fault(path=r"/play$", nth=1, delay=0.5))
+    person = meanwhile(gitlab, lambda: slow.fired > 0, lambda: api.post(play))
+    ending = wait("--pipeline-id", pipeline.id, "--on-manual", "play")
+    person.join()
+    assert ending.code == 0
+
+
+def test_a_play_that_is_refused_ends_the_wait(gitlab: Sandbox, add: Add, wait: Wait) -> None:
+    gitlab.fault(Fault(path=r"/play$", status=403, body={"message": "403 Forbidden"}))
+    assert wait("--pipeline-id", add(jobs=(BLOCKING,)).id, "--on-manual", "play").code == 6
+
+
+def test_play_is_refused_to_a_job_token_before_anything_is_sent(
+    gitlab: Sandbox, wait: Wait
+) -> None:
+    assert wait("--pipeline-id", 1, "--on-manual", "play", job_token="glcbt-some").code == 3
+    assert gitlab.requests == []
+
+
+def test_the_causes_of_a_skipped_pipeline_are_told_apart(add: Add, bare: Add, wait: Wait) -> None:
+    optional = wait("--pipeline-id", add(jobs=(OPTIONAL,)).id)
+    skip_ci = wait("--pipeline-id", bare((0, "skipped")).id)
+    assert (optional.code, skip_ci.code) == (10, 10)
+    assert "optional" in optional.stderr
+    assert "[skip ci]" in skip_ci.stderr
+
+
+def test_on_skipped_pass_takes_it_for_an_end(bare: Add, wait: Wait) -> None:
+    assert wait("--pipeline-id", bare((0, "skipped")).id, "--on-skipped", "pass").code == 0
+
+
+def test_settle_gives_a_retry_the_time_to_happen(
+    gitlab: Sandbox, add: Add, wait: Wait, api: Api
+) -> None:
+    flaky = ScriptedJob(
+        name="flaky", timeline=((0, "failed"),), retried=((0, "running"), (0.3, "success"))
+    )
+    pipeline = add(jobs=(flaky,))
+    retry = f"/projects/{pipeline.project.id}/pipelines/{pipeline.id}/retry"
+    person = meanwhile(gitlab, lambda: len(gitlab.requests) >= 3, lambda: api.post(retry))
+    ending = wait("--pipeline-id", pipeline.id, "--settle", "5")
+    person.join()
+    assert ending.code == 0
+
+
+def test_a_failure_that_settles_counts(add: Add, wait: Wait) -> None:
+    assert wait("--pipeline-id", add((0, "failed")).id, "--settle", "0.3").code == 1

@@ -1,0 +1,215 @@
+"""What a wait says when it is over."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from cicd_common.errors import PipelineFailedError
+from cmd_wait_pipeline import wait_pipeline
+from sandbox import Access, Fault
+from sandbox.model import ScriptedJob, ScriptedPipeline
+from tests.functional.cmd_wait_pipeline.conftest import SOON
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox import Sandbox
+    from sandbox.model import Project, Token, User
+    from tests.functional.cmd_wait_pipeline.conftest import Add, Wait
+
+FAILED = ((0.0, "running"), (0.6, "failed"))
+LOG = "section_start:1:step\r\x1b[0K\x1b[32mRun\x1b[0m\none\ntwo\n\x1b[31mthree\x1b[0m\n"
+
+
+@pytest.fixture
+def deep(gitlab: Sandbox, executor: User) -> ScriptedPipeline:
+    """A pipeline that fails in another project, downstream of its child pipeline."""
+    other = gitlab.add_project(
+        "tech-lunch/deep", {"README.md": ""}, members={executor: Access.MAINTAINER}
+    )
+    failing = ScriptedJob(name="unit", timeline=FAILED, trace=LOG)
+    bottom = ScriptedPipeline(project=other, jobs=(failing, ScriptedJob(name="lint")))
+    middle = ScriptedPipeline(
+        jobs=(ScriptedJob(name="other-project", timeline=FAILED, downstream=bottom),)
+    )
+    return ScriptedPipeline(
+        jobs=(
+            ScriptedJob(name="own", timeline=FAILED, failure_reason="runner_system_failure"),
+            ScriptedJob(name="flaky", timeline=FAILED, allow_failure=True, trace="never read"),
+            ScriptedJob(name="child", stage="deploy", timeline=FAILED, downstream=middle),
+        )
+    )
+
+
+def test_a_failure_names_each_failed_job_downstream_too_with_the_end_of_its_log(
+    gitlab: Sandbox, project: Project, executor: User, deep: ScriptedPipeline, wait: Wait
+) -> None:
+    pipeline = gitlab.add_pipeline(project, deep, user=executor)
+    ending = wait("--pipeline-id", pipeline.id, "--output", "json", "--log-tail", "2")
+    document = json.loads(ending.stdout)
+    assert ending.code == 1
+    assert document["error"]["why"] == (
+        "Failed: own (runner_system_failure), unit (script_failure) in tech-lunch/deep."
+    )
+    [result] = document["results"]
+    jobs = {job["name"]: job for job in result["failed_jobs"]}
+    assert set(jobs) == {"own", "flaky", "unit"}
+    assert jobs["unit"]["project"] == "tech-lunch/deep"
+    assert jobs["unit"]["log"] == "two\nthree"
+    assert jobs["unit"]["web_url"] in ending.stderr
+    assert "  | two\n  | three\n" in ending.stderr
+    assert [jobs[name]["allow_failure"] for name in ("own", "flaky", "unit")] == [
+        False, True, False,
+    ]  # fmt: skip
+    assert "\x1b" not in ending.stderr + ending.stdout
+
+
+def test_log_tail_0_reads_no_logs(
+    gitlab: Sandbox, project: Project, executor: User, deep: ScriptedPipeline, wait: Wait
+) -> None:
+    pipeline = gitlab.add_pipeline(project, deep, user=executor)
+    assert wait("--pipeline-id", pipeline.id, "--log-tail", "0").code == 1
+    assert not [request for request in gitlab.requests if "trace" in request.path]
+
+
+def test_with_a_job_token_the_missing_logs_are_said_once(
+    gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
+) -> None:
+    job = gitlab.add_running_job(project, executor)
+    failing = tuple(ScriptedJob(name=name, timeline=FAILED) for name in ("one", "two"))
+    ending = wait("--pipeline-id", add(jobs=failing).id, job_token=job.token)
+    assert ending.code == 1
+    assert ending.stderr.count("logs of the failed jobs cannot be read") == 1
+
+
+def test_a_downstream_project_that_the_token_cannot_see_is_a_gap_and_no_error(
+    gitlab: Sandbox, project: Project, executor: User, deep: ScriptedPipeline, wait: Wait
+) -> None:
+    pipeline = gitlab.add_pipeline(project, deep, user=executor)
+    [other] = [each for each in gitlab.state.projects.values() if each.path == "tech-lunch/deep"]
+    other.members.clear()
+    ending = wait("--pipeline-id", pipeline.id)
+    assert ending.code == 1
+    assert "Cannot read the jobs of" in ending.stderr
+    assert "other-project" in ending.stderr
+
+
+def test_a_report_that_cannot_be_read_does_not_hide_the_failure(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    gitlab.fault(Fault(path=r"/(trace|test_report_summary)", status=500))
+    gitlab.fault(Fault(path=r"/bridges", nth=2, status=500))  # the first is for finding
+    ending = wait("--pipeline-id", add(*FAILED).id, "--retry-for", "0")
+    assert ending.code == 1
+
+
+def test_a_wrong_configuration_is_named(bare: Add, wait: Wait) -> None:
+    pipeline = bare((0, "failed"))
+    pipeline.yaml_errors = (
+        "jobs:test config should implement the script:, run:, or trigger: keyword"
+    )
+    assert "jobs:test config should" in wait("--pipeline-id", pipeline.id).stderr
+
+
+def test_test_counts_and_the_duration_are_in_the_result(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    counts = {"total": 10, "success": 7, "failed": 1, "skipped": 2, "error": 0}
+    script = ScriptedPipeline(
+        jobs=(ScriptedJob(name="test", timeline=((0, "running"), (2, "failed"))),),
+        test_summary=counts,
+    )
+    pipeline = gitlab.add_pipeline(project, script, user=executor, after=-10)
+    ending = wait("--pipeline-id", pipeline.id, "--output", "json")
+    [result] = json.loads(ending.stdout)["results"]
+    assert result["tests"] == counts
+    assert result["duration"] == 2
+
+
+def test_the_result_is_one_line_and_the_dotenv_file_that_of_a_trigger(
+    gitlab: Sandbox, add: Add, wait: Wait, tmp_path: Path
+) -> None:
+    pipeline, dotenv = add(*SOON), tmp_path / "wait.env"
+    ending = wait("--pipeline-id", pipeline.id, "--dotenv", str(dotenv))
+    page = f"{gitlab.url}/tech-lunch/service-tests/-/pipelines/{pipeline.id}"
+    assert ending.stdout.startswith(f"tech-lunch/service-tests: pipeline {pipeline.id} success in ")
+    assert ending.stdout.endswith(f" {page}\n")
+    assert dotenv.read_text() == (
+        f"PIPELINE_ID={pipeline.id}\nPIPELINE_PROJECT=tech-lunch/service-tests\n"
+        f"PIPELINE_URL={page}\nPIPELINE_STATUS=success\nPIPELINE_SHA={pipeline.sha}\n"
+    )
+
+
+def test_a_failure_leaves_its_dotenv_file_too(add: Add, wait: Wait, tmp_path: Path) -> None:
+    dotenv = tmp_path / "wait.env"
+    assert wait("--pipeline-id", add(*FAILED).id, "--dotenv", str(dotenv)).code == 1
+    assert "PIPELINE_STATUS=failed" in dotenv.read_text()
+
+
+def test_junit_holds_the_jobs_of_all_pipelines_also_of_those_that_succeeded(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait, tmp_path: Path
+) -> None:
+    below = ScriptedPipeline(jobs=(ScriptedJob(name="deep"),))
+    script = ScriptedPipeline(
+        jobs=(ScriptedJob(name="test"), ScriptedJob(name="child", downstream=below))
+    )
+    pipeline = gitlab.add_pipeline(project, script, user=executor)
+    file = tmp_path / "wait.xml"
+    assert wait("--pipeline-id", pipeline.id, "--junit", str(file)).code == 0
+    names = {case.get("name") for case in ET.parse(file).iter("testcase")}  # noqa: S314 - our own
+    assert {"test", "deep"} <= names
+
+
+def test_quiet_tells_of_failures_alone(add: Add, wait: Wait) -> None:
+    assert wait("--pipeline-id", add(*SOON).id, "-q").stderr == ""
+    assert "failed: test / test" in wait("--pipeline-id", add(*FAILED).id, "-q").stderr
+
+
+def test_from_python_the_result_comes_back_and_a_failure_is_raised(
+    gitlab: Sandbox, token: Token, add: Add, capsys: pytest.CaptureFixture[str]
+) -> None:
+    green, red = add(*SOON), add(*FAILED, source="schedule")
+    page = f"{gitlab.url}/tech-lunch/service-tests/-/pipelines/{green.id}"
+    result = wait_pipeline(
+        pipeline_url=page, interval=0.05, base_url=gitlab.url, api_access_token=token.secret
+    )
+    assert (result.id, result.status, result.web_url) == (green.id, "success", page)
+    with pytest.raises(PipelineFailedError) as failure:
+        wait_pipeline(
+            project="tech-lunch/service-tests",
+            source="schedule",
+            interval=0.05,
+            base_url=gitlab.url,
+            api_access_token=token.secret,
+        )
+    [held] = failure.value.results
+    assert getattr(held, "id", None) == red.id
+    assert capsys.readouterr() == ("", "")
+
+
+def test_trigger_jobs_and_what_they_started_are_told_while_they_run(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    below = ScriptedPipeline(jobs=(ScriptedJob(name="deep"),))
+    child = ScriptedJob(name="child", timeline=((0, "running"), (0.8, "success")), downstream=below)
+    after = ScriptedJob(name="after", stage="later", timeline=((0, "created"), (1.2, "success")))
+    script = ScriptedPipeline(jobs=(child, after))
+    ending = wait("--pipeline-id", gitlab.add_pipeline(project, script, user=executor).id)
+    assert ending.code == 0
+    assert "test / child: running" in ending.stderr
+    assert "test / child: passed" in ending.stderr
+
+
+def test_a_pipeline_of_trigger_jobs_alone_is_seen_by_them(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    below = ScriptedPipeline(jobs=(ScriptedJob(name="deep"),))
+    child = ScriptedJob(name="child", timeline=((0, "running"), (1, "success")), downstream=below)
+    script = ScriptedPipeline(jobs=(child,))
+    pipeline = gitlab.add_pipeline(project, script, user=executor)
+    assert wait("--pipeline-id", pipeline.id).code == 0
+    assert not [r for r in gitlab.requests if r.path.endswith(f"/pipelines/{pipeline.id}")]

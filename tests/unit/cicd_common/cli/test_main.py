@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from cicd_common.cli import main as boundary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Puts the process's own handlers back, which the boundary replaces for good."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@click.command("cmd-nothing")
+def nothing() -> int:
+    """Do nothing."""
+    return 0
+
+
+def test_a_command_without_arguments_runs() -> None:
+    with pytest.raises(SystemExit) as ending:
+        boundary.run(nothing, [])
+    assert ending.value.code == 0
+
+
+@pytest.mark.parametrize("asked", [["--output=json"], ["--output", "json"]])
+def test_json_is_wanted_even_where_the_options_are_wrong(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        boundary.run(nothing, [*asked, "--none"])
+    assert ending.value.code == 2
+    assert capsys.readouterr().out.startswith("{")

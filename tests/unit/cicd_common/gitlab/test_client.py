@@ -1,0 +1,195 @@
+"""The client over stubbed HTTP; a stub that no test uses fails the test."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+import requests_mock as requests_mock_module
+
+from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UnavailableError
+from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.gitlab.connection import Connection
+from cicd_common.gitlab.tokens import Token, TokenKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from requests_mock import Mocker
+
+BASE = "https://gitlab.example.com"
+API = f"{BASE}/api/v4"
+
+
+@pytest.fixture
+def http() -> Iterator[Mocker]:
+    with requests_mock_module.Mocker() as mocker:
+        yield mocker
+        unused = [stub for stub in mocker._adapter._matchers if not stub.called]
+        assert not unused, "stubs that no request met"
+
+
+def client(kind: TokenKind | None = TokenKind.ACCESS, *, retry_for: float = 0) -> GitLab:
+    token = Token(kind, "the test", "hush-hush") if kind else None
+    return GitLab(Connection(BASE, token, retry_for=retry_for))
+
+
+@pytest.mark.parametrize(
+    ("kind", "header", "value"),
+    [
+        (TokenKind.ACCESS, "PRIVATE-TOKEN", "hush-hush"),
+        (TokenKind.JOB, "JOB-TOKEN", "hush-hush"),
+        (TokenKind.OAUTH, "Authorization", "Bearer hush-hush"),
+    ],
+)
+def test_each_kind_of_token_has_its_header(
+    http: Mocker, kind: TokenKind, header: str, value: str
+) -> None:
+    http.get(f"{API}/job", json={})
+    client(kind).get("job")
+    sent = http.request_history[-1].headers
+    credentials = {"PRIVATE-TOKEN", "JOB-TOKEN", "Authorization"} & set(sent)
+    assert credentials == {header}
+    assert sent[header] == value
+    assert "hush" not in http.request_history[-1].url
+    assert sent["User-Agent"].startswith("ci-cd-commands/")
+
+
+def test_netrc_is_no_source_of_credentials(
+    http: Mocker, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    netrc = f"{tmp_path}/netrc"
+    with open(netrc, "w", encoding="utf-8") as file:  # noqa: PTH123 - tmp_path is a plain text here
+        file.write("machine gitlab.example.com login me password hush-netrc\n")
+    monkeypatch.setenv("NETRC", netrc)
+    http.get(f"{API}/projects/1", json={})
+    client(None).get("projects/1")
+    assert "Authorization" not in http.request_history[-1].headers
+
+
+def test_a_list_is_read_page_by_page_at_the_first_pages_address(http: Mocker) -> None:
+    http.get(
+        f"{API}/projects/1/pipelines",
+        [
+            {"json": [1, 2], "headers": {"X-Next-Page": "2"}},
+            {"json": [3], "headers": {"Link": '<https://else.example/x?cursor=abc>; rel="next"'}},
+            {"json": [4], "headers": {"X-Next-Page": ""}},
+        ],
+    )
+    assert list(client().get_all("projects/1/pipelines", ref="main")) == [1, 2, 3, 4]
+    queries = [request.qs for request in http.request_history]
+    assert [query.get("page") for query in queries] == [None, ["2"], ["2"]]
+    assert queries[2]["cursor"] == ["abc"]
+    assert all(query["ref"] == ["main"] for query in queries)
+    assert {request.hostname for request in http.request_history} == {"gitlab.example.com"}
+
+
+def test_a_file_is_read_byte_for_byte_whatever_its_path_is_called(http: Mocker) -> None:
+    http.get(f"{API}/raw?path=a", content=b"\xef\xbb\xbfa\r\n\xff")
+    assert client().get_bytes("raw", path="a") == b"\xef\xbb\xbfa\r\n\xff"
+
+
+def test_only_pages_that_are_wanted_are_read(http: Mocker) -> None:
+    http.get(f"{API}/projects/1/pipelines", json=[1, 2], headers={"X-Next-Page": "2"})
+    assert next(client().get_all("projects/1/pipelines")) == 1
+    assert http.call_count == 1
+
+
+def test_a_job_token_is_not_sent_where_gitlab_would_ignore_it(http: Mocker) -> None:
+    with pytest.raises(AuthError, match="ignores a CI job token"):
+        client(TokenKind.JOB).get("projects/1")
+    assert http.call_count == 0
+
+
+def test_a_401_tells_what_gitlab_knows_of_the_token_and_asks_once(http: Mocker) -> None:
+    http.get(f"{API}/projects/1", status_code=401, json={"message": "401 Unauthorized"})
+    tells = http.get(
+        f"{API}/personal_access_tokens/self",
+        json={"name": "reader", "scopes": ["read_registry"], "expires_at": "2027-01-01"},
+    )
+    gitlab = client()
+    for _ in range(2):
+        with pytest.raises(AuthError) as raised:
+            gitlab.get("projects/1")
+    assert "'reader'" in raised.value.why
+    assert "read_registry" in raised.value.why
+    assert "2027-01-01" in raised.value.why
+    assert tells.call_count == 1
+
+
+def test_a_403_without_a_job_token_names_the_token_and_the_role(http: Mocker) -> None:
+    http.get(f"{API}/projects/1", status_code=403, json={"message": "403 Forbidden"})
+    http.get(f"{API}/personal_access_tokens/self", status_code=500)
+    with pytest.raises(ForbiddenError) as raised:
+        client().get("projects/1")
+    assert "role" in raised.value.why
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "403 Forbidden - Authentication by CI/CD job token not allowed from a/b to project #2.",
+            "Job token permissions",
+        ),
+        (
+            "403 Forbidden - The following token permission is required: read_pipelines.",
+            "read_pipelines",
+        ),
+        ("403 Forbidden", "started this job"),
+    ],
+)
+def test_a_403_to_a_job_token_names_the_setting(http: Mocker, text: str, said: str) -> None:
+    http.get(f"{API}/projects/2/pipelines", status_code=403, json={"message": text})
+    with pytest.raises(ForbiddenError) as raised:
+        client(TokenKind.JOB).get("projects/2/pipelines")
+    assert said in raised.value.why + raised.value.hint
+
+
+def test_a_read_is_tried_again_and_a_write_is_not(http: Mocker) -> None:
+    http.get(f"{API}/projects/1", [{"status_code": 502}, {"json": {"id": 1}}])
+    posts = http.post(f"{API}/projects/1/repository/tags", exc=requests.ReadTimeout)
+    gitlab = client(retry_for=5)
+    assert gitlab.get("projects/1") == {"id": 1}
+    with pytest.raises(UnavailableError):
+        gitlab._request("POST", "projects/1/repository/tags", body={})
+    assert posts.call_count == 1
+
+
+def test_a_401_is_final(http: Mocker) -> None:
+    refused = http.get(f"{API}/job", status_code=404, json={"message": "404 Not found"})
+    with pytest.raises(NotFoundError):
+        client(TokenKind.JOB, retry_for=5).get("job")
+    assert refused.call_count == 1
+
+
+def test_a_request_that_would_leave_the_server_is_stopped(http: Mocker) -> None:
+    with pytest.raises(UnavailableError, match="elsewhere"):
+        client()._session.get("https://elsewhere.example/api/v4/x")
+    assert http.call_count == 0
+
+
+def test_requests_are_logged_without_a_token(
+    http: Mocker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("cicd_common"), "propagate", True)
+    http.get(f"{API}/projects/1", json={})
+    with caplog.at_level(logging.DEBUG, "cicd_common"):
+        client().get("projects/1", search="x")
+    assert "GET /api/v4/projects/1 200" in caplog.text
+    assert "hush" not in caplog.text
+
+
+def test_a_value_deep_in_an_answer_is_there_or_clearly_not() -> None:
+    assert field({"commit": {"id": "a"}}, "commit", "id") == "a"
+    answers: list[object] = [{}, {"commit": None}, [], "text", None]
+    for answer in answers:
+        with pytest.raises(UnavailableError, match=r"commit\.id"):
+            field(answer, "commit", "id")
+
+
+def test_a_name_is_one_segment_of_an_address() -> None:
+    assert quoted("group/sub name%") == "group%2Fsub%20name%25"
+    assert quoted(7) == "7"

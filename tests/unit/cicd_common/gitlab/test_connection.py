@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cicd_common.errors import UsageError
+from cicd_common.gitlab.connection import connection_from, parse_base_url
+from cicd_common.gitlab.tokens import TokenKind
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://gitlab.example.com", "https://gitlab.example.com"),
+        ("http://gitlab.example.com:9980/", "http://gitlab.example.com:9980"),
+        ("https://example.com/gitlab/", "https://example.com/gitlab"),
+        ("https://example.com/gitlab/api/v4/", "https://example.com/gitlab"),
+        (" https://[::1]:8080 ", "https://[::1]:8080"),
+    ],
+)
+def test_an_address_is_brought_into_one_form(text: str, url: str) -> None:
+    assert parse_base_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "gitlab.example.com",
+        "ftp://gitlab.example.com",
+        "https://",
+        "https://:80",
+        "https://host:port",
+        "https://host:99999",
+        "https://user:hush@gitlab.example.com",
+        "https://gitlab.example.com?x=1",
+        "https://gitlab.example.com#x",
+        "https://gitlab .example.com",
+        "https://gitläb.example.com",
+        "--api-access-token",
+        "$CI_SERVER_URL",
+        "http://[::1",
+    ],
+)
+def test_what_is_no_address_is_refused_and_no_password_repeated(text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_base_url(text)
+    assert "hush" not in raised.value.message
+
+
+@given(st.text())
+def test_any_text_is_an_address_or_a_clear_error(text: str) -> None:
+    try:
+        url = parse_base_url(text)
+    except UsageError:
+        return
+    assert parse_base_url(url) == url
+
+
+def test_an_access_token_comes_before_a_job_token() -> None:
+    connection = connection_from(
+        {"base_url": "https://h", "api_access_token": "a", "job_token": "j"}
+    )
+    assert connection.token is not None
+    assert (connection.token.kind, connection.token.secret) == (TokenKind.ACCESS, "a")
+
+
+def test_a_job_token_serves_alone_and_an_empty_token_is_none() -> None:
+    connection = connection_from(
+        {"base_url": "https://h", "api_access_token": "", "job_token": "j"}
+    )
+    assert connection.token is not None
+    assert connection.token.kind is TokenKind.JOB
+
+
+def test_there_is_no_default_server() -> None:
+    with pytest.raises(UsageError):
+        connection_from({"api_access_token": "a"})
+    assert connection_from({"api_access_token": "a"}, needs_server=False).base_url == ""

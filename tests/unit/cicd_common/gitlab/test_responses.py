@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cicd_common.errors import Answer
+from cicd_common.gitlab.responses import error_of, is_throttled, parse_retry_after, read_answer
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def response(status: int, body: str | bytes, kind: str = "application/json") -> requests.Response:
+    made = requests.Response()
+    made.status_code = status
+    made._content = body if isinstance(body, bytes) else body.encode()
+    made.headers["Content-Type"] = kind
+    return made
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"message":"404 Project Not Found"}', "404 Project Not Found"),
+        ('{"error":"ref is missing"}', "ref is missing"),
+        ('{"message":{"base":["Reference not found"]}}', "Reference not found"),
+        ('{"message":{"name":["is taken","is short"]}}', "name is taken, is short"),
+        ('{"message":["Another open merge request already exists: !6"]}',
+         "Another open merge request already exists: !6"),
+        ('{"message":{"error":"Too many"}}', "Too many"),
+        ('{"error":"invalid_token","error_description":"Token was revoked."}',
+         "Token was revoked."),
+        ('{"message":null}', ""),
+        ('["a list"]', '["a list"]'),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_gitlabs_own_words_are_found_in_every_shape_of_body(body: str, text: str) -> None:
+    assert read_answer(response(400, body)).text == text
+
+
+def test_an_html_page_is_not_repeated() -> None:
+    answer = read_answer(response(502, "<html>" + "x" * 5000, "text/html"))
+    assert "HTML" in answer.text
+    assert "x" * 10 not in answer.text
+
+
+def test_long_and_many_lined_texts_become_one_line() -> None:
+    answer = read_answer(response(400, "a\n\x1b[31mb\r\n" + "c" * 5000, "text/plain"))
+    assert answer.text.startswith("a [31mb ccc")
+    assert len(answer.text) == 501
+
+
+@given(st.binary(), st.sampled_from(["application/json", "text/html", "text/plain", ""]))
+def test_any_bytes_at_all_are_read(body: bytes, kind: str) -> None:
+    answer = read_answer(response(500, body, kind))
+    assert "\n" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("0", 0.0),
+        (" 120 ", 120.0),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", 0.0),
+        ("Fri, 02 Jan 2026 03:05:05", 60.0),
+        ("-5", None),
+        ("soon", None),
+        ("1e9", None),
+        ("9" * 400, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
+    assert parse_retry_after(value, now=NOW) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_header_is_too_strange(value: str) -> None:
+    seconds = parse_retry_after(value)
+    assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "throttled"),
+    [
+        (429, "Retry later", True),
+        (400, "Too many pipelines created in the last minute. Try again later.", True),
+        (400, "Reference not found", False),
+        (503, "Too many pipelines created in the last minute", False),
+    ],
+)
+def test_throttling_has_two_faces(status: int, text: str, *, throttled: bool) -> None:
+    assert is_throttled(Answer(status, text)) is throttled
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "server_error", "exit_code"),
+    [
+        (400, "Tag name invalid", "", 12),
+        (401, "401 Unauthorized", "", 3),
+        (403, "403 Forbidden", "", 6),
+        (403, "scopes", "insufficient_scope", 3),
+        (403, "scopes", "insufficient_granular_scope", 3),
+        (404, "404 Project Not Found", "", 4),
+        (405, "Non GET methods are not allowed for moved projects", "", 4),
+        (405, "405 Method Not Allowed", "", 12),
+        (409, "409 Conflict: Resource lock", "", 5),
+        (422, "", "", 12),
+        (429, "Retry later", "", 7),
+        (500, "500 Internal Server Error", "", 8),
+        (503, "", "", 8),
+        (599, "", "", 8),
+    ],
+)
+def test_every_status_is_an_exit_code(
+    status: int, text: str, server_error: str, exit_code: int
+) -> None:
+    error = error_of(Answer(status, text, server_error=server_error), "GET /x")
+    assert error.exit_code == exit_code
+    assert "GET /x" in error.message
+    assert text or str(status) in error.message

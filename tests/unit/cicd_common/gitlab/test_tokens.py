@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cicd_common.errors import UsageError
+from cicd_common.gitlab.tokens import Token, TokenKind, read_token_file, takes_job_token, token_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_token_is_not_in_its_representation() -> None:
+    assert "hush" not in repr(Token(TokenKind.ACCESS, "--api-access-token", "hush"))
+
+
+def test_white_space_around_a_token_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(" glpat-x\n")
+    assert read_token_file(tmp_path / "token", "a file").secret == "glpat-x"
+
+
+@pytest.mark.parametrize("text", ["", " ", "--tag-name", "$TOKEN", "${TOKEN}", "a b", "a\nb", "é"])
+def test_what_cannot_be_a_token_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        token_of(TokenKind.ACCESS, text, "COMMANDS_API_TOKEN")
+    assert "COMMANDS_API_TOKEN" in raised.value.message
+    assert len(text) < 3 or text not in raised.value.message
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b""])
+def test_a_token_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "token").write_bytes(content)
+    with pytest.raises(UsageError):
+        read_token_file(tmp_path / "token", "--api-access-token-file")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "taken"),
+    [
+        ("GET", "projects/a%2Fb/repository/tags/v1", True),
+        ("GET", "projects/1/repository/branches", True),
+        ("GET", "projects/1/repository/branches/main", False),
+        ("GET", "projects/1/pipelines/7/jobs", True),
+        ("GET", "projects/1/pipelines/latest", False),
+        ("GET", "projects/1/jobs/7/trace", False),
+        ("POST", "projects/1/releases", True),
+        ("POST", "projects/1/trigger/pipeline", True),
+        ("POST", "projects/1/pipeline", False),
+        ("POST", "projects/1/repository/tags", False),
+        ("GET", "projects/1", False),
+        ("GET", "job", True),
+        ("GET", "user", False),
+    ],
+)
+def test_few_routes_take_a_job_token(method: str, path: str, *, taken: bool) -> None:
+    assert takes_job_token(method, path) is taken

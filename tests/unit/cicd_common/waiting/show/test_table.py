@@ -1,0 +1,198 @@
+"""The live table at every size: what a person sees, and what makes way first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cicd_common.waiting.pipelines import Ended, Estimate, Event, Found, Seeking, Tick, result_of
+from cicd_common.waiting.show.progress import Board
+from cicd_common.waiting.show.table import Canvas, final_picture, picture
+
+if TYPE_CHECKING:
+    from tests.unit.cicd_common.waiting.show.conftest import Scene
+
+
+def board_of(*events: Event) -> Board:
+    board = Board()
+    for event in events:
+        board.note(event)
+    return board
+
+
+def drawn(scene: Scene, board: Board, canvas: Canvas) -> list[str]:
+    return [line.plain.rstrip() for line in picture(board, scene.now(), canvas)]
+
+
+@pytest.fixture
+def usual(scene: Scene) -> Board:
+    """A pipeline of eight jobs, about two thirds through."""
+    scene.seconds = 80
+    pipeline = scene.pipeline(
+        "running",
+        scene.job(1, "build/compile", "success", started=0, ended=52),
+        scene.job(2, "unit", "failed", started=55, ended=77),
+        scene.job(3, "integration", "running", started=55),
+        scene.job(4, "spelling", "failed", started=55, ended=59, allow_failure=True),
+        scene.job(5, "end-to-end: [firefox]", "pending"),
+        scene.job(6, "deploy/staging", "created"),
+        scene.job(7, "deploy/production", "manual", allow_failure=True),
+    )
+    return board_of(Found(pipeline, Estimate(120, 5)), Tick(scene.now(), 3520))
+
+
+@pytest.fixture
+def large(scene: Scene) -> Board:
+    """A pipeline of sixty jobs in six stages: two failed, three run."""
+    scene.seconds = 100
+    status = {14: "failed", 17: "failed", 18: "running", 19: "running", 20: "running"}
+    jobs = [
+        scene.job(
+            number,
+            f"stage-{number // 10}/job-{number}",
+            status.get(number, "success" if number < 20 else "created"),
+            started=number if number <= 20 else None,
+            ended=number + 9 if number < 18 else None,
+        )
+        for number in range(60)
+    ]
+    return board_of(Found(scene.pipeline("running", *jobs)), Tick(scene.now(), 3600))
+
+
+def test_with_room_every_job_has_its_line(scene: Scene, usual: Board) -> None:
+    assert drawn(scene, usual, Canvas(80, 23)) == [
+        "● group/api #1234 on main: running",
+        "  00:01:20  ━━━━━━━━━━━━━───────  about 40 s left  3 of 7 jobs done  1 failed",
+        "  build   ✓ compile                passed             00:00:52",
+        "  test    ✗ unit                   failed             00:00:22  script failure",
+        "          ● integration            running            00:00:25",
+        "          ! spelling               failed (allowed)   00:00:04  script failure",
+        "          ○ end-to-end: [firefox]  pending",
+        "  deploy  · staging                created",
+        "          · production             manual (optional)",
+        "time limit in 58 min 40 s",
+    ]
+
+
+def test_without_utf_8_it_is_ascii_alone(scene: Scene, usual: Board) -> None:
+    for canvas in (Canvas(80, 23, ascii=True), Canvas(62, 11, ascii=True)):
+        assert "".join(drawn(scene, usual, canvas)).isascii()
+    assert drawn(scene, usual, Canvas(80, 23, ascii=True))[1:4] == [
+        "  00:01:20  #############-------  about 40 s left  3 of 7 jobs done  1 failed",
+        "  build   + compile                passed             00:00:52",
+        "  test    x unit                   failed             00:00:22  script failure",
+    ]
+
+
+def test_an_overrun_fills_the_bar_and_says_by_how_much(scene: Scene, usual: Board) -> None:
+    scene.seconds = 150
+    assert drawn(scene, usual, Canvas(80, 23))[1].startswith(
+        "  00:02:30  ━━━━━━━━━━━━━━━━━━━━  30 s longer than usual"
+    )
+
+
+def test_without_room_what_passed_or_did_not_begin_is_counted_by_stage(
+    scene: Scene, large: Board
+) -> None:
+    assert drawn(scene, large, Canvas(80, 23)) == [
+        "● group/api #1234 on main: running",
+        "  00:01:40  18 of 60 jobs done  2 failed",
+        "  stage-0  10 passed",
+        "  stage-1  ✗ job-14  failed   00:00:09  script failure",
+        "           ✗ job-17  failed   00:00:09  script failure",
+        "           ● job-18  running  00:01:22",
+        "           ● job-19  running  00:01:21",
+        "           6 passed",
+        "  stage-2  ● job-20  running  00:01:20",
+        "           9 created",
+        "  stage-3  10 created",
+        "  stage-4  10 created",
+        "  stage-5  10 created",
+        "time limit in 1 h 0 min",
+    ]
+
+
+def test_with_less_room_the_most_urgent_jobs_are_left(scene: Scene, large: Board) -> None:
+    assert drawn(scene, large, Canvas(80, 10)) == [
+        "● group/api #1234 on main: running",
+        "  00:01:40  18 of 60 jobs done  2 failed",
+        "  stage-1  ✗ job-14  failed   00:00:09  script failure",
+        "  stage-1  ✗ job-17  failed   00:00:09  script failure",
+        "  stage-1  ● job-18  running  00:01:22",
+        "  stage-1  ● job-19  running  00:01:21",
+        "  stage-2  ● job-20  running  00:01:20",
+        "           and 16 passed, 39 created",
+        "time limit in 1 h 0 min",
+    ]
+    both = drawn(scene, two(scene, large), Canvas(80, 14))
+    assert both[5] == "           and 2 running, 16 passed, 39 created"
+
+
+def two(scene: Scene, board: Board) -> Board:
+    board.note(Found(scene.pipeline("pending", number=2, project="group/web")))
+    return board
+
+
+@pytest.mark.parametrize("canvas", [Canvas(59, 30), Canvas(80, 8)])
+def test_a_small_window_gets_a_line_for_each_pipeline(
+    scene: Scene, large: Board, canvas: Canvas
+) -> None:
+    running, pending, limit = drawn(scene, two(scene, large), canvas)
+    assert running.startswith("● running  00:01:40  2 failed  group/api #1234  3 running,")
+    assert pending == "○ pending  00:01:40  group/web #2"
+    assert limit == "time limit in 1 h 0 min"
+
+
+def test_of_more_pipelines_than_rows_the_most_urgent_are_named(scene: Scene) -> None:
+    board = Board()
+    for number in range(20):
+        status = {18: "failed", 19: "running"}.get(number, "success")
+        board.note(Found(scene.pipeline(status, number=number)))
+    for height in (4, 12):
+        assert drawn(scene, board, Canvas(80, height)) == [
+            "✗ failed  00:00:00  group/api #18",
+            "● running  00:00:00  group/api #19",
+            *(f"✓ passed  00:00:00  group/api #{number}" for number in range(height - 3)),
+            f"and {21 - height} passed",
+        ]
+
+
+def test_a_downstream_pipeline_stands_below_its_trigger_job(scene: Scene) -> None:
+    scene.seconds = 160
+    board = board_of(Found(scene.failed_downstream()))
+    lines = drawn(scene, board, Canvas(120, 30))[5:]
+    assert [line[:52].rstrip() for line in lines] == [
+        "  deploy       ✗ deploy > group/deploy #1300",
+        "    plan         ✓ plan",
+        "                 ✗ clusters > group/clusters #1400",
+        "      rollout      ✗ canary",
+    ]
+    assert lines[-1].endswith("  failed              stuck, or over its time limit")
+
+
+def test_wide_characters_keep_the_columns(scene: Scene) -> None:
+    jobs = (scene.job(1, "構建/編譯", "pending"), scene.job(2, "構建/unit", "pending"))
+    lines = drawn(scene, board_of(Found(scene.pipeline("pending", *jobs))), Canvas(80, 20))
+    assert lines[2:] == ["  構建  ○ 編譯  pending", "        ○ unit  pending"]
+
+
+def test_what_does_not_exist_yet_is_named(scene: Scene) -> None:
+    board = board_of(Seeking("the pipeline of tag v1 in group/api", 60))
+    assert drawn(scene, board, Canvas(80, 20)) == [
+        "looking for the pipeline of tag v1 in group/api"
+    ]
+
+
+def test_at_the_end_one_pipeline_keeps_its_table_and_several_a_line_each(
+    scene: Scene, large: Board
+) -> None:
+    canvas = Canvas(80, 5)
+    assert len(final_picture(large, scene.now(), canvas)) == 13
+    passed = scene.pipeline("success", updated=90)
+    large.note(Ended(result_of(passed), passed))
+    final = final_picture(two(scene, large), scene.now(), canvas)
+    assert [line.plain for line in final] == [
+        "✓ passed  00:01:30  group/api #1234",
+        "○ pending  00:01:40  group/web #2",
+    ]

@@ -1,0 +1,164 @@
+"""What people read: no text from elsewhere can do more than be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from cicd_common.waiting.pipelines import Changed, Estimate, Found, Seeking, Tick
+from cicd_common.waiting.show.lines import (
+    change_lines,
+    ended_line,
+    failure_report,
+    found_lines,
+    heartbeat_line,
+)
+from cicd_common.waiting.show.progress import Board
+from cicd_common.waiting.show.table import Canvas, final_picture, picture
+from cicd_common.waiting.show.text import (
+    LOOKS,
+    clock,
+    look_of,
+    look_of_job,
+    reason_in_words,
+    remaining,
+    safe,
+    tally,
+    usual,
+    why_failed,
+)
+from cicd_common.waiting.statuses import STATUSES
+
+if TYPE_CHECKING:
+    from cicd_common.waiting.pipelines import Job
+    from tests.unit.cicd_common.waiting.show.conftest import Scene
+
+# A scene is nothing but a maker of records: no example changes it for the next.
+examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+statuses = st.sampled_from([*STATUSES, "waiting_for_moonrise"])
+texts = st.text() | st.text("\x1b\x9b[]2J;?25lh\r\n\t\b\x07aä構\u202e\u2028\ud800", max_size=12)
+
+
+@examples
+@given(text=texts, status=statuses, width=st.integers(1, 150), height=st.integers(1, 50))
+def test_nothing_that_a_terminal_obeys_is_shown_and_a_picture_fits_its_window(
+    scene: Scene, text: str, status: str, width: int, height: int
+) -> None:
+    def job(number: int, **more: Any) -> Job:
+        named: Any = {"failure_reason": text, "log": (text,), **more}
+        return scene.job(number, f"{text}/{text}", status, started=1, **named)
+
+    named: Any = {"project": text, "ref": text, "yaml_errors": text}
+    below = scene.pipeline("failed", *map(job, range(3)), number=2, **named)
+    now = scene.pipeline(status, job(9, downstream=below), *map(job, range(10, 18)), **named)
+    before = scene.pipeline("created", **named)
+    board = Board()
+    found = Found(now, Estimate(10, 1))
+    for event in (found, Seeking(text, 60), Tick(scene.now(), 3600)):
+        board.note(event)
+    lines = [
+        *found_lines(found, scene.now()),
+        *change_lines(Changed(now, before), scene.now()),
+        heartbeat_line(board.pending()[0], scene.now()),
+        ended_line(now, scene.now()),
+        *failure_report(now),
+    ]
+    for ascii_only in (False, True):
+        canvas = Canvas(width, height, ascii=ascii_only)
+        drawn = [line.plain for line in picture(board, scene.now(), canvas)]
+        assert len(drawn) <= height
+        final = [line.plain for line in final_picture(board, scene.now(), canvas)]
+        assert all(cell_len(line) <= width for line in [*drawn, *final])
+        lines += [*drawn, *final]
+    assert [line for line in lines if not line.isprintable()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("unit: [3.12]", "unit: [3.12]"),
+        ("de\tploy\nnow", "de ploy now"),
+        ("\x1b[2Jgone", "?[2Jgone"),
+        ("\x9b31mred", "?31mred"),
+        ("admin\u202etxt", "admin?txt"),  # turns the direction of writing
+        ("\ud800", "?"),
+        ("構建 ✨", "構建 ✨"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_replaced(text: str, shown: str) -> None:
+    assert safe(text) == shown
+
+
+def test_every_status_of_gitlab_has_a_look_of_its_own_words() -> None:
+    assert set(STATUSES) <= set(LOOKS)
+    assert look_of("waiting_for_moonrise").word == "waiting for moonrise"
+
+
+@pytest.mark.parametrize(
+    ("status", "allow_failure", "word"),
+    [
+        ("failed", False, "failed"),
+        ("failed", True, "failed (allowed)"),
+        ("manual", False, "manual"),
+        ("manual", True, "manual (optional)"),
+        ("success", True, "passed"),
+    ],
+)
+def test_what_is_allowed_is_told_apart(
+    scene: Scene, status: str, allow_failure: bool, word: str
+) -> None:
+    assert look_of_job(scene.job(1, "unit", status, allow_failure=allow_failure)).word == word
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("script_failure", "script failure"),
+        ("stuck_or_timeout_failure", "stuck, or over its time limit"),
+        ("something_new", "something new"),
+    ],
+)
+def test_a_reason_is_told_in_words(reason: str, words: str) -> None:
+    assert reason_in_words(reason) == words
+
+
+def test_a_trigger_job_fails_as_the_pipeline_does_that_it_started(scene: Scene) -> None:
+    deploy = scene.failed_downstream().jobs[-1]
+    assert why_failed(deploy) == "the downstream pipeline failed"
+    assert why_failed(scene.job(1, "deploy", "failed", bridge=True)) == "unknown failure"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(-3, "00:00:00"), (62.9, "00:01:02"), (360_000, "100:00:00")],
+)
+def test_a_clock_shows_hours_minutes_and_seconds(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("age", "words"),
+    [
+        (10, "about 1 min 50 s left"),
+        (120, "about 0 s left"),
+        (130, "due any moment"),
+        (180, "1 min 0 s longer than usual"),
+    ],
+)
+def test_an_estimate_is_honest_when_it_overruns(age: float, words: str) -> None:
+    assert remaining(Estimate(120, 15), age) == words
+
+
+def test_an_estimate_says_how_sure_it_is() -> None:
+    assert usual(Estimate(120, 15)) == "usually takes 2 min 0 s, give or take 15 s"
+    assert usual(Estimate(120, 0.2)) == "usually takes 2 min 0 s"
+
+
+def test_a_tally_begins_with_what_is_most_urgent() -> None:
+    assert tally(map(look_of, ["success", "created", "failed", "success"])) == (
+        "1 failed, 2 passed, 1 created"
+    )

@@ -1,0 +1,210 @@
+"""When the engine looks, and what it makes of it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cicd_common.errors import CommandError, ForbiddenError, UnavailableError
+from cicd_common.waiting.pipelines import Changed, Ended, Found, Note, Seeking, Tick, WaitResult
+from cicd_common.waiting.policy import WaitPolicy
+from cicd_common.waiting.poll import FLOOR
+from cicd_common.waiting.statuses import STATUSES
+from cicd_common.waiting.targets import ById, Newest
+
+if TYPE_CHECKING:
+    from tests.unit.cicd_common.waiting.conftest import Run, Steps
+
+
+def codes(run: Run) -> list[int]:
+    return [
+        outcome.exit_code if isinstance(outcome, CommandError) else 0
+        for outcome in run.engine.outcomes
+    ]
+
+
+timelines = st.lists(
+    st.tuples(st.floats(0.1, 300), st.sampled_from([*STATUSES, "waiting_for_moonrise"])), max_size=6
+).map(lambda steps: ((0.0, "created"), *sorted(steps)))
+
+
+@given(
+    pipelines=st.lists(timelines, min_size=1, max_size=4),
+    timeout=st.floats(0.5, 400),
+    interval=st.none() | st.floats(0.2, 90),
+    settle=st.sampled_from([0.0, 20.0]),
+    hints=st.lists(st.floats(0, 400), max_size=20),
+    latency=st.sampled_from([0.0, 0.3, 7.0]),
+    jitter=st.floats(0, 1, exclude_max=True),
+)
+def test_looks_are_never_closer_than_the_floor_nor_past_the_deadline_and_always_end(
+    waiting: type[Run],
+    pipelines: list[Steps],
+    timeout: float,
+    interval: float | None,
+    settle: float,
+    hints: list[float],
+    latency: float,
+    jitter: float,
+) -> None:
+    policy = WaitPolicy(timeout=timeout, interval=interval, settle=settle, on_manual="wait")
+    run = waiting(dict(enumerate(pipelines, 1)), policy, jitter=lambda: jitter)
+    run.alarm.hints_to_come = sorted(hints)
+    run.gitlab.latency = latency
+    run()
+    found, *looks = [at for at, _ in run.gitlab.looks[len(pipelines) - 1 :]]
+    floor = min(FLOOR, interval or FLOOR)
+    assert all(later - earlier >= floor - 1e-6 for earlier, later in pairwise([found, *looks]))
+    assert all(at <= timeout for at in looks)
+    assert len(codes(run)) == len(pipelines)
+    assert sum(isinstance(event, Ended) for event in run.events) == len(pipelines)
+    for outcome, steps in zip(run.engine.outcomes, pipelines, strict=True):
+        if isinstance(outcome, WaitResult):
+            assert outcome.status == "success"
+            assert "success" in [status for _, status in steps]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("success", 0), ("failed", 1), ("canceled", 9), ("skipped", 10), ("manual", 11)],
+)
+def test_the_end_is_seen(waiting: type[Run], status: str, code: int) -> None:
+    run = waiting({7: ((0, "running"), (100, status))})()
+    assert codes(run) == [code]
+    assert 100 <= run.alarm.at <= 112
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "created",
+        "waiting_for_resource",
+        "preparing",
+        "waiting_for_callback",
+        "pending",
+        "running",
+        "canceling",
+        "scheduled",
+        "waiting_for_moonrise",
+    ],
+)
+def test_what_goes_on_is_waited_for_until_the_time_is_up(waiting: type[Run], status: str) -> None:
+    run = waiting({7: ((0, status),)}, WaitPolicy(timeout=60))()
+    assert codes(run) == [7]
+    assert run.alarm.at == 60
+    warnings = [event for event in run.events if isinstance(event, Note) and event.warning]
+    assert len(warnings) == (status == "waiting_for_moonrise")
+
+
+def test_what_happened_is_told_in_order(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "pending"), (5, "running"), (20, "success"))})()
+    told = [
+        event.pipeline.status if isinstance(event, Found | Changed) else type(event).__name__
+        for event in run.events
+    ]
+    assert told == ["pending", "running", "success", "Ended"]
+
+
+def test_ticks_come_as_often_as_they_are_wanted(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"),)}, WaitPolicy(timeout=60), every=5.0)()
+    ticks = [event for event in run.events if isinstance(event, Tick)]
+    assert [round(tick.left) for tick in ticks] == [*range(55, -1, -5)]
+
+
+def test_a_hint_causes_one_look_and_no_more_than_the_floor_allows(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"), (30, "success"))}, WaitPolicy(interval=60.0))
+    run.alarm.hints_to_come = [10.0, 10.1, 10.2, 30.5]
+    run()
+    assert codes(run) == [0]
+    assert [at for at, _ in run.gitlab.looks] == [0, 10, 11, 30.5]
+
+
+def test_a_failure_that_is_retried_before_it_has_settled_does_not_count(
+    waiting: type[Run],
+) -> None:
+    steps = ((0, "running"), (10, "failed"), (20, "running"), (40, "success"))
+    assert codes(waiting({7: steps}, WaitPolicy(settle=15, interval=1))()) == [0]
+    assert codes(waiting({7: steps}, WaitPolicy(settle=5, interval=1))()) == [1]
+
+
+def test_a_failure_counts_as_soon_as_it_has_settled(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"), (10, "failed"))}, WaitPolicy(settle=30, interval=4))()
+    assert codes(run) == [1]
+    assert 40 <= run.alarm.at <= 44
+
+
+def test_a_failure_that_is_still_settling_at_the_deadline_is_a_failure(
+    waiting: type[Run],
+) -> None:
+    run = waiting({7: ((0, "failed"),)}, WaitPolicy(settle=300, timeout=60))()
+    assert codes(run) == [1]
+
+
+def test_a_pipeline_that_never_appears_is_not_found(waiting: type[Run]) -> None:
+    run = waiting({}, targets=[Newest("1", source="schedule")])()
+    assert codes(run) == [4]
+    assert run.alarm.at == pytest.approx(60)
+    assert isinstance(run.events[0], Seeking)
+
+
+def test_a_time_limit_before_it_may_appear_is_a_time_limit(waiting: type[Run]) -> None:
+    run = waiting({}, WaitPolicy(timeout=20), [Newest("1", source="schedule")])()
+    assert codes(run) == [7]
+
+
+def test_a_look_that_fails_ends_the_wait_with_what_was_known(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"),)})
+    run.gitlab.faults[5] = UnavailableError("502 Bad Gateway")
+    run()
+    [outcome] = run.engine.outcomes
+    assert isinstance(outcome, UnavailableError)
+    [result] = outcome.results
+    assert isinstance(result, WaitResult)
+    assert result.status == "running"
+
+
+def test_the_end_of_one_does_not_end_the_wait_for_the_others(waiting: type[Run]) -> None:
+    slow, fast = ((0, "running"), (50, "success")), ((0, "running"), (5, "failed"))
+    run = waiting({1: slow, 2: fast, 3: slow})()
+    assert codes(run) == [0, 1, 0]
+
+
+def test_several_pipelines_of_a_project_are_one_request_a_look(waiting: type[Run]) -> None:
+    run = waiting(dict.fromkeys(range(1, 21), ((0, "running"), (300, "success"))))()
+    assert codes(run) == [0] * 20
+    looks = run.gitlab.looks[20:]
+    assert len(looks) > 5
+    assert {path for _, path in looks} == {"projects/1/pipelines"}
+    assert [at for at, _ in run.gitlab.requests[41:] if at < 300] == [
+        at for at, _ in looks if at < 300
+    ]
+
+
+def test_where_the_list_is_refused_the_pipelines_take_turns(waiting: type[Run]) -> None:
+    steps = ((0, "running"), (20, "success"))
+    run = waiting({1: steps, 2: steps}, WaitPolicy(interval=2.0))
+    run.gitlab.faults[6] = ForbiddenError("403 Forbidden")
+    run()
+    assert codes(run) == [0, 0]
+    looks = [path.split("/")[3] for at, path in run.gitlab.looks[3:] if at < 20]
+    assert {len({*pair}) for pair in pairwise(looks)} == {2}
+
+
+def test_a_pipeline_without_jobs_is_looked_at_by_itself(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"), (10, "success"))})
+    run.gitlab.jobs[7] = []
+    run()
+    assert codes(run) == [0]
+
+
+def test_the_same_pipeline_is_found_by_path_and_by_id_in_one_look(waiting: type[Run]) -> None:
+    steps = ((0, "running"), (30, "success"))
+    run = waiting(
+        {1: steps, 2: steps}, WaitPolicy(interval=5), [ById("group/name", 1), ById("1", 2)]
+    )()
+    assert codes(run) == [0, 0]
+    assert len([at for at, _ in run.gitlab.looks if 4 < at < 6]) == 1

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cicd_common.waiting.report import last_lines
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("", ()),
+        ("one\ntwo\nthree\nfour\n", ("two", "three", "four")),
+        ("one\r\ntwo\r\n\n\n", ("one", "two")),
+        ("one\n\nthree", ("one", "", "three")),
+        ("\x1b[31;1mred\x1b[0;m \x1b]8;;https://a\x1b\\link\x1b]8;;\x1b\\", ("red link",)),
+        ("  5%\r 50%\r100%\rdone\n", ("done",)),
+        (
+            "section_start:1:step[collapsed=true]\r\x1b[0KRun\nx\nsection_end:2:step\r\x1b[0K\n",
+            ("Run", "x"),
+        ),
+        (
+            "2026-01-05T09:00:00.01Z 00O one\n2026-01-05T09:00:00.02Z 00O+, still\n",
+            ("one, still",),
+        ),
+        (
+            "2026-01-05T09:00:00Z 00O one\n2026-01-05T09:00:01Z 0aE two\n",
+            ("one", "two"),
+        ),
+        ("bell\x07 and\x00 \x9bcontrol", ("bell and control",)),
+        ("a\tb", ("a       b",)),
+    ],
+)
+def test_the_end_of_a_log_is_what_a_person_would_have_seen(
+    log: str, expected: tuple[str, ...]
+) -> None:
+    assert last_lines(log, 3) == expected
+
+
+@given(st.text(), st.integers(1, 5))
+def test_no_control_character_passes_and_no_line_too_many(log: str, count: int) -> None:
+    lines = last_lines(log, count)
+    assert len(lines) <= count
+    assert all(line.isprintable() for line in lines)

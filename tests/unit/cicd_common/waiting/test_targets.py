@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from cicd_common.errors import UsageError
+from cicd_common.waiting.targets import ById, OwnJob, own_job, parse_pipeline_url
+from cmd_wait_pipeline.request import Selection
+
+BASE = "https://gitlab.example.com/root"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["/-/pipelines/12", "/pipelines/12", "/-/pipelines/12/", "/-/pipelines/12/failures?a=b#c"],
+)
+def test_a_pipelines_page_and_those_below_name_it(rest: str) -> None:
+    assert parse_pipeline_url(f"{BASE}/group/sub/name{rest}", BASE) == ById("group/sub/name", 12)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "12",
+        f"{BASE}/group/name",
+        f"{BASE}/group/name/-/pipelines",
+        f"{BASE}/group/name/-/pipelines/12x",
+        "https://gitlab.example.com/group/name/-/pipelines/12",
+        "https://other.example.com/root/group/name/-/pipelines/12",
+    ],
+)
+def test_anything_else_is_refused(url: str) -> None:
+    with pytest.raises(UsageError):
+        parse_pipeline_url(url, BASE)
+
+
+def test_outside_a_job_there_is_no_own_pipeline() -> None:
+    assert own_job({"CI_PROJECT_PATH": "group/name"}) == OwnJob()
+
+
+def test_the_same_pipeline_named_twice_is_waited_for_once() -> None:
+    selection = Selection("group/name", (12, 12), (f"{BASE}/group/name/-/pipelines/12",))
+    assert selection.targets(BASE, OwnJob()) == [ById("group/name", 12)]

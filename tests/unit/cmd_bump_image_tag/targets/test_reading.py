@@ -1,0 +1,70 @@
+"""Archives and links, as a repository that is not on disk has them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+
+import pytest
+
+from cicd_common.errors import RefusedError, UnavailableError
+from cmd_bump_image_tag.targets.commits_api import read_archive
+from cmd_bump_image_tag.targets.files import follow
+
+LINKS = {
+    "link.yaml": "apps/web.yaml",
+    "apps/up.yaml": "../web.yaml",
+    "current": "releases/v2",
+    "releases/v2": "v3",
+    "out.yaml": "../../etc/passwd",
+    "absolute.yaml": "/etc/passwd",
+    "a": "b",
+    "b": "a",
+}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("web.yaml", "web.yaml"),
+        ("./link.yaml", "apps/web.yaml"),
+        ("apps/up.yaml", "web.yaml"),
+        ("current/web.yaml", "releases/v3/web.yaml"),
+        ("current/*.yaml", "releases/v3/*.yaml"),
+        ("currently", "currently"),
+    ],
+)
+def test_a_link_counts_as_what_it_leads_to(pattern: str, path: str) -> None:
+    assert follow(pattern, LINKS) == path
+
+
+@pytest.mark.parametrize("pattern", ["out.yaml", "absolute.yaml", "a", "b/web.yaml"])
+def test_a_link_that_leads_out_or_in_circles_is_refused(pattern: str) -> None:
+    with pytest.raises(RefusedError):
+        follow(pattern, LINKS)
+
+
+def archive(**files: bytes) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"project-main-0123/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("project-main-0123/link.yaml")
+        link.type, link.linkname = tarfile.SYMTYPE, "web.yaml"
+        tar.addfile(link)
+    return made.getvalue()
+
+
+def test_files_and_links_come_out_of_the_archive() -> None:
+    files, links = read_archive(archive(**{"a/web.yaml": b"\r\n", "empty": b""}))
+    assert files == {"a/web.yaml": b"\r\n", "empty": b""}
+    assert links == {"link.yaml": "web.yaml"}
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, 60, 100])
+def test_an_archive_that_breaks_off_is_no_archive(length: int) -> None:
+    data = archive(web=bytes(range(256)) * 40)
+    with pytest.raises(UnavailableError):
+        read_archive(data[:length])

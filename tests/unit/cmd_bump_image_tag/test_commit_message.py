@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from cicd_common.errors import UsageError
+from cmd_bump_image_tag.commit_message import check_template, commit_message, subject
+from cmd_bump_image_tag.images import Bump
+from cmd_bump_image_tag.plan import Change
+
+DIGEST = f"sha256:{'a' * 64}"
+WEB = Bump("example.com/web", "v2", DIGEST)
+API = Bump("example.com/api", "v2")
+UNTOUCHED = Bump("example.com/other", "v9")
+CHANGES = [
+    Change("a.yaml", 1, "example.com/web:v1", f"example.com/web:v2@{DIGEST}", "example.com/web"),
+    Change("a.yaml", 7, "v0", "v2", "example.com/api"),
+    Change("b.yaml", 1, "v1", "v2", "example.com/web"),
+]
+PIPELINE = "https://gitlab.example.com/g/p/-/pipelines/7"
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("Update image tag to {tag}", "Update image tag to v2"),
+        ("{image}", "example.com/web, example.com/api"),
+        ("{old} -> {tag}", "v1, v0 -> v2"),
+        ("{digest}", DIGEST),
+        ("{files}", "a.yaml, b.yaml"),
+        ("from {upstream}", f"from {PIPELINE}"),
+    ],
+)
+def test_each_value_stands_once_in_the_message(template: str, text: str) -> None:
+    assert subject(template, [WEB, API, UNTOUCHED], CHANGES, PIPELINE) == text
+
+
+@pytest.mark.parametrize(
+    ("old", "tag"),
+    [
+        ("example.com:5000/web:v1", "v1"),
+        (f"example.com/web:v1@{DIGEST}", "v1"),
+        ("example.com:5000/web", ""),
+        ("v1", "v1"),
+        (DIGEST, DIGEST),
+        ("", ""),
+    ],
+)
+def test_the_old_tag_is_found_in_what_stood_there(old: str, tag: str) -> None:
+    change = Change("a.yaml", 1, old, "v2", "example.com/web")
+    assert subject("{old}", [WEB], [change], "") == tag
+
+
+def test_a_bump_by_digest_alone_is_named_by_it() -> None:
+    bump = Bump("example.com/web", digest=DIGEST)
+    change = Change("a.yaml", 1, "x", "y", "example.com/web")
+    assert subject("{tag}", [bump], [change], "") == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("skip_ci", "upstream", "message"),
+    [
+        (True, "", "v2 [skip ci]\n"),
+        (False, "", "v2\n"),
+        (
+            True,
+            PIPELINE,
+            (
+                f"v2 [skip ci]\n\nUpstream-Pipeline: {PIPELINE}\n"
+                "Bumped-Image: example.com/web\nBumped-Image: example.com/api\n"
+            ),
+        ),
+    ],
+)
+def test_skip_ci_and_trailers_follow_any_template(
+    *, skip_ci: bool, upstream: str, message: str
+) -> None:
+    made = commit_message("{tag}", [WEB, API], CHANGES, upstream=upstream, skip_ci=skip_ci)
+    assert made == message
+
+
+@pytest.mark.parametrize("template", ["", " ", "{nothing}", "{}", "{tag} {Image}"])
+def test_a_template_that_cannot_be_filled_is_refused(template: str) -> None:
+    with pytest.raises(UsageError):
+        check_template(template)
+
+
+def test_braces_that_are_no_placeholder_stay() -> None:
+    check_template("{ tag } {tag!r}")
+    assert subject("{ tag } {tag!r}", [WEB], CHANGES, "") == "{ tag } {tag!r}"

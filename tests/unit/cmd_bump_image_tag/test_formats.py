@@ -1,0 +1,251 @@
+"""Where images stand: each format's places, and what only looks like one."""
+
+from collections.abc import Callable
+from textwrap import dedent
+
+import pytest
+
+from cmd_bump_image_tag.plan import Result
+
+IMAGES = {
+    "pod": """
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: web, labels: {image: "web:1.0"}}
+        spec:
+          initContainers: [{name: a, image: 'web:⟦1.0→2.0⟧'}]
+          containers:
+            - name: b
+              image: docker.io/library/web:⟦1.0→2.0⟧
+              args: ["--image=web:1.0"]
+              command: [run, "web:1.0"]
+              env:
+                - {name: IMAGE, value: "web:1.0", image: "web:1.0"}
+            - image: web-admin:1.0
+            - image: x.io/web:1.0
+            - image: web⟦→:2.0⟧
+          ephemeralContainers:
+            - image: "web:⟦1.0→2.0⟧"
+          volumes:
+            - name: files
+              image:
+                reference: web:⟦1.0→2.0⟧
+                pullPolicy: Always
+    """,
+    "list": """
+        apiVersion: v1
+        kind: List
+        items:
+          - {apiVersion: v1, kind: Pod, spec: {containers: [{image: "web:⟦1.0→2.0⟧"}]}}
+          - {apiVersion: v1, kind: ConfigMap, data: {image: "web:1.0"}}
+          - {apiVersion: v1, kind: Secret, stringData: {image: "web:1.0"}}
+    """,
+    "custom resource": """
+        apiVersion: example.org/v1
+        kind: Database
+        spec:
+          image: web:⟦1.0→2.0⟧
+          imageName: web:⟦1.0→2.0⟧
+          sidecarImage: web:⟦1.0→2.0⟧
+          proxy: {image: {repository: web, tag: ⟦v1→"2.0"⟧}}
+        status:
+          image: web:1.0
+    """,
+    "Tekton": """
+        apiVersion: tekton.dev/v1
+        kind: Task
+        spec:
+          params: [{name: image, default: "web:1.0"}]
+          stepTemplate: {image: 'web:⟦1.0→2.0⟧'}
+          steps:
+            - image: web:⟦1.0→2.0⟧
+              script: |
+                image: web:1.0
+          sidecars: [{image: 'web:⟦1.0→2.0⟧'}]
+    """,
+    "Argo workflow": """
+        apiVersion: argoproj.io/v1alpha1
+        kind: WorkflowTemplate
+        spec:
+          templates:
+            - container: {image: 'web:⟦1.0→2.0⟧'}
+            - script:
+                image: web:⟦1.0→2.0⟧
+                source: "image: web:1.0"
+    """,
+    "Argo CD": """
+        apiVersion: argoproj.io/v1alpha1
+        kind: Application
+        spec:
+          source:
+            kustomize:
+              images:
+                - web:⟦1.0→2.0⟧
+                - old=web:⟦1.0→2.0⟧
+                - web=x.io/web:1.0
+            helm:
+              values: |
+                image: web:1.0
+              valuesObject: {image: {repository: web, tag: '⟦1.0→2.0⟧'}}
+    """,
+    "custom resource definition": """
+        apiVersion: apiextensions.k8s.io/v1
+        kind: CustomResourceDefinition
+        spec:
+          default: {image: "web:1.0"}
+          example: {apiVersion: v1, kind: Pod, spec: {image: "web:1.0"}}
+    """,
+    "Flux image repository": """
+        apiVersion: image.toolkit.fluxcd.io/v1
+        kind: ImageRepository
+        spec: {image: web}
+    """,
+    "Kustomization": """
+        kind: Kustomization
+        images:
+          - name: web
+            newTag: ⟦v1→"2.0"⟧
+          - {name: base, newName: web, newTag: '⟦1→2.0⟧'}
+          - {name: web, newName: x.io/web, newTag: '1'}
+          - {name: other, newTag: '1'}
+        commonLabels: {image: "web:1.0"}
+        helmCharts:
+          - valuesInline: {image: {repository: web, tag: '⟦1.0→2.0⟧'}}
+    """,
+    "Kustomize transformer": """
+        apiVersion: builtin
+        kind: ImageTagTransformer
+        imageTag: {name: web, newTag: '⟦1.0→2.0⟧'}
+    """,
+    "somebody else's Component": """
+        apiVersion: example.org/v1
+        kind: Component
+        spec: {image: 'web:⟦1.0→2.0⟧'}
+    """,
+    "Flux Kustomization": """
+        apiVersion: kustomize.toolkit.fluxcd.io/v1
+        kind: Kustomization
+        spec: {images: [{name: web, newTag: '⟦1.0→2.0⟧'}]}
+    """,
+    "HelmRelease": """
+        apiVersion: helm.toolkit.fluxcd.io/v2
+        kind: HelmRelease
+        spec:
+          chart: {spec: {chart: web, version: 1.0}}
+          values:
+            image: {repository: docker.io/library/web, tag: '⟦1.0→2.0⟧'}
+            podAnnotations: {image: "web:1.0"}
+    """,
+    "Helm values": """
+        image:
+          registry: docker.io
+          repository: library/web
+          tag: ⟦1.0→"2.0"⟧
+        sidecar: {image: {name: web, tag: "⟦1.0→2.0⟧", pullPolicy: Always}}
+        flat: {image: web, tag: '⟦1.0→2.0⟧'}
+        flatter: {imageRepository: web, imageTag: '⟦1.0→2.0⟧'}
+        job: {image: "web:⟦1.0→2.0⟧"}
+        pod: {podLabels: {image: "web:1.0"}, extraEnv: {image: "web:1.0"}}
+        list:
+          - {name: web, tag: "1.0"}
+        other: {image: {registry: x.io, repository: web, tag: "1.0"}}
+        unset: {image: {registry: "", repository: web, tag: ⟦null→"2.0"⟧}}
+        absent: {image: {registry: ~, repository: web, tag: ⟦""→"2.0"⟧}}
+    """,
+    "Compose file": """
+        x-web: &web
+          image: web:⟦1.0→2.0⟧
+        services:
+          web: {<<: *web, labels: {image: "web:1.0"}}
+          short: {image: web⟦→:2.0⟧}
+          built:
+            build: {args: {image: "web:1.0"}}
+            environment: {image: "web:1.0"}
+    """,
+    "GitLab pipeline": """
+        stages: [test]
+        variables: {image: "web:1.0"}
+        default:
+          image: web:⟦1.0→2.0⟧
+        test:
+          image: {name: "web:⟦1.0→2.0⟧", entrypoint: [""]}
+          services:
+            - web:⟦1.0→2.0⟧
+            - name: web:⟦1.0→2.0⟧
+              alias: web
+            - !reference [.base, services]
+          script: ["docker run web:1.0"]
+        other:
+          image: !reference [.base, image]
+          services: !reference [web, services]
+          script: [true]
+    """,
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_each_format_has_its_places(name: str, check: Callable[..., Result]) -> None:
+    template = dedent(IMAGES[name]).lstrip()
+    if "⟦" in template:
+        check(template, "web=2.0")
+    else:
+        check(f"{template}---\nimage: web:⟦1→2.0⟧\n", "web=2.0")
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("base/kustomization.yaml", "images: [{name: web, newTag: '⟦1→2.0⟧'}]"),
+        ("base/kustomization.yml", "images: [{name: web, newTag: '⟦1→2.0⟧'}]"),
+        (".gitlab-ci.yml", "include: [x]\njob: {services: ['web:⟦1→2.0⟧']}"),
+        ("ci/build.gitlab-ci.yml", "job: {services: ['web:⟦1→2.0⟧'], variables: {image: 'web:1'}}"),
+        (".gitlab/ci/build.yml", "job: {services: ['web:⟦1→2.0⟧']}"),
+        ("compose.prod.yaml", "x: {image: web⟦→:2.0⟧}"),
+        ("docker-compose.yml", "x: {image: web⟦→:2.0⟧}"),
+    ],
+)
+def test_some_formats_are_told_by_their_path(
+    path: str, template: str, check: Callable[..., Result]
+) -> None:
+    check(template, "web=2.0", path=path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image: web:${TAG}",
+        "image: web:${TAG:-1.0}",
+        "image: web:${TAG:-${OTHER}}",
+        "image: ${REGISTRY}/web:1.0",
+        "image: $REGISTRY/web:$TAG",
+        'image: "{{ registry }}/web:{{ tag }}"',
+        "image: $[[ inputs.registry ]]/web:1.0",
+        "image: web@${DIGEST}",
+        "image: {repository: web, tag: '${TAG}'}",
+        "image: {repository: '${REGISTRY}/web', tag: '1.0'}",
+    ],
+)
+def test_what_is_filled_in_later_is_reported_and_left_alone(
+    text: str, check: Callable[..., Result]
+) -> None:
+    result = check(f"{text}\n---\nimage: web:⟦1→2⟧\n", "web=2")
+    (warning,) = result.warnings
+    assert "filled in later" in warning
+    assert warning.startswith("app.yaml:1: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("values.yaml", "image: {repository: web}"),
+        ("values.yaml", "spec: {image: web}"),
+        ("values.yaml", "image: {name: web}"),
+        ("kustomization.yaml", "images: [{newName: web, name: base}]"),
+    ],
+)
+def test_an_image_that_leaves_its_tag_to_others_is_reported_and_left_alone(
+    path: str, text: str, check: Callable[..., Result]
+) -> None:
+    result = check(f"{text}\n---\nimage: {{repository: web, tag: ⟦v1→v2⟧}}\n", "web=v2", path=path)
+    (warning,) = result.warnings
+    assert "has no tag here" in warning

@@ -1,0 +1,209 @@
+"""What a bump changes: the wanted bytes, and no others."""
+
+from collections.abc import Callable
+
+import pytest
+
+from cmd_bump_image_tag.images import Bump
+from cmd_bump_image_tag.plan import Change, Result, bump
+
+Check = Callable[..., Result]
+
+OLD = "sha256:" + "a" * 64
+NEW = "sha256:" + "b" * 64
+
+BYTES = {
+    "line ends": "a: 1\r\nimage: web:⟦1→2⟧\r\nb: 2\r\n",
+    "old line ends": "a: 1\rimage: web:⟦1→2⟧\rb: 2\r",
+    "byte-order mark": "\ufeffimage: web:⟦1→2⟧\n",
+    "two byte-order marks": "\ufeff\ufeffimage: web:⟦1→2⟧\n",
+    "byte-order mark of each document": "\ufeffimage: web:⟦1→2⟧\n---\n\ufeffimage: web:⟦1→2⟧\n",
+    "tab after a value": "image: web:⟦1→2⟧\t\nb: c\t# d\n",
+    "no last newline": "image: web:⟦1→2⟧",
+    "directives": "%YAML 1.2\n---\nimage: web:⟦1→2⟧\n...\n%TAG ! x:\n---\nimage: web:⟦1→2⟧\n...\n",
+    "comments": "# image: web:1\nimage:   web:⟦1→2⟧   # web:1\n",
+    "single quotes": "image: 'web:⟦1→2⟧'\n",
+    "double quotes": 'image: "web:⟦1→2⟧"\n',
+    "escapes in the name": r'image: "w\u0065\x62:⟦\x31→2⟧"' + "\n",
+    "escaped line end in the name": 'image: "w\\\n  eb:⟦1→2⟧"\n',
+    "escaped slash": r'image: "docker.io\/library\/web:⟦1→2⟧"' + "\n",
+    "flow style": "{image: web:⟦1→2⟧, b: [c, {image: web:⟦1→2⟧}]}\n",
+    "one-line JSON": '{"image":"web:⟦1→2⟧","a":{"image":"web:⟦1→2⟧"}}',
+    "tabs in JSON": '{\n\t"image": "web:⟦1→2⟧"\n}\n',
+    "anchor": "image: &web web:⟦1→2⟧\nother: {image: *web}\nenv: *web\n",
+    "anchor and tag": "image: &web !!str web:⟦1→2⟧\nb: {image: ! web:⟦1→2⟧}\n",
+    "anchor on a line of its own": "image: &web # why\n  web:⟦1→2⟧\n",
+    "folded block": "image: >-\n  web:⟦1→2⟧\nb: c\n",
+    "literal block": "image: |-\n  web:⟦1→2⟧\n\n# end\n",
+    "block of text": "text: |\n  image: web:1\nimage: web:⟦1→2⟧\n",
+    "complex key": "? [a, b]\n: image: web:⟦1→2⟧\n? image\n: web:⟦1→2⟧\n",
+    "Unicode": "ключ: 😀\nimage: web:⟦1→2⟧ # ünï\nz: \u2028\n",
+    "repeated key": "image: web:⟦1→2⟧\nimage: web:⟦1→2⟧\n",
+    "alias in a circle": "a: &a\n  b: *a\n  <<: *a\n  image: web:⟦1→2⟧\n",
+    "empty tag": "image: {repository: web, tag: ⟦→2.x⟧}\n",
+    "empty tag and a comment": "image:\n  repository: web\n  tag:⟦→ 2.x⟧ # of the chart\n",
+    "empty tag with an anchor": "image:\n  repository: web\n  tag: &tag⟦→ 2.x⟧\n",
+}
+
+
+@pytest.mark.parametrize("name", BYTES)
+def test_all_but_the_tag_stays_byte_for_byte(name: str, check: Check) -> None:
+    check(BYTES[name], "web=2.x" if "2.x" in BYTES[name] else "web=2")
+
+
+@pytest.mark.parametrize(
+    ("template", "wish"),
+    [
+        ("image: {repository: web, tag: ⟦1.0→1.1-rc⟧}", "web=1.1-rc"),
+        ('image: {repository: web, tag: ⟦1.0→"1.1"⟧}', "web=1.1"),
+        ('image: {repository: web, tag: ⟦v1→"1234e56"⟧}', "web=1234e56"),
+        ('image: {repository: web, tag: ⟦v1→"2024-01-02"⟧}', "web=2024-01-02"),
+        ('image: {repository: web, tag: ⟦v1→"0x1F"⟧}', "web=0x1F"),
+        ('image: {repository: web, tag: ⟦v1→"0o17"⟧}', "web=0o17"),
+        ('image: {repository: web, tag: ⟦v1→"017"⟧}', "web=017"),
+        ('image: {repository: web, tag: ⟦v1→"1_000"⟧}', "web=1_000"),
+        ('image: {repository: web, tag: ⟦v1→"on"⟧}', "web=on"),
+        ('image: {repository: web, tag: ⟦v1→"null"⟧}', "web=null"),
+        ("image: {repository: web, tag: ⟦v1→1.2.3⟧}", "web=1.2.3"),
+        ("image: {repository: web, tag: ⟦v1→deadbeef⟧}", "web=deadbeef"),
+        ("image: {repository: web, tag: '⟦1.0→1.1⟧'}", "web=1.1"),
+        ('image: {repository: web, tag: !!str ⟦1.0→"1.1"⟧}', "web=1.1"),
+        ('{"image": {"repository": "web", "tag": ⟦1→"v2"⟧}}', "web=v2"),
+        ('{"image": {"repository": "web", "tag": ⟦null→"v2"⟧}}', "web=v2"),
+        ('image: ⟦12:v→"12:30"⟧', "12=30"),
+        ('image: {repository: web, tag: ⟦1.10→"1.10"⟧}', "web=1.10"),
+    ],
+)
+def test_a_tag_that_yaml_would_read_as_something_else_is_quoted(
+    template: str, wish: str, check: Check
+) -> None:
+    check(template, wish)
+
+
+@pytest.mark.parametrize(
+    ("template", "wish"),
+    [
+        (f"image: web:⟦1@{OLD}→2⟧", "web=2"),
+        (f"image: web:⟦1@{OLD}→2@{NEW}⟧", f"web=2@{NEW}"),
+        (f"image: web⟦@{OLD}→:2⟧", "web=2"),
+        (f"image: web⟦@{OLD}→@{NEW}⟧", f"web=@{NEW}"),
+        (f"image: web:1⟦@{OLD}→@{NEW}⟧", f"web=@{NEW}"),
+        (f"image: web:1@{OLD}", "web=1"),
+        (f'image: {{repository: web, tag: v⟦1→2⟧, digest: ⟦{OLD}→""⟧}}', "web=v2"),
+        (f"image: {{repository: web, tag: v1, digest: {OLD}}}", "web=v1"),
+        (f"image: {{repository: web, tag: v⟦1→2⟧, digest: ⟦{OLD}→{NEW}⟧}}", f"web=v2@{NEW}"),
+        (f"image: {{repository: web, tag: v1, digest: '⟦→{NEW}⟧'}}", f"web=@{NEW}"),
+        (f"image: {{repository: web, tag: 1.0, digest: ⟦null→{NEW}⟧}}", f"web=@{NEW}"),
+        ("image: {repository: web, tag: v⟦1→2⟧, digest: null}", "web=v2"),
+        (f"image: {{repository: web, tag: v⟦1@{OLD}→2⟧}}", "web=v2"),
+        (f"image: {{repository: web, tag: v⟦1→2@{NEW}⟧}}", f"web=v2@{NEW}"),
+        (f"image: {{repository: web, tag: v1⟦@{OLD}→@{NEW}⟧}}", f"web=@{NEW}"),
+        (f"image: {{repository: web, tag: v⟦1→2⟧, sha: '⟦{OLD[7:]}→⟧'}}", "web=v2"),
+        (f"image: {{repository: web, tag: v⟦1→2⟧, sha: '⟦→{NEW[7:]}⟧'}}", f"web=v2@{NEW}"),
+        (f'images: [{{name: web, newTag: v⟦1→2⟧, digest: ⟦{OLD}→""⟧}}]', "web=v2"),
+        (f"images: [{{name: web, digest: ⟦{OLD}→{NEW}⟧}}]", f"web=v2@{NEW}"),
+    ],
+)
+def test_a_stale_digest_never_outlives_its_tag(template: str, wish: str, check: Check) -> None:
+    check(template, wish, path="kustomization.yaml" if "images" in template else "app.yaml")
+
+
+def test_a_kustomize_entry_that_is_pinned_by_its_digest_alone_stays_so(check: Check) -> None:
+    template = f"images: [{{name: web, digest: {OLD}}}, {{name: web, newTag: v⟦1→2⟧}}]"
+    result = check(template, "web=v2", path="kustomization.yaml")
+    assert result.warnings == (
+        "kustomization.yaml:1: web is pinned by its digest alone; give --digest: left alone",
+    )
+
+
+def test_a_comment_freezes_its_line(check: Check) -> None:
+    template = """\
+image: web:1 # bump: ignore
+a: {image: web:1}   # a mirror; bump:ignore
+b: {image: web:⟦1→2⟧} # bump: ignored
+c: {image: "web:⟦1→2⟧", note: "x # bump: ignore"}
+d:
+  repository: web # bump: ignore
+  tag: v1
+e:
+  image: >- # bump: ignore
+    web:1
+# bump: ignore
+f: {image: web:⟦1→2⟧}
+"""
+    result = check(template, "web=2")
+    assert len(result.warnings) == 4
+
+
+def test_all_frozen_is_no_failure(check: Check) -> None:
+    assert not check("image: web:1 # bump: ignore\n", "web=2").up_to_date
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "a: &t v⟦1→2⟧\nimage: {repository: web, tag: *t}\nb: {image: {repository: web, tag: *t}}",
+        "x: &img {repository: web, tag: v⟦1→2⟧}\na: {image: *img}\nb: {image: {<<: *img, x: y}}",
+        "x: &tag {tag: v⟦1→2⟧}\na: {image: {<<: *tag, repository: web}}",
+        "x: [&tag {tag: v⟦1→2⟧}, &a {b: c}]\na: {image: {<<: [*a, *tag], repository: web}}",
+        "x: &img {repository: web, tag: v⟦1→2⟧}\na: {image: {<<: *img, tag: v⟦0→2⟧}}",
+        "x: &img {repository: web, tag: v⟦1→2⟧}\na: {image: {<<: *img, repository: api, tag: v3}}",
+    ],
+)
+def test_an_anchor_that_only_this_image_uses_is_edited(template: str, check: Check) -> None:
+    check(template, "web=v2")
+
+
+def test_many_images_land_in_one_run(check: Check) -> None:
+    template = "a: {image: web:⟦1→2⟧}\nb: {image: x.io/db:⟦1→3⟧}\n"
+    result = check(template, "web=2", "x.io/db=3")
+    assert result.changes == (
+        Change("app.yaml", 1, "web:1", "web:2", "web"),
+        Change("app.yaml", 2, "x.io/db:1", "x.io/db:3", "x.io/db"),
+    )
+
+
+def test_two_images_that_share_an_anchor_may_move_together(check: Check) -> None:
+    template = """\
+tag: &tag v⟦1→2⟧
+a: {repository: web, tag: *tag}
+b: {repository: api, tag: *tag}
+"""
+    check(template, "web=v2", "api=v2")
+
+
+def test_the_result_says_where_all_is_as_wanted(check: Check) -> None:
+    result = check("a: {image: web:2}\n\nb: {image: web:⟦1→2⟧}\n", "web=2")
+    assert result.up_to_date == ("app.yaml:1",)
+    assert [change.line for change in result.changes] == [3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("1.2.3", "1.2.4"), ("v1.2.3", "1.3.0"), ("latest", "1.0.0"), ("1.10.0", "main"), ("9", "1")],
+)
+def test_a_higher_version_or_another_kind_of_tag_is_set(old: str, new: str, check: Check) -> None:
+    check(f"image: web:⟦{old}→{new}⟧", f"web={new}")
+
+
+def test_a_downgrade_may_be_allowed(check: Check) -> None:
+    check("image: web:⟦1.2.3→1.2.2⟧", "web=1.2.2", allow_downgrade=True)
+
+
+def test_files_without_the_image_are_not_read() -> None:
+    result = bump({"a.yaml": b"\xff[", "b.yaml": b"image: web:1\n"}, [Bump("web", "2")])
+    assert result.contents == {"b.yaml": b"image: web:2\n"}
+    assert not result.warnings
+
+
+def test_in_a_scan_what_is_no_yaml_is_skipped_with_a_warning() -> None:
+    files = {"a.yaml": b"image: web:1\n", "b.yaml": b"{{ if x }}\nimage: web:1\n"}
+    result = bump(files, [Bump("web", "2")])
+    assert list(result.contents) == ["a.yaml"]
+    (warning,) = result.warnings
+    assert warning.startswith("b.yaml:2: skipped")
+
+
+def test_a_name_is_found_where_it_is_spelled_by_escapes_alone() -> None:
+    result = bump({"a.yaml": rb'image: "\x77eb:1"'}, [Bump("web", "2")])
+    assert result.contents == {"a.yaml": rb'image: "\x77eb:2"'}

@@ -1,0 +1,421 @@
+"""What a registry is asked, over real HTTP, and what its answers mean."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from cicd_common.errors import (
+    AuthError,
+    CommandError,
+    NotFoundError,
+    TimeLimitError,
+    UnavailableError,
+)
+from cicd_common.gitlab.connection import Connection
+from cicd_common.registry_login import Login
+from cmd_bump_image_tag.image_reference import ImageReference
+from cmd_bump_image_tag.images import Bump
+from cmd_bump_image_tag.registry import resolve, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DIGEST = f"sha256:{'ab' * 32}"
+OTHER = f"sha256:{'cd' * 32}"
+LOGIN = Login("ci", "CI_REGISTRY_USER", "pässword")
+BASIC = f"Basic {base64.b64encode('ci:pässword'.encode()).decode()}"
+MANIFEST = "/v2/group/web/manifests/v1"
+FOUND = {"Docker-Content-Digest": DIGEST}
+JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class Request:
+    verb: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+
+    @property
+    def authorization(self) -> str:
+        return self.headers.get("Authorization", "")
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Host:
+    """A server that replies as a test says, and what it was asked."""
+
+    name: str
+    asked: list[Request]
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.name}"
+
+    @property
+    def authorizations(self) -> list[str]:
+        return [request.authorization for request in self.asked]
+
+    def resolve(self, version: str = ":v1", login: Login | None = None, patience: float = 0) -> str:
+        reference = ImageReference.parse(f"{self.name}/group/web{version}")
+        assert reference is not None
+        return resolve(reference, login, request_timeout=5, retry_for=patience)
+
+
+@contextmanager
+def serving(reply: Callable[[Request], Reply]) -> Iterator[Host]:
+    asked: list[Request] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            request = Request(
+                self.command, parts.path, parse_qs(parts.query), dict(self.headers.items())
+            )
+            asked.append(request)
+            answer = reply(request)
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(answer.body)
+
+        do_HEAD = do_GET  # noqa: N815 - the name by which the server calls it
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the same
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield Host(f"127.0.0.1:{server.server_address[1]}", asked)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def answering(table: dict[str, Reply]) -> Callable[[Request], Reply]:
+    """Replies by path; with 404 to all others."""
+    return lambda request: table.get(request.path, Reply(404))
+
+
+def wanting_token(request: Request, answer: str = '{"token": "opens"}') -> Reply:
+    """A registry as GitLab's: a token from its own address, for those who log in."""
+    if request.path == "/jwt/auth":
+        known = request.authorization in {"", BASIC}
+        return Reply(200, JSON, answer.encode()) if known else Reply(401)
+    if request.authorization == "Bearer opens":
+        return Reply(200, FOUND)
+    realm = f"http://{request.headers['Host']}/jwt/auth"
+    challenge = f'Bearer realm="{realm}",service="container_registry",scope="registry:catalog:*"'
+    return Reply(401, {"WWW-Authenticate": challenge})
+
+
+def wanting_password(request: Request) -> Reply:
+    """A registry as Debian's with accounts in a file."""
+    if request.authorization == BASIC:
+        return Reply(200, FOUND)
+    return Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
+
+
+def test_an_open_registry_is_asked_once_and_for_the_digest_of_every_kind_of_manifest() -> None:
+    with serving(answering({MANIFEST: Reply(200, FOUND)})) as host:
+        assert host.resolve(login=LOGIN) == DIGEST
+    (request,) = host.asked
+    assert (request.verb, request.authorization) == ("HEAD", "")
+    assert set(request.headers["Accept"].split(", ")) == {
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    }
+
+
+def test_an_image_may_be_asked_for_by_its_digest() -> None:
+    with serving(answering({f"/v2/group/web/manifests/{DIGEST}": Reply(200, FOUND)})) as host:
+        assert host.resolve(f"@{DIGEST}") == DIGEST
+        with pytest.raises(NotFoundError, match=OTHER):
+            host.resolve(f"@{OTHER}")
+
+
+def test_a_registry_that_names_no_digest_has_its_manifest_read() -> None:
+    body = b'{"schemaVersion": 2}'
+    headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
+    with serving(answering({MANIFEST: Reply(200, headers, body)})) as host:
+        assert host.resolve() == f"sha256:{hashlib.sha256(body).hexdigest()}"
+    assert [request.verb for request in host.asked] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("digest", ["sha256:ab", f"{DIGEST}: }}", "latest"])
+def test_what_is_no_digest_is_never_taken_for_one(digest: str) -> None:
+    headers = {"Docker-Content-Digest": digest}
+    with (
+        serving(answering({MANIFEST: Reply(200, headers)})) as host,
+        pytest.raises(UnavailableError, match="names no digest"),
+    ):
+        host.resolve()
+
+
+@pytest.mark.parametrize("login", [LOGIN, None], ids=["logged in", "anonymous"])
+def test_a_token_is_fetched_where_the_registry_says_for_this_repository_alone(
+    login: Login | None,
+) -> None:
+    with serving(wanting_token) as host:
+        assert host.resolve(login=login) == DIGEST
+    asked = [request.path for request in host.asked]
+    assert asked == [MANIFEST, "/jwt/auth", MANIFEST]
+    assert host.authorizations == ["", BASIC if login else "", "Bearer opens"]
+    assert host.asked[1].query == {
+        "service": ["container_registry"],
+        "scope": ["repository:group/web:pull"],
+    }
+
+
+def test_a_token_may_be_named_as_oauth_names_it() -> None:
+    with serving(lambda request: wanting_token(request, '{"access_token": "opens"}')) as host:
+        assert host.resolve() == DIGEST
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "[]", "{}", '{"token": 1}', r'{"token": "opens\r\nX: secret"}']
+)
+def test_a_token_that_is_none_is_said_and_not_shown(answer: str) -> None:
+    with (
+        serving(lambda request: wanting_token(request, answer)) as host,
+        pytest.raises(UnavailableError) as caught,
+    ):
+        host.resolve()
+    assert "secret" not in f"{caught.value}{caught.value.why}"
+
+
+def test_a_registry_that_wants_a_password_gets_it() -> None:
+    with serving(wanting_password) as host:
+        assert host.resolve(login=LOGIN) == DIGEST
+    assert host.authorizations == ["", BASIC]
+
+
+@pytest.mark.parametrize("registry", [wanting_token, wanting_password])
+def test_a_wrong_password_is_refused_and_never_shown(
+    registry: Callable[[Request], Reply],
+) -> None:
+    wrong = Login("ci", "CI_REGISTRY_USER", "wrong-password")
+    with (
+        serving(registry) as host,
+        pytest.raises(AuthError, match="group/web to ci from CI_REGISTRY_USER") as caught,
+    ):
+        host.resolve(login=wrong)
+    assert "wrong-password" not in f"{caught.value}{caught.value.why}{caught.value.hint}"
+    assert "docker login" in caught.value.hint
+
+
+def test_an_image_that_is_not_for_everybody_asks_for_a_login() -> None:
+    with (
+        serving(wanting_password) as host,
+        pytest.raises(AuthError, match="anybody without a login"),
+    ):
+        host.resolve()
+    assert len(host.asked) == 1
+
+
+def test_a_token_that_does_not_open_the_repository_is_refused() -> None:
+    with (
+        serving(lambda request: wanting_token(request, '{"token": "else"}')) as host,
+        pytest.raises(AuthError),
+    ):
+        host.resolve(login=LOGIN)
+
+
+def test_the_password_goes_nowhere_without_tls() -> None:
+    challenge = {"WWW-Authenticate": 'Bearer realm="http://elsewhere.example.com/auth"'}
+    with (
+        serving(lambda _: Reply(401, challenge)) as host,
+        pytest.raises(UnavailableError, match=r"http://elsewhere\.example\.com"),
+    ):
+        host.resolve(login=LOGIN)
+    assert host.authorizations == [""]
+
+
+def test_a_mirror_that_points_elsewhere_is_followed_without_the_login() -> None:
+    with serving(lambda _: Reply(200, FOUND)) as target:
+
+        def mirror(request: Request) -> Reply:
+            reply = wanting_token(request)
+            if reply.headers == FOUND:
+                return Reply(307, {"Location": f"{target.url}/v2/at/home/manifests/v1"})
+            return reply
+
+        with serving(mirror) as host:
+            assert host.resolve(login=LOGIN) == DIGEST
+    assert host.authorizations[-1] == "Bearer opens"
+    assert [(each.path, each.authorization) for each in target.asked] == [
+        ("/v2/at/home/manifests/v1", "")
+    ]
+
+
+def test_the_login_does_not_go_where_a_redirected_request_is_told_to_log_in() -> None:
+    with (
+        serving(wanting_token) as target,
+        serving(lambda _: Reply(307, {"Location": f"{target.url}{MANIFEST}"})) as host,
+        pytest.raises(AuthError),
+    ):
+        host.resolve(login=LOGIN)
+    assert target.authorizations == [""]
+
+
+@pytest.mark.parametrize("location", ["ftp://elsewhere.example.com/", ""])
+def test_a_redirect_to_nowhere_is_an_error(location: str) -> None:
+    with (
+        serving(lambda _: Reply(307, {"Location": location})) as host,
+        pytest.raises(UnavailableError),
+    ):
+        host.resolve()
+
+
+def tags(*names: object) -> Reply:
+    return Reply(200, JSON, json.dumps({"name": "group/web", "tags": names}).encode())
+
+
+def test_a_tag_that_is_missing_comes_with_the_nearest() -> None:
+    listed = tags("v1.2.4", "v1.2.2", "latest", "v9\x1b[31m", 5)
+    with (
+        serving(answering({"/v2/group/web/tags/list": listed})) as host,
+        pytest.raises(NotFoundError, match=r"has no group/web:v1\.2\.3\.") as caught,
+    ):
+        host.resolve(":v1.2.3")
+    assert caught.value.why in {"The nearest: v1.2.4, v1.2.2.", "The nearest: v1.2.2, v1.2.4."}
+
+
+@pytest.mark.parametrize(
+    ("listed", "why"),
+    [
+        (tags("latest"), ""),
+        (Reply(200, JSON, b'{"name": "group/web", "tags": null}'), ""),
+        (Reply(200, {}, b"nothing"), ""),
+        (Reply(403), ""),
+        (Reply(404), "It has no such repository, or does not show it to this login."),
+    ],
+    ids=["nothing near", "no tags", "no list", "not allowed", "no repository"],
+)
+def test_a_tag_that_is_missing_is_said_without_a_list_of_tags_too(listed: Reply, why: str) -> None:
+    with (
+        serving(answering({"/v2/group/web/tags/list": listed})) as host,
+        pytest.raises(NotFoundError) as caught,
+    ):
+        host.resolve()
+    assert caught.value.why == why
+
+
+def test_a_login_that_may_not_list_the_tags_is_not_tried_twice() -> None:
+    def without_list(request: Request) -> Reply:
+        if request.authorization and request.path == MANIFEST:
+            return Reply(404)
+        return Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
+
+    with serving(without_list) as host, pytest.raises(NotFoundError):
+        host.resolve(login=LOGIN)
+    assert host.authorizations == ["", BASIC, BASIC]
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply(403), AuthError),
+        (Reply(429, {"Retry-After": "60"}), TimeLimitError),
+        (Reply(429), TimeLimitError),
+        (Reply(400), UnavailableError),
+        (Reply(500), UnavailableError),
+        (Reply(200, {"Content-Type": "text/html"}), UnavailableError),
+    ],
+    ids=["403", "429 for long", "429", "400", "500", "a page"],
+)
+def test_each_refusal_has_its_exit_code(reply: Reply, kind: type[CommandError]) -> None:
+    with serving(lambda _: reply) as host, pytest.raises(kind) as caught:
+        host.resolve()
+    assert type(caught.value) is kind
+
+
+def test_a_realm_that_is_missing_is_no_missing_tag() -> None:
+    def without_realm(request: Request) -> Reply:
+        return Reply(404) if request.path == "/jwt/auth" else wanting_token(request)
+
+    with serving(without_realm) as host, pytest.raises(UnavailableError, match="no tokens"):
+        host.resolve()
+
+
+def test_what_may_pass_is_ridden_out() -> None:
+    replies = iter([Reply(503), Reply(429, {"Retry-After": "0"}), Reply(200, FOUND)])
+    with serving(lambda _: next(replies)) as host:
+        assert host.resolve(patience=30) == DIGEST
+
+
+def test_a_registry_that_cannot_be_reached_is_said() -> None:
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9 cannot be reached") as caught:
+        Host("127.0.0.1:9", []).resolve()
+    assert "--base-url" not in caught.value.hint
+
+
+def test_verified_bumps_are_pinned_if_asked_and_keep_a_digest_of_their_own() -> None:
+    manifests = {
+        "/v2/group/web/manifests/v1": Reply(200, FOUND),
+        "/v2/group/api/manifests/v2": Reply(200, FOUND),
+        f"/v2/group/api/manifests/{OTHER}": Reply(200, {"Docker-Content-Digest": OTHER}),
+        f"/v2/group/db/manifests/{OTHER}": Reply(200, {"Docker-Content-Digest": OTHER}),
+    }
+    with serving(answering(manifests)) as host:
+        web = Bump(f"{host.name}/group/web", "v1")
+        others = (
+            Bump(f"{host.name}/group/api", "v2", OTHER),
+            Bump(f"{host.name}/group/db", None, OTHER),
+        )
+        connection = Connection("", request_timeout=5, retry_for=0)
+        environ = {"DOCKER_CONFIG": "/nonexistent"}
+        verified = verify((web, *others), pin=False, connection=connection, environ=environ)
+        assert verified == (web, *others)
+        pinned = verify((web, *others), pin=True, connection=connection, environ=environ)
+        assert pinned == (Bump(web.name, "v1", DIGEST), *others)
+        assert pinned[0].reference.digest == DIGEST
+
+
+def test_the_first_bump_that_is_missing_is_named() -> None:
+    with serving(answering({MANIFEST: Reply(200, FOUND)})) as host:
+        bumps = [Bump(f"{host.name}/group/{name}", "v1") for name in ("web", "one", "two")]
+        connection = Connection("", request_timeout=5, retry_for=0)
+        environ = {"DOCKER_CONFIG": "/nonexistent"}
+        with pytest.raises(NotFoundError, match="group/one:v1"):
+            verify(bumps, pin=False, connection=connection, environ=environ)
+
+
+def test_a_jobs_credentials_are_for_its_own_registry() -> None:
+    with serving(wanting_password) as own, serving(wanting_password) as other:
+        environ = {
+            "CI_REGISTRY": own.name,
+            "CI_REGISTRY_USER": LOGIN.user,
+            "CI_REGISTRY_PASSWORD": LOGIN.password,
+            "DOCKER_CONFIG": "/nonexistent",
+        }
+        connection = Connection("", request_timeout=5, retry_for=0)
+        bumps = [Bump(f"{host.name}/group/web", "v1") for host in (own, other)]
+        with pytest.raises(AuthError, match=other.name):
+            verify(bumps, pin=False, connection=connection, environ=environ)
+    assert own.authorizations == ["", BASIC]
+    assert other.authorizations == [""]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import string
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cicd_common.errors import UsageError
+from cmd_tag_project.request import check_tag_name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "v1.2.3",
+        "a/b",
+        "@",
+        "ü",
+        "v1@x",
+        "a-",
+        "group-x_0123456789abcdef_77",
+        "release/2026.01",
+        "{}",
+    ],
+)
+def test_a_good_name_is_taken(name: str) -> None:
+    check_tag_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "HEAD", "-v1", "refs/heads/x", "refs/remotes/x", "a b", "a\tb", "a\x7f", "a~1", "a^",
+        "a:b", "a?", "a*", "a[b", "a\\b", "a..b", "a//b", "a@{1}", "a/", "a.", ".a", "a/.b",
+        "a.lock", "a.lock/b", "/a", "0" * 40, "A" * 64, "\ud800",
+    ],
+)  # fmt: skip
+def test_a_name_that_git_or_gitlab_would_not_take_is_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        check_tag_name(name)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=string.ascii_letters + "./@{}~^:?*[\\-_ \x01\x7fé", max_size=12))
+def test_git_takes_every_name_that_is_taken(name: str) -> None:
+    try:
+        check_tag_name(name)
+    except UsageError:
+        return
+    done = subprocess.run(["git", "check-ref-format", f"refs/tags/{name}"], check=False)
+    assert done.returncode == 0

@@ -2,32 +2,43 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
-LOCKS := requirements.lock requirements-dev.lock requirements-build.lock
+LOCKS := requirements.lock requirements-dev.lock requirements-build.lock requirements-audit.lock
+PYTHONS := 3.11 3.12 3.13 3.14
+# As uv names them; musl is Alpine's, of the image.
+MACHINES := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu \
+	x86_64-unknown-linux-musl aarch64-unknown-linux-musl \
+	x86_64-apple-darwin aarch64-apple-darwin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header
 # A worker for each core; tests of one group, such as those of the images, run in one worker.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 
-.PHONY: help demo test unit test-gitlab lint format docs pictures lock check-lock
+# How pip and uv install a lock: its versions and files, and nothing that an index offers beside.
+EXACTLY := --no-deps --only-binary :all: --require-hashes --requirement
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test unit test-gitlab lint format docs pictures lock check-lock audit renew-images
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo 'The times are those of 2 cores. The first target of a new checkout takes 1 min more.'
 
-demo: $(READY) ## Run the examples on an embedded GitLab: tag, trigger, wait, bump
+demo: $(READY) ## Run the examples on an embedded GitLab: tag, trigger, wait, bump (20 s)
 	$(BIN)/python -m sandbox.demo
 
-test: $(READY) ## Run all tests, or a part: ARGS="-k name"; image tests skip without Docker
+test: $(READY) ## Run all tests, or a part: ARGS="-k name"; image tests skip without Docker (4 min)
 	$(PYTEST) $(ARGS)
 
-unit: $(READY) ## Run the unit tests alone, which are quick
+unit: $(READY) ## Run the unit tests alone (40 s)
 	$(PYTEST) $(ARGS) tests/unit
 
-test-gitlab: $(READY) ## Run the tests that any server will do for on GITLAB_URL, with GITLAB_TOKEN
+test-gitlab: $(READY) ## Run the tests of any server on GITLAB_URL, with GITLAB_TOKEN (1 min)
 	@: $${GITLAB_URL:?names the server} $${GITLAB_TOKEN:?is an access token with the api scope}
 	$(BIN)/python -m pytest -m any_server
 
-lint: $(READY) ## Check format, style, types, imports and the pipelines' files
+lint: $(READY) ## Check format, style, types, imports and the pipelines' files (20 s)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -37,32 +48,44 @@ lint: $(READY) ## Check format, style, types, imports and the pipelines' files
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec \
 	  tests/functional/any_server/compose.yaml
 
-format: $(READY) ## Format the code, and repair what can be repaired
+format: $(READY) ## Format the code, and repair what can be repaired (1 s)
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: $(READY) ## Write the option tables and exit codes of the documents from the code
+docs: $(READY) ## Write the option tables and exit codes of the documents from the code (2 s)
 	$(BIN)/python docs/generate.py
 
-pictures: $(READY) ## Draw the documents' pictures from a real wait in the embedded GitLab
+pictures: $(READY) ## Draw the documents' pictures from a real wait in the embedded GitLab (30 s)
 	$(BIN)/python docs/pictures.py
 
-lock: $(READY) ## Lock what pyproject.toml asks for; OPTIONS=--upgrade takes the newest
+# These need the tools of the old lock alone: $(READY) would fail for a requirement not yet locked.
+lock: $(LOCKED) ## Lock what pyproject.toml asks for; OPTIONS=--upgrade takes the newest (1 min)
 	$(COMPILE) $(OPTIONS) --output-file requirements.lock pyproject.toml
 	$(COMPILE) $(OPTIONS) --output-file requirements-dev.lock --group dev pyproject.toml
 	$(COMPILE) $(OPTIONS) --output-file requirements-build.lock --group build
+	$(COMPILE) $(OPTIONS) --output-file requirements-audit.lock --group audit
 	$(MAKE) check-lock
 
-# The image installs wheels alone, and Alpine's are not those that pip takes here.
-check-lock: $(READY) ## Check that every locked package has a wheel for the image
+check-lock: $(LOCKED) ## Check that the index has a locked wheel for every machine (20 s)
 	@folder=$$(mktemp -d) && trap 'rm -r "$$folder"' EXIT && \
-	for machine in x86_64 aarch64; do \
-	  $(BIN)/python -m pip download --quiet --dest "$$folder" --no-deps --only-binary :all: \
-	    --platform musllinux_1_2_$$machine --python-version 3.14 \
-	    --require-hashes --requirement requirements.lock || exit 1; \
-	done
+	for lock in $(LOCKS); do for python in $(PYTHONS); do for machine in $(MACHINES); do \
+	  $(BIN)/uv pip install --quiet --dry-run --python $(BIN)/python --target "$$folder" \
+	    --python-version $$python --python-platform $$machine $(EXACTLY) $$lock || exit 1; \
+	done; done; done
 
-$(READY): $(LOCKS) pyproject.toml
+# pip-audit depends on pip: in an environment of its own it does not change that of the others.
+audit: $(LOCKED) ## Ask osv.dev for known vulnerabilities of what is locked (30 s)
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/audit
+	@$(BIN)/uv pip install --quiet --python $(VENV)/audit $(EXACTLY) requirements-audit.lock
+	@$(BIN)/uv pip check --python $(VENV)/audit
+	$(VENV)/audit/bin/pip-audit --strict --vulnerability-service osv --disable-pip \
+	  --require-hashes $(addprefix --requirement ,$(LOCKS)) $(OPTIONS)
+
+renew-images: ## Pin the images of .gitlab-ci.yml and the Dockerfile to today's digests (10 s)
+	sh .ci/renew-images
+
+# A new lock gets a new environment, so that nothing is left of the old one.
+$(LOCKED): requirements-dev.lock
 	@for python in python3 python3.14 python3.13 python3.12 python3.11 none; do \
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
@@ -73,8 +96,12 @@ $(READY): $(LOCKS) pyproject.toml
 	  echo "make: $$python comes without venv. On Debian: apt install python3-venv" >&2; exit 1; \
 	fi; \
 	echo "Setting up $(VENV) with $$($$python --version)"; \
-	$$python -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-dev.lock
-	@$(BIN)/python -m pip check --quiet
+	$$python -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet $(EXACTLY) requirements-dev.lock
+	@touch $@
+
+# `pip check --quiet` would not say what is missing.
+$(READY): $(LOCKED) pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@found=$$($(BIN)/python -m pip check) || { echo "$$found" >&2; exit 1; }
 	@touch $@

@@ -21,9 +21,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test unit test-gitlab lint format docs pictures lock check-lock audit renew-images
 
-help: ## Show this list
+help: ## Show this list; the times are those of 2 cores, the first set-up takes 1 min more
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
-	@echo 'The times are those of 2 cores. The first target of a new checkout takes 1 min more.'
 
 demo: $(READY) ## Run the examples on an embedded GitLab: tag, trigger, wait, bump (20 s)
 	$(BIN)/python -m sandbox.demo
@@ -81,8 +80,8 @@ audit: $(LOCKED) ## Ask osv.dev for known vulnerabilities of what is locked (30 
 	$(VENV)/audit/bin/pip-audit --strict --vulnerability-service osv --disable-pip \
 	  --require-hashes $(addprefix --requirement ,$(LOCKS)) $(OPTIONS)
 
-renew-images: ## Pin the images of .gitlab-ci.yml and the Dockerfile to today's digests (10 s)
-	sh .ci/renew-images
+renew-images: $(LOCKED) ## Pin the images of .gitlab-ci.yml and the Dockerfile to today's digests (10 s)
+	$(BIN)/python .ci/renew_images.py
 
 # A new lock gets a new environment, so that nothing is left of the old one.
 $(LOCKED): requirements-dev.lock

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +15,24 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 # The registry wants bcrypt, which Python's library lacks; the password is "registry-password".
 HTPASSWD = "ci:$2b$04$ci.cd.commands.tests.u5HE7N4NigHbHKuTPJyVc21A1M6W3Pja\n"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """The files that git knows of in another folder, with other times and other modes."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True)
+    for name in listed.stdout.decode().rstrip("\0").split("\0"):
+        copied = tmp_path / "elsewhere" / name
+        if (ROOT / name).is_file():
+            copied.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, copied)
+            copied.chmod(0o600)
+            os.utime(copied, (10**9, 10**9))
+    return tmp_path / "elsewhere"
 
 
 @dataclass(frozen=True)

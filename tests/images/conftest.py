@@ -87,22 +87,26 @@ def registry(
         yield running
 
 
+def build(command: str, tag: str, *options: str, tree: Path = ROOT) -> None:
+    """Builds the image of a command, by the CLI, because the SDK knows no BuildKit."""
+    arguments = [f"--build-arg={key}={value}" for key, value in LABELS.items()]
+    subprocess.run(
+        [
+            *("docker", "build", "--file=dockerfiles/Dockerfile", f"--target={command}"),
+            *("--build-arg=PYTHON_IMAGE", *arguments, f"--tag={tag}", *options, "."),
+        ],
+        cwd=tree,
+        check=True,
+    )
+
+
 @pytest.fixture(scope="session")
 def images(engine: DockerClient) -> Iterator[dict[str, str]]:
     """The image of each command, built from the working tree."""
     repository = f"ci-cd-commands-test-{secrets.token_hex(4)}"
-    arguments = [f"--build-arg={key}={value}" for key, value in LABELS.items()]
     built = {command: f"{repository}:{command}" for command in COMMANDS}
-    # By the CLI, because the SDK knows no BuildKit.
     for command, tag in built.items():
-        subprocess.run(
-            [
-                *("docker", "build", "--file=dockerfiles/Dockerfile", f"--target={command}"),
-                *("--build-arg=PYTHON_IMAGE", *arguments, f"--tag={tag}", "."),
-            ],
-            cwd=ROOT,
-            check=True,
-        )
+        build(command, tag)
     yield built
     for tag in built.values():
         engine.images.remove(tag)

@@ -11,6 +11,7 @@ import pytest
 
 from cicd_common import __version__
 from sandbox import Fault
+from tests.images.conftest import build
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -155,6 +156,20 @@ def test_it_adds_our_code_and_the_locked_wheels_to_its_base_and_nothing_else(run
     # Nobody may write there: a module that is not compiled is compiled anew at every start.
     modules = {path for path in installed if path.endswith(".py")}
     assert len(compiled) == len(modules)
+
+
+@pytest.mark.timeout(300)  # builds without the cache
+def test_its_layers_are_the_same_wherever_and_whenever_they_are_built(
+    engine: DockerClient, images: dict[str, str], elsewhere: Path
+) -> None:
+    again = f"{images['cmd-tag-project']}-again"
+    build("cmd-tag-project", again, "--no-cache", tree=elsewhere)
+    first, second = (
+        engine.images.get(image).attrs["RootFS"]["Layers"]
+        for image in (images["cmd-tag-project"], again)
+    )
+    engine.images.remove(again)
+    assert second == first
 
 
 def test_the_doctor_is_in_every_image(

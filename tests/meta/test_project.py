@@ -56,10 +56,27 @@ def test_the_pipeline_publishes_every_command() -> None:
 
 
 def test_the_pipeline_tests_with_the_oldest_python_and_the_newest() -> None:
-    (matrix,) = PIPELINE["test"]["parallel"]["matrix"]
     versions = re.findall(r"Python :: (3\.\d+)", "\n".join(PYPROJECT["project"]["classifiers"]))
-    assert matrix["PYTHON"] == [versions[0], versions[-1]]
+    images = [PIPELINE[job]["image"].partition("@")[0] for job in ("test-oldest", "test-newest")]
+    assert images == [f"python:{versions[0]}", f"python:{versions[-1]}"]
     assert PYPROJECT["project"]["requires-python"] == f">={versions[0]}"
+
+
+def test_the_pipeline_and_the_check_of_a_change_make_the_same() -> None:
+    """But for the audit, which needs a service on the internet."""
+    jobs = (PIPELINE["lint"]["script"], PIPELINE[".test"]["script"])
+    check = (ROOT / ".ci/run").read_text()
+    assert [step for script in jobs[::-1] for step in script] == re.findall(
+        r"^make .+$", check, re.MULTILINE
+    )
+
+
+def test_the_pipeline_names_each_image_where_it_is_renewed() -> None:
+    text = (ROOT / ".gitlab-ci.yml").read_text()
+    used = re.findall(r"^ +(?:- )?(?:image|name|\w+_IMAGE): (\S+)$", text, re.MULTILINE)
+    assert used
+    for image in used:
+        assert image.startswith(("*", "$CI_REGISTRY_IMAGE/"))
 
 
 def test_the_pipeline_builds_the_wheel_with_the_uv_that_is_locked() -> None:

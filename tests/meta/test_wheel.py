@@ -29,15 +29,19 @@ def run(*command: str | Path, cwd: Path) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
+def build(tree: Path, folder: Path) -> Path:
+    """Builds the wheel of a tree, into a folder."""
     run(
-        *(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT),
+        *(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, tree),
         cwd=folder,
     )
     (built,) = folder.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,12 @@ def test_the_wheel_holds_the_commands_and_what_they_share_and_nothing_else(wheel
         f"{package}/py.typed" for package in ("cicd_common", "cicd_doctor", *PACKAGES)
     }
     assert f"{metadata}/licenses/LICENSE" in names
+
+
+def test_the_wheel_is_the_same_wherever_and_whenever_it_is_built(
+    wheel: Path, elsewhere: Path, tmp_path: Path
+) -> None:
+    assert build(elsewhere, tmp_path).read_bytes() == wheel.read_bytes()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

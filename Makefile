@@ -72,13 +72,15 @@ check-lock: $(LOCKED) ## Check that the index has a locked wheel for every machi
 	    --python-version $$python --python-platform $$machine $(EXACTLY) $$lock || exit 1; \
 	done; done; done
 
-# pip-audit depends on pip: in an environment of its own it does not change that of the others.
+# In an environment of its own, because pip-audit depends on pip, and would replace that of the other.
 audit: $(LOCKED) ## Ask osv.dev for known vulnerabilities of what is locked (30 s)
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/audit
 	@$(BIN)/uv pip install --quiet --python $(VENV)/audit $(EXACTLY) requirements-audit.lock
 	@$(BIN)/uv pip check --python $(VENV)/audit
-	$(VENV)/audit/bin/pip-audit --strict --vulnerability-service osv --disable-pip \
-	  --require-hashes $(addprefix --requirement ,$(LOCKS)) $(OPTIONS)
+	@failed=0; for lock in $(LOCKS); do echo "$$lock"; \
+	  $(VENV)/audit/bin/pip-audit --strict --progress-spinner off --vulnerability-service osv \
+	    --disable-pip --requirement $$lock $(OPTIONS) || failed=1; \
+	done; exit $$failed
 
 renew-images: $(LOCKED) ## Pin the images of .gitlab-ci.yml and the Dockerfile to today's digests (10 s)
 	$(BIN)/python .ci/renew_images.py

@@ -104,5 +104,7 @@ $(LOCKED): requirements-dev.lock
 # `pip check --quiet` would not say what is missing.
 $(READY): $(LOCKED) pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	@found=$$($(BIN)/python -m pip check) || { echo "$$found" >&2; exit 1; }
+	@found=$$($(BIN)/python -m pip check) || { echo "$$found" >&2; \
+	  echo 'make: Run make lock if pyproject.toml asks for something new, else remove $(VENV).' >&2; \
+	  exit 1; }
 	@touch $@

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sandbox.web import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sandbox.web import Request
 
@@ -31,6 +31,7 @@ class Fault:
             header is a redirect, 200 with an HTML body the page of a proxy in between.
         body: That answer's: a map becomes JSON, text is HTML; None is an error page.
         headers: That answer's.
+        meanwhile: Is called before the request is handled: what happens on the server meanwhile.
         delay: Seconds that pass before the request is handled.
         delay_after: Seconds that pass between the handling and the answer.
         reset: The connection is reset `before` the request is handled, or `after`: then it was
@@ -46,6 +47,7 @@ class Fault:
     status: int | None = None
     body: Mapping[str, Any] | str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    meanwhile: Callable[[], object] | None = None
     delay: float = 0.0
     delay_after: float = 0.0
     reset: Literal["before", "after"] | None = None

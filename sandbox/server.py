@@ -146,6 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         record = RecordedRequest(self.command, self.path, self.headers, request.body)
         server.requests.append(record)
         faults = server.faults.of(request)
+        for fault in faults:
+            if fault.meanwhile:
+                fault.meanwhile()
         server.stopping.wait(sum(fault.delay for fault in faults))
         if any(fault.reset == "before" for fault in faults):
             self._reset()

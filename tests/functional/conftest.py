@@ -2,18 +2,92 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 from cicd_common.cli import main as boundary
-from sandbox.testing import api, executor, gitlab, project, token
+from cicd_common.gitlab.retry import Patience
+from cicd_common.waiting.clock import Alarm, Background
+from sandbox import Sandbox
+from sandbox.testing import api, executor, project, token
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import click
 
-__all__ = ["api", "executor", "gitlab", "project", "token"]
+    from cicd_common.errors import CommandError
+    from cicd_common.waiting.model import Event
+
+__all__ = ["api", "executor", "project", "token"]
+
+
+class SkippingClock:
+    """The machine's clock, but that a sleep ends at once: the clock skips it."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self._skipped)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._skipped
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self._skipped += max(0.0, seconds)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
+    """What commands in this process sleep by: the pauses of retries and of waits cost no time.
+
+    A wait still waits for the requests that it has sent, and no longer than to its next moment.
+    """
+    clock = SkippingClock()
+    underway: Counter[Alarm] = Counter()
+    sleep_until, start = Alarm.sleep_until, Background.start
+
+    def skip_until(alarm: Alarm, moment: float) -> None:
+        if not underway[alarm] and not alarm._rung.is_set():
+            clock.sleep(moment - clock.monotonic())
+        sleep_until(alarm, moment)
+
+    def start_counted(
+        background: Background,
+        work: Callable[[], Any],
+        then: Callable[[Any | CommandError], Iterator[Event]],
+    ) -> None:
+        def done(answer: Any) -> Iterator[Event]:
+            underway[background._alarm] -= 1
+            yield from then(answer)
+
+        underway[background._alarm] += 1
+        start(background, work, done)
+
+    pauses = {"clock": clock.monotonic, "sleep": clock.sleep}
+    defaults = {**(Patience.__init__.__kwdefaults__ or {}), **pauses}
+    monkeypatch.setattr(Patience.__init__, "__kwdefaults__", defaults)
+    monkeypatch.setattr(Alarm, "now", lambda _: clock.monotonic())
+    monkeypatch.setattr(Alarm, "time", lambda _: clock.now())
+    monkeypatch.setattr(Alarm, "sleep_until", skip_until)
+    monkeypatch.setattr(Background, "start", start_counted)
+    return clock
+
+
+@pytest.fixture
+def gitlab(clock: SkippingClock) -> Iterator[Sandbox]:
+    """A server whose pipelines do not run, and whose clock skips what commands sleep."""
+    with Sandbox(clock=clock, run_jobs=False) as running:
+        yield running
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,13 @@ class Wait(Protocol):
 
 
 @pytest.fixture
+def gitlab() -> Iterator[Sandbox]:
+    """A server of the machine's own clock: what is pushed must find the wait asleep."""
+    with Sandbox(run_jobs=False) as running:
+        yield running
+
+
+@pytest.fixture
 def wait(invoke: Invoke, gitlab: Sandbox, token: Token, monkeypatch: pytest.MonkeyPatch) -> Wait:
     """Waits for a pipeline, saying all there is to say; the clock alone would take a minute."""
     monkeypatch.setenv("CI_SERVER_URL", gitlab.url)

@@ -67,7 +67,7 @@ def test_a_garbled_or_late_answer_is_looked_after(
     *,
     truncate: bool,
 ) -> None:
-    late = 0.0 if truncate else 1.5
+    late = 0 if truncate else 3600
     gitlab.fault(Fault(path=TAGS, method="POST", nth=1, truncate=truncate, delay_after=late))
 
     ending = tag("--tag-name", "v1", "--request-timeout", "0.7")

@@ -196,22 +196,21 @@ def push(scene: Scene, name: str, example: str | None = None) -> str:
         return git("rev-parse", "HEAD")
 
 
-def newest_pipeline(scene: Scene, name: str, timeout: float = 30.0) -> Pipeline:
+def newest_pipeline(scene: Scene, name: str) -> Pipeline:
     """A project's newest pipeline, waited for until it is there and has ended.
 
     Args:
         scene: Where.
         name: The project.
-        timeout: Seconds.
 
     Raises:
         TimeoutError: None was there, or it did not end, in time.
     """
     project = scene.projects[name]
     pipelines = scene.gitlab.pipelines
-    scene.gitlab.wait_until(lambda: bool(pipelines(project)), timeout)
+    scene.gitlab.wait_until(lambda: bool(pipelines(project)))
     pipeline = max(pipelines(project), key=lambda each: each.id)
-    scene.gitlab.wait_until(lambda: pipeline.status in ENDED, timeout)
+    scene.gitlab.wait_until(lambda: pipeline.status in ENDED)
     return pipeline
 
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 # A scripted pipeline changes by the clock, which notifies nobody.
 _LOOK_AGAIN_SECONDS = 0.02
 
+# Seconds that only what hangs takes, on a machine however busy.
+PATIENCE = 300
+
 
 class Sandbox:
     """An embedded GitLab, which serves while its `with` block runs.
@@ -355,7 +358,7 @@ class Sandbox:
         self._server.faults.add(fault)
         return fault
 
-    def wait_until(self, holds: Callable[[], bool], timeout: float = 10.0) -> None:
+    def wait_until(self, holds: Callable[[], bool], timeout: float = PATIENCE) -> None:
         """Waits for something to become true of the records.
 
         Args:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     import click
 
     from cicd_common.errors import CommandError
-    from cicd_common.waiting.model import Event
+    from cicd_common.waiting.pipelines import Event
 
 __all__ = ["api", "executor", "project", "token"]
 
@@ -101,6 +103,34 @@ class Ending:
 
 class Invoke(Protocol):
     def __call__(self, command: click.Command, *arguments: str) -> Ending: ...
+
+
+class Start(Protocol):
+    def __call__(
+        self, module: str, *arguments: str, **environment: str
+    ) -> subprocess.Popen[str]: ...
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a command as a process, with nothing of this one's environment but PATH."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(module: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env={"PATH": os.environ["PATH"], **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

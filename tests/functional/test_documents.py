@@ -209,7 +209,7 @@ def scene() -> Iterator[Scene]:
 @pytest.mark.parametrize("block", calling(), ids=lambda block: block.place)
 def test_a_pipeline_that_calls_a_command_passes(block: Block, scene: Scene) -> None:
     scene.gitlab.commit(scene.projects["shop"], {".gitlab-ci.yml": block.text})
-    ended = newest_pipeline(scene, "shop", timeout=60.0)
+    ended = newest_pipeline(scene, "shop")
     logs = "\n".join(job.trace.decode() for job in ended.jobs)
     assert ended.status == "success", logs
 

@@ -127,7 +127,7 @@ def test_an_image_is_built_and_pushed(gitlab: Sandbox, example: str) -> None:
 def test_trigger_and_wait_hands_the_pipeline_on_from_job_to_job(gitlab: Sandbox) -> None:
     scene = tech_lunch(gitlab, "trigger-and-wait", images=IMAGES)
     push(scene, "trigger-and-wait")
-    upstream = newest_pipeline(scene, "trigger-and-wait", timeout=60)
+    upstream = newest_pipeline(scene, "trigger-and-wait")
     assert upstream.status == "success", log(upstream)
     (downstream,) = gitlab.pipelines(scene.projects["service-tests"])
     assert (downstream.status, downstream.source) == ("success", "api")
@@ -146,9 +146,9 @@ def test_an_image_is_built_and_its_tag_bumped_downstream_once(
     before = gitlab.sha(k8s_repo)
 
     push(scene, "code-repo", upstream)
-    built = newest_pipeline(scene, "code-repo", timeout=60)
+    built = newest_pipeline(scene, "code-repo")
     assert built.status == "success", log(built)
-    gitlab.wait_until(lambda: gitlab.pipelines(k8s_repo)[0].status in ENDED, timeout=30)
+    gitlab.wait_until(lambda: gitlab.pipelines(k8s_repo)[0].status in ENDED)
     bumped = gitlab.pipelines(k8s_repo)[0]
     assert bumped.status == "success", log(bumped)
     assert bumped.source == "pipeline"
@@ -184,7 +184,7 @@ def test_a_setting_that_is_missing_downstream_is_named_upstream(
     else:
         k8s_repo.job_token_allowlist = set()
     push(scene, "code-repo", upstream)
-    built = newest_pipeline(scene, "code-repo", timeout=60)
+    built = newest_pipeline(scene, "code-repo")
     assert built.status == "failed"
     assert said in log(built)
     assert gitlab.pipelines(k8s_repo) == []

@@ -15,6 +15,7 @@ import docker
 import pytest
 
 from sandbox import Access, Sandbox
+from sandbox.world import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +63,7 @@ class Run(Protocol):
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[DockerClient]:
-    client = docker.from_env()
+    client = docker.from_env(timeout=PATIENCE)
     yield client
     client.close()
 
@@ -140,7 +141,7 @@ def run(start: Start) -> Run:
 
     def wait(*command: str, **options: Any) -> Ending:
         container = start(*command, **options)
-        code = container.wait(timeout=60)["StatusCode"]
+        code = container.wait()["StatusCode"]
         stdout, stderr = (
             container.logs(stdout=out, stderr=not out).decode() for out in (True, False)
         )

@@ -94,7 +94,7 @@ def test_owner_and_mode_stay_as_they_were(
     try:
         container.put_archive("/src", checkout(folder_mode, file_mode))
         container.start()
-        code = container.wait(timeout=60)["StatusCode"]
+        code = container.wait()["StatusCode"]
         assert code == 0, container.logs().decode()
         chunks, _ = container.get_archive(PATH)
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:

@@ -84,7 +84,7 @@ def set_up(gitlab: Sandbox, registry: Registry, published: dict[str, str], *name
 def run(scene: Scene, name: str, example: str | None = None) -> Pipeline:
     """Pushes an example; its pipeline, which went well and showed no secret."""
     push(scene, name, example)
-    pipeline = newest_pipeline(scene, name, timeout=100)
+    pipeline = newest_pipeline(scene, name)
     trace = b"".join(each.trace for each in pipeline.jobs).decode()
     assert pipeline.status == "success", trace
     assert "stand-in" not in trace
@@ -100,7 +100,7 @@ def test_a_push_to_hello_world_ends_in_service_tests_tag_pipeline(
     tagging = job(upstream, "trigger-downstream-pipelines")
     tag = f"tech-lunch-hello-world_{upstream.sha}_{tagging.id}"
     assert f"tech-lunch/service-tests: tag {tag} created" in tagging.trace.decode()
-    downstream = newest_pipeline(scene, "service-tests", timeout=60)
+    downstream = newest_pipeline(scene, "service-tests")
     assert (downstream.status, downstream.ref) == ("success", tag)
     assert [each.name for each in downstream.jobs] == ["run-on-upstream"]
 
@@ -172,7 +172,7 @@ def test_an_image_is_built_and_its_tag_bumped_downstream(
     k8s_repo = scene.projects["k8s-repo"]
     run(scene, "code-repo", upstream)
     bumped = gitlab.pipelines(k8s_repo)[0]
-    gitlab.wait_until(lambda: bumped.status in ENDED, timeout=60)
+    gitlab.wait_until(lambda: bumped.status in ENDED)
     assert bumped.status == "success", bumped.jobs[0].trace.decode()
     pod = git.run(k8s_repo.repository, "show", "main:k8s-files/pod.yaml").decode()
     assert "argo/code-repo/code-repo:v0.0.3\n" in pod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,25 +15,20 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.docker
 
+HOUR = 3600
+
 
 def test_docker_stop_ends_the_wait_at_once_and_cancels_what_it_started(
     start: Start, images: dict[str, str], gitlab: Sandbox, project: Project, token: Token
 ) -> None:
     project.script = ScriptedPipeline(jobs=(ScriptedJob(name="test", timeline=((0, "running"),)),))
     container = start(
-        "--project", project.path, "--wait", "--cancel-on", "signal", "--interval", "60",
+        "--project", project.path, "--wait", "--cancel-on", "signal", "--interval", "3600",
         image=images["cmd-trigger-pipeline"],
         environment={"CI_SERVER_URL": gitlab.url, "COMMANDS_API_TOKEN": token.secret},
     )  # fmt: skip
-    gitlab.wait_until(
-        lambda: any("/pipelines/" in request.path for request in gitlab.requests), timeout=30
-    )
-    asked = datetime.now(UTC)
-    container.stop()
+    gitlab.wait_until(lambda: any("/pipelines/" in request.path for request in gitlab.requests))
+    container.stop(timeout=HOUR)  # until then Docker does not kill it
 
-    assert container.wait(timeout=10)["StatusCode"] == 143
-    container.reload()
-    # Docker writes nanoseconds, which Python before 3.14 may not read.
-    ended = datetime.fromisoformat(container.attrs["State"]["FinishedAt"][:26] + "+00:00")
-    assert (ended - asked).total_seconds() < 2
+    assert container.wait()["StatusCode"] == 143
     assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]

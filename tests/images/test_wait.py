@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +18,7 @@ pytestmark = pytest.mark.docker
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_as_pid_1_a_signal_ends_the_wait_within_a_second(
+def test_as_pid_1_a_signal_ends_the_wait_at_once(
     start: Start,
     images: dict[str, str],
     gitlab: Sandbox,
@@ -27,19 +26,15 @@ def test_as_pid_1_a_signal_ends_the_wait_within_a_second(
     token: Token,
     signum: signal.Signals,
 ) -> None:
+    """Nothing else would end it within an hour."""
     job = ScriptedJob(name="test", timeline=((0, "running"),))
     script = ScriptedPipeline(jobs=(job,))
     pipeline = gitlab.add_pipeline(project, script, user=token.user)
     container = start(
-        "--project", project.path, "--pipeline-id", str(pipeline.id), "--interval", "60",
+        "--project", project.path, "--pipeline-id", str(pipeline.id), "--interval", "3600",
         image=images["cmd-wait-pipeline"],
         environment={"CI_SERVER_URL": gitlab.url, "COMMANDS_API_TOKEN": token.secret},
     )  # fmt: skip
     gitlab.wait_until(lambda: len(gitlab.requests) >= 3)  # by then it is found
-    asked = datetime.now(UTC)
     container.kill(signum.name)
-    assert container.wait(timeout=10)["StatusCode"] == 128 + signum
-    container.reload()
-    # Docker writes nanoseconds, which Python before 3.14 may not read.
-    ended = datetime.fromisoformat(container.attrs["State"]["FinishedAt"][:26] + "+00:00")
-    assert (ended - asked).total_seconds() < 1
+    assert container.wait()["StatusCode"] == 128 + signum

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +13,9 @@ from sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from sandbox.model import Project, Token
+    from tests.functional.conftest import Start
+
+HOUR = 3600
 
 
 def test_from_python(
@@ -38,6 +38,7 @@ def test_from_python(
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("projects", [1, 3])
 def test_a_signal_ends_it_at_once(
+    start: Start,
     gitlab: Sandbox,
     token: Token,
     project: Project,
@@ -45,15 +46,15 @@ def test_a_signal_ends_it_at_once(
     code: int,
     projects: int,
 ) -> None:
-    gitlab.fault(Fault(delay=20))
-    with subprocess.Popen(
-        [sys.executable, "-m", "cmd_tag_project", "--base-url", gitlab.url, "--tag-name", "v1",
-         *(["--project", project.path] * projects)],
-        env={"PATH": os.environ["PATH"], "GITLAB_TOKEN": token.secret},
-        stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        gitlab.wait_until(lambda: len(gitlab.requests) >= projects, timeout=20)
-        process.send_signal(number)
-        assert process.wait(timeout=5) == code
-        assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+    """Nothing else would end it within an hour."""
+    gitlab.fault(Fault(delay=HOUR))
+    process = start(
+        "cmd_tag_project", "--tag-name", "v1", *(["--project", project.path] * projects),
+        *("--request-timeout", str(HOUR)),
+        CI_SERVER_URL=gitlab.url, GITLAB_TOKEN=token.secret,
+    )  # fmt: skip
+    gitlab.wait_until(lambda: len(gitlab.requests) >= projects)
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in stderr

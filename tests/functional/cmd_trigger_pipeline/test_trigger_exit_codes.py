@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import TYPE_CHECKING
@@ -21,13 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox.model import Job, Pipeline, Project, Token, TriggerToken, User
-    from tests.functional.conftest import Ending, Invoke
+    from tests.functional.conftest import Ending, Invoke, Start
 
     Only = Callable[[Project, str], Pipeline]
     Trigger = Callable[..., Ending]
 
 pytestmark = pytest.mark.usefixtures("project")
 
+HOUR = 3600
 CREATE = r"/pipeline$"
 RULES = 'test: {script: [make], rules: [{if: $CI_PIPELINE_SOURCE == "push"}]}'
 WORKFLOW = 'workflow: {rules: [{if: $CI_PIPELINE_SOURCE == "push"}]}\ntest: {script: [make]}'
@@ -326,6 +324,7 @@ def test_8_a_redirect_to_another_host_carries_nothing_there(
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("projects", [1, 3])
 def test_a_signal_ends_it_at_once(
+    start: Start,
     gitlab: Sandbox,
     token: Token,
     project: Project,
@@ -333,15 +332,15 @@ def test_a_signal_ends_it_at_once(
     code: int,
     projects: int,
 ) -> None:
-    gitlab.fault(Fault(delay=20))
-    with subprocess.Popen(
-        [sys.executable, "-m", "cmd_trigger_pipeline", "--base-url", gitlab.url,
-         *(["--project", project.path] * projects)],
-        env={"PATH": os.environ["PATH"], "GITLAB_TOKEN": token.secret},
-        stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        gitlab.wait_until(lambda: len(gitlab.requests) >= projects, timeout=20)
-        process.send_signal(number)
-        assert process.wait(timeout=5) == code
-        assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+    """Nothing else would end it within an hour."""
+    gitlab.fault(Fault(delay=HOUR))
+    process = start(
+        "cmd_trigger_pipeline", *(["--project", project.path] * projects),
+        *("--request-timeout", str(HOUR)),
+        CI_SERVER_URL=gitlab.url, GITLAB_TOKEN=token.secret,
+    )  # fmt: skip
+    gitlab.wait_until(lambda: len(gitlab.requests) >= projects)
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in stderr

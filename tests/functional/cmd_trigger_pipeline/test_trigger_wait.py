@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sandbox import Sandbox
     from sandbox.model import Job, Pipeline, Project, Token, TriggerToken, User
-    from tests.functional.conftest import Ending
+    from tests.functional.conftest import Ending, Start
 
     Only = Callable[[Project, str], Pipeline]
     Trigger = Callable[..., Ending]
@@ -124,8 +124,10 @@ def test_7_the_time_limit_cancels_what_it_started_where_that_is_wanted(
 ) -> None:
     project.script = runs((0.1, "running"))
 
-    left = trigger(*WAIT, "--timeout", "0.5")
-    canceled = trigger(*WAIT, "--timeout", "0.5", "--cancel-on", "timeout")
+    limit = ("--wait", "--interval", "10", "--timeout", "60")
+
+    left = trigger(*limit)
+    canceled = trigger(*limit, "--cancel-on", "timeout")
 
     assert (left.code, canceled.code) == (7, 7)
     assert [each.status for each in gitlab.pipelines(project)] == ["running", "canceled"]
@@ -133,25 +135,19 @@ def test_7_the_time_limit_cancels_what_it_started_where_that_is_wanted(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_cancels_what_it_started_where_that_is_wanted(
-    gitlab: Sandbox, token: Token, project: Project, number: signal.Signals, code: int
+    start: Start, gitlab: Sandbox, token: Token, project: Project, number: signal.Signals, code: int
 ) -> None:
     project.script = runs((0.1, "running"))
-    with subprocess.Popen(
-        [sys.executable, "-m", "cmd_trigger_pipeline", "--base-url", gitlab.url,
-         "--project", project.path, *WAIT, "--cancel-on", "signal"],
-        env={"PATH": os.environ["PATH"], "GITLAB_TOKEN": token.secret},
-        stderr=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
-        gitlab.wait_until(
-            # The wait has begun; that its first answer was understood is not needed.
-            lambda: any("/pipelines/" in request.path for request in gitlab.requests),
-            timeout=20,
-        )
-        process.send_signal(number)
-        assert process.wait(timeout=10) == code
-        assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
-
+    process = start(
+        "cmd_trigger_pipeline", "--project", project.path, "--wait", "--cancel-on", "signal",
+        *("--interval", "3600"), CI_SERVER_URL=gitlab.url, GITLAB_TOKEN=token.secret,
+    )  # fmt: skip
+    # The wait has begun; that its first answer was understood is not needed.
+    gitlab.wait_until(lambda: any("/pipelines/" in request.path for request in gitlab.requests))
+    process.send_signal(number)
+    _, stderr = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in stderr
     assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]
 
 

@@ -23,7 +23,7 @@ BUMP = ("--image", WEB, "--tag", "v1.1.0", "--project", "tech-lunch/k8s")
 WAYS = pytest.mark.parametrize("via", ["api", "git"])
 COMMITS = r"/repository/commits$"
 PUSH = r"git-receive-pack$"
-WRITES = {"api": "api.CommitsApi", "git": "git.GitRepository"}
+WRITES = {"api": "commits_api.CommitsApi", "git": "git.GitRepository"}
 MANY = 20
 PODS = "kind: Pod\nspec:\n  containers:\n" + "".join(
     f"    - image: example.com/image-{n}:v1\n" for n in range(MANY)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cicd_common import cleaning
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -25,6 +27,12 @@ def missing_engine() -> str | None:
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         return f"no Docker Engine answers: {(error.stderr or b'').decode().strip() or error}"
     return None
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test() -> None:
+    """A password that one test hides may be a word that another test expects to see."""
+    cleaning.forget()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cicd_common.cli import console
 from cicd_common.errors import CommandError, NotFoundError
 from cicd_common.gitlab.projects import parse_project
 from cicd_common.registry_login import find_login, log_in
@@ -35,7 +34,6 @@ def check_registry(token: TokenFacts) -> Opinion:
             why="Neither CI_REGISTRY_USER and CI_REGISTRY_PASSWORD nor `docker login` give any.",
             hint=f"docker login {registry}",
         )
-    console.hide(login.password)
     connection = token.gitlab.connection
     log_in(registry, login, timeout=connection.request_timeout, ca_file=connection.ca_file)
     return passed(f"{registry} takes the login of {login.user} from {login.source}.")

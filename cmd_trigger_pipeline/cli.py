@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from cicd_common.cli import console
 from cicd_common.cli.main import run
 from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
 from cicd_common.gitlab.tokens import Token, TokenKind, token_of
@@ -133,9 +132,7 @@ def _trigger_token(secret: str | None) -> Token | None:
         return None
     source = click.get_current_context().get_parameter_source("trigger_token")
     by_option = source is ParameterSource.COMMANDLINE
-    token = token_of(TokenKind.TRIGGER, secret, "--trigger-token" if by_option else "TRIGGER_TOKEN")
-    console.hide(token.secret)
-    return token
+    return token_of(TokenKind.TRIGGER, secret, "--trigger-token" if by_option else "TRIGGER_TOKEN")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -232,11 +232,16 @@ class Interrupted(BaseException):
 
     Args:
         signum: The signal: `SIGINT` or `SIGTERM`.
+
+    Attributes:
+        signum: The signal.
+        outcomes: What was reached before it, results and errors, in the order asked for.
     """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
+        self.outcomes: Sequence[Any] = ()
 
     @property
     def exit_code(self) -> int:

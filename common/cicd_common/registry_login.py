@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import requests
 
+from cicd_common import cleaning
 from cicd_common.errors import AuthError, UnavailableError, UsageError
 from cicd_common.gitlab.session import Adapter
 
@@ -45,6 +46,10 @@ class Login:
     user: str
     source: str
     password: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Keeps the password out of everything that this process writes."""
+        cleaning.hide(self.password)
 
 
 def find_login(registry: str, environ: Mapping[str, str]) -> Login | None:

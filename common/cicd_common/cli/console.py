@@ -1,33 +1,26 @@
-"""stderr: messages, requests and errors, for a person or a job log; tokens never appear in it."""
+"""stdout and stderr: what is written there holds no token and no control character."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
+from typing import TYPE_CHECKING
 
 import click
+
+from cicd_common import cleaning
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 # One more -v each; -q is one less.
 LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
 TRACE = 5  # -vv: tracebacks too
 
-# GitLab's tokens have 20 characters and more; replacing a shorter text would garble the output.
-SHORTEST_SECRET = 8
-_secrets: set[str] = set()
-
-
-def hide(secret: str) -> None:
-    """Keeps a secret out of everything that this process prints from now on."""
-    if len(secret) >= SHORTEST_SECRET:
-        _secrets.add(secret)
-
-
-def redacted(text: str) -> str:
-    """The text with every secret replaced: the last guard, behind never putting one there."""
-    for secret in _secrets:
-        text = text.replace(secret, "[hidden]")
-    return text
+# What `styled` writes: the one thing with control characters that may reach a terminal.
+_STYLE = re.compile(r"(\x1b\[(?:0|1|3[0-7])m)")
 
 
 def set_verbosity(steps: int) -> None:
@@ -73,14 +66,29 @@ def styled(text: str, color: str) -> str:
 
 
 def say(text: str) -> None:
-    """Writes a line to stderr."""
-    # Lone surrogates come from arguments that are no UTF-8; a message must not fail over them.
-    print(redacted(text).encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)  # noqa: T201 - here is where stderr is written
+    """Writes a line, or several, to stderr."""
+    write(sys.stderr, text)
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Writes a line to stdout or stderr: clean, and in the characters that the stream can hold.
+
+    Args:
+        stream: Where to.
+        text: The line; the styles of `styled` are kept.
+    """
+    parts = _STYLE.split(text)
+    # Every second part is a style.
+    parts[::2] = map(cleaning.lines, parts[::2])
+    encoding = stream.encoding or "utf-8"
+    # A message must not fail over an ASCII terminal, or over an argument that is not UTF-8.
+    line = "".join(parts).encode(encoding, "backslashreplace").decode(encoding)
+    print(line, file=stream, flush=True)
 
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        text = redacted(record.getMessage())
+        text = cleaning.lines(record.getMessage())
         return (
             styled("warning:", "yellow") + f" {text}" if record.levelno >= logging.WARNING else text
         )

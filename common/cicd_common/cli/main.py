@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from cicd_common import cleaning
 from cicd_common.cli import console
 from cicd_common.cli.output import Output
 from cicd_common.errors import CommandError, Interrupted, UsageError
@@ -36,6 +37,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
     # As PID 1 of a container a process without a handler would not be ended by SIGTERM at all.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
+    cleaning.hide_those_of(os.environ)
     try:
         sys.exit(_outcome(command, arguments))
     except BrokenPipeError:
@@ -45,29 +47,34 @@ def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
 
 
 def _outcome(command: click.Command, arguments: list[str]) -> int:
-    output = Output("json" if _asks_for_json(arguments) else "text")
+    # The last one says where results go; the command adds its own as soon as it knows its options.
+    outputs = [Output("json" if _asks_for_json(arguments) else "text")]
     try:
-        return int(command.main(arguments, prog_name=command.name, standalone_mode=False) or 0)
+        code = command.main(arguments, prog_name=command.name, standalone_mode=False, obj=outputs)
+        return int(code or 0)
     except CommandError as error:
         failure = error
     except click.ClickException as error:
         failure = UsageError(error.format_message(), hint=f"See {command.name} --help.")
     except Interrupted as signaled:
         console.say(f"{command.name}: ended by {signaled}")
-        return signaled.exit_code
+        return outputs[-1].finish(signaled.outcomes, interrupted=signaled)
     except BrokenPipeError:
         raise
     except Exception as bug:  # noqa: BLE001 - the boundary: nothing is above it
         return _report_bug(command, bug)
     if console.shows_tracebacks():
         console.say("".join(traceback.format_exception(failure)))
-    return output.finish([failure])
+    return outputs[-1].finish([failure])
 
 
 def _asks_for_json(arguments: list[str]) -> bool:
     """Whether stdout is to hold JSON, told even when the options cannot be parsed."""
     pairs = pairwise([*arguments, ""])
-    return any(pair[0] == "--output=json" or pair == ("--output", "json") for pair in pairs)
+    return any(
+        pair[0] in {"--output=json", "-ojson"} or pair in {("--output", "json"), ("-o", "json")}
+        for pair in pairs
+    )
 
 
 def _report_bug(command: click.Command, bug: Exception) -> int:

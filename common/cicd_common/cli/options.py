@@ -83,7 +83,7 @@ class Settings:
         from cicd_common.parallel import side_by_side  # noqa: PLC0415 - the same
 
         names = [parse_project(project, self.connection.base_url) for project in projects]
-        return self.output.finish(side_by_side(names, work), several=len(names) > 1)
+        return self.output.finish(side_by_side(names, work), asked=names)
 
 
 def seconds(text: str) -> float:
@@ -250,6 +250,7 @@ _SHARED = (
         help="How long failures that may pass are ridden out.",
     ),
     _output_option(
+        "-o",
         "--output",
         "output_format",
         type=click.Choice(["text", "json"]),
@@ -262,6 +263,12 @@ _SHARED = (
         metavar="FILE",
         type=click.Path(path_type=Path),
         help="Also write the result as KEY=value lines, for artifacts:reports:dotenv.",
+    ),
+    _output_option(
+        "--dotenv-prefix",
+        metavar="TEXT",
+        default="",
+        help="What the names in the --dotenv file begin with, to keep two jobs apart.",
     ),
     _output_option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
     _output_option("-q", "--quiet", is_flag=True, help="Only warnings and errors on stderr."),
@@ -288,18 +295,19 @@ def shared_options(command: Callable[..., int]) -> Callable[..., int]:
         *,
         output_format: Any,
         dotenv: Path | None,
+        dotenv_prefix: str,
         dry_run: bool,
         quiet: bool,
         verbose: int,
         **options: Any,
     ) -> int:
         console.set_verbosity(-1 if quiet else verbose)
-        output = Output(output_format, dotenv)
-        output.check()
         ctx = click.get_current_context()
+        output = Output(output_format, dotenv, dotenv_prefix, dry_run)
+        output.prepare()
+        if isinstance(ctx.obj, list):  # the boundary's
+            ctx.obj.append(output)
         connection = _connection(ctx)
-        if connection.token:
-            console.hide(connection.token.secret)
         for param in ctx.command.params:
             if getattr(param, "group", None) == CONNECTION:
                 del options[param.name]

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
+import logging
 import os
+import re
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+from cicd_common import cleaning
 from cicd_common.cli import console
 from cicd_common.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
+
+    from cicd_common.errors import Interrupted
 
 Format = Literal["text", "json"]
+
+log = logging.getLogger(__name__)
+
+# What GitLab takes where nobody raised its limits, `dotenv_variables` and `dotenv_size`:
+# app/services/ci/parse_dotenv_artifact_service.rb and https://docs.gitlab.com/ci/yaml/artifacts_reports/
+MOST_VARIABLES = 20
+MOST_BYTES = 5119
+# What GitLab expands in a later job: lib/expand_variables.rb.
+_EXPANDED = re.compile(r"\$\w|\$\{|%\w+%")
+# In `PIPELINE_IDS`, at the place of a project that was not reached.
+NOT_REACHED = "-"
+DECIMALS = 3  # of seconds
 
 
 class Result(Protocol):
@@ -29,6 +49,9 @@ class Result(Protocol):
         """The variables that later jobs get."""
 
 
+Outcome = Result | CommandError
+
+
 @dataclasses.dataclass(frozen=True)
 class Output:
     """Where results go.
@@ -36,44 +59,101 @@ class Output:
     Attributes:
         format: What stdout holds.
         dotenv: A file for `artifacts:reports:dotenv`, if wanted.
+        dotenv_prefix: What the names of its variables begin with.
+        dry_run: Whether nothing is changed, so that no later job may act on a result.
     """
 
     format: Format = "text"
     dotenv: Path | None = None
+    dotenv_prefix: str = ""
+    dry_run: bool = False
 
-    def check(self) -> None:
-        """Makes sure, before anything is sent, that the result can be written.
+    def prepare(self) -> None:
+        """Empties the dotenv file before anything is sent, so that it never holds an old result.
 
         Raises:
-            UsageError: It cannot.
+            UsageError: It cannot be written.
         """
+        if re.fullmatch(r"\w*", self.dotenv_prefix, re.ASCII) is None:
+            raise UsageError(
+                f"--dotenv-prefix {self.dotenv_prefix!r} cannot begin a variable's name.",
+                hint="Use letters, digits and _ alone.",
+            )
         if self.dotenv is not None:
             check_writable(self.dotenv, "--dotenv")
+            try:
+                write_file(self.dotenv, b"")
+            except OSError as error:
+                raise UsageError(
+                    f"--dotenv {self.dotenv} cannot be written: {error.strerror}."
+                ) from error
 
-    def finish(self, outcomes: Sequence[Result | CommandError], *, several: bool = False) -> int:
-        """Writes results and errors.
+    def expect(self, asked: int, variables: int) -> None:
+        """Warns, before anything is sent, if the dotenv file will be too large for GitLab.
 
         Args:
-            outcomes: In the order in which they were asked for.
-            several: Whether several things were asked for, so that JSON is a list.
+            asked: How many things were asked for.
+            variables: How many variables each of them has.
+        """
+        count = asked * variables + (1 if asked > 1 else 0)
+        if self.dotenv is not None and count > MOST_VARIABLES:
+            _warn_of_size(f"{count} variables")
+
+    def finish(
+        self,
+        outcomes: Sequence[Outcome],
+        *,
+        asked: Sequence[str] = (),
+        several: bool | None = None,
+        interrupted: Interrupted | None = None,
+    ) -> int:
+        """Writes results and errors; whatever cannot be written, the rest still is.
+
+        Args:
+            outcomes: In the order in which they were asked for, one for each thing asked for.
+            asked: What was asked for, in that order: the projects.
+            several: Whether JSON is a list; default: whether several things were asked for.
+            interrupted: The signal that ended the command, if one did.
 
         Returns:
-            The exit code: that of the first outcome that is not 0.
+            The exit code: the signal's, or that of the first outcome that is not 0.
         """
+        several = len(asked) > 1 if several is None else several
         errors = [outcome for outcome in outcomes if isinstance(outcome, CommandError)]
-        results: list[Any] = []
-        for outcome in outcomes:
-            results += outcome.results if isinstance(outcome, CommandError) else (outcome,)
-        if self.dotenv and results:
-            self.dotenv.write_text("".join(_dotenv_lines(results)), encoding="utf-8")
+        placed = _placed(outcomes)
+        lines = [cleaning.one_line(result.text()) for _, result in placed]
         if self.format == "json":
-            _print(json.dumps(_document(results, errors, several=several), indent=2))
-        else:
-            for result in results:
-                _print(result.text())
-        for error in errors:
-            show_error(error)
+            document = _document(placed, outcomes, asked, several=several, signal=interrupted)
+            lines = [json.dumps(document, indent=2)]
+        try:
+            _print(lines)
+        finally:
+            for error in errors:
+                show_error(error)
+            self._write_dotenv(placed, len(outcomes))
+        if interrupted is not None:
+            return interrupted.exit_code
         return errors[0].exit_code if errors else 0
+
+    def _write_dotenv(self, placed: Sequence[tuple[int, Result]], count: int) -> None:
+        if self.dotenv is None or self.dry_run:
+            return
+        variables = {
+            f"{self.dotenv_prefix}{name}": cleaning.one_line(value).strip()
+            for name, value in _variables(placed, count).items()
+        }
+        content = "".join(f"{name}={value}\n" for name, value in variables.items()).encode()
+        try:
+            write_file(self.dotenv, content)
+        except OSError as error:
+            log.warning("--dotenv %s was not written: %s.", self.dotenv, error.strerror)
+        if len(variables) > MOST_VARIABLES:
+            _warn_of_size(f"{len(variables)} variables")
+        elif len(content) > MOST_BYTES:
+            _warn_of_size(f"{len(content)} bytes")
+        for name, value in variables.items():
+            if _EXPANDED.search(value):
+                log.warning("GitLab expands the $ or %% in the value of %s in later jobs.", name)
 
 
 def check_writable(path: Path, option: str) -> None:
@@ -95,11 +175,136 @@ def check_writable(path: Path, option: str) -> None:
         )
 
 
-def _document(results: list[Any], errors: list[CommandError], *, several: bool) -> object:
-    plain = [dataclasses.asdict(result) for result in results]
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, where the place allows it.
+
+    A device, a pipe, a link, and a single file that is mounted into a container cannot be
+    replaced by another file; they are written in place.
+
+    Args:
+        path: The file.
+        content: What it holds then.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(content)
+        return
+    try:
+        handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError:  # the folder is not writable, but the file in it may be
+        path.write_bytes(content)
+        return
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(beside).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        Path(beside).replace(path)
+    except OSError:
+        Path(beside).unlink(missing_ok=True)
+        path.write_bytes(content)
+
+
+def _print(lines: Sequence[str]) -> None:
+    """Writes the result to stdout or, if that is full, to stderr: what was done is always told."""
+    try:
+        for line in lines:
+            console.write(sys.stdout, line)
+    except BrokenPipeError:
+        raise  # the reader has left, and wants no more
+    except OSError as error:
+        log.warning("stdout cannot be written: %s. The result:", error.strerror)
+        for line in lines:
+            console.say(line)
+        # What Python still holds for stdout would fail once more when the process ends.
+        sys.stdout = io.StringIO()
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _warn_of_size(size: str) -> None:
+    log.warning(
+        "--dotenv holds %s; GitLab takes %d variables and fewer than 5,120 bytes, unless its "
+        "limits were raised. Use --output json, or name fewer projects.",
+        size,
+        MOST_VARIABLES,
+    )
+
+
+def _placed(outcomes: Sequence[Outcome]) -> list[tuple[int, Result]]:
+    """The results, each with the place of what was asked for, from 1."""
+    placed: list[tuple[int, Result]] = []
+    for place, outcome in enumerate(outcomes, start=1):
+        reached: Sequence[Any] = (
+            outcome.results if isinstance(outcome, CommandError) else (outcome,)
+        )
+        placed += [(place + later, result) for later, result in enumerate(reached)]
+    return placed
+
+
+def _variables(placed: Sequence[tuple[int, Result]], count: int) -> dict[str, str]:
+    """The variables by name; those of the second place end with `_2`, and so on."""
+    variables: dict[str, str] = {}
+    lists: dict[str, list[str]] = {}
+    for place, result in placed:
+        for name, value in result.dotenv().items():
+            variables[name if place == 1 else f"{name}_{place}"] = value
+            if name in _LISTS:
+                lists.setdefault(_LISTS[name], [NOT_REACHED] * max(count, place))
+                lists[_LISTS[name]][place - 1] = value
+    if count > 1:
+        variables |= {name: " ".join(values) for name, values in lists.items()}
+    return variables
+
+
+# Of several, one variable that holds all, for a job that wants no more.
+_LISTS: Mapping[str, str] = {"PIPELINE_ID": "PIPELINE_IDS", "TAG_NAME": "TAG_NAMES"}
+
+
+def _document(
+    placed: Sequence[tuple[int, Result]],
+    outcomes: Sequence[Outcome],
+    asked: Sequence[str],
+    *,
+    several: bool,
+    signal: Interrupted | None,
+) -> object:
+    plain = [_plain(result) for _, result in placed]
+    errors = [
+        error_document(outcome) | _asked(asked, place)
+        for place, outcome in enumerate(outcomes)
+        if isinstance(outcome, CommandError)
+    ]
+    if signal is not None:
+        errors.insert(0, _signal_document(signal))
     if errors:
-        return {"error": error_document(errors[0]), "results": plain}
-    return plain if several else plain[0]
+        # `error` is the first of `errors`, for scripts that know a single one.
+        return {"error": errors[0], "errors": errors, "results": plain}
+    return plain if several else plain[0] if plain else None
+
+
+def _asked(asked: Sequence[str], place: int) -> dict[str, object]:
+    return {"project": asked[place], "place": place + 1} if place < len(asked) else {}
+
+
+def _plain(value: object) -> Any:
+    """A result as JSON holds it; seconds are rounded to milliseconds."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    match value:
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case float():
+            return round(value, DECIMALS)
+        case _:
+            return value
 
 
 def error_document(error: CommandError) -> dict[str, object]:
@@ -113,21 +318,22 @@ def error_document(error: CommandError) -> dict[str, object]:
     }
 
 
+def _signal_document(signal: Interrupted) -> dict[str, object]:
+    return {
+        "code": signal.exit_code,
+        "kind": "interrupted",
+        "message": f"Ended by {signal}.",
+        "why": "",
+        "hint": "",
+    }
+
+
 def show_error(error: CommandError) -> None:
-    """Says on stderr what happened, why, and what to do: a line each."""
-    console.say(f"{console.styled('error:', 'red')} {error.message}")
-    console.say(f"  why: {error.why or error.meaning}")
-    console.say(f"   do: {error.hint or error.remedy}")
+    """Says on stderr what happened, why, and what to do: a line each.
 
-
-def _dotenv_lines(results: list[Any]) -> list[str]:
-    """The variables; from the second result on with `_2`, `_3` at the end of their names."""
-    return [
-        f"{key}{'' if number == 1 else f'_{number}'}={value}\n"
-        for number, result in enumerate(results, start=1)
-        for key, value in result.dotenv().items()
-    ]
-
-
-def _print(line: str) -> None:
-    print(console.redacted(line).encode("utf-8", "backslashreplace").decode(), flush=True)  # noqa: T201 - here is where stdout is written
+    A reason that would only repeat the exit code's meaning is left out.
+    """
+    console.say(f"{console.styled('error:', 'red')} {cleaning.one_line(error.message)}")
+    if error.why:
+        console.say(f"  why: {cleaning.one_line(error.why)}")
+    console.say(f"   do: {cleaning.one_line(error.hint or error.remedy)}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import urlsplit
 
+from cicd_common import cleaning
 from cicd_common.errors import UsageError
 from cicd_common.gitlab.tokens import Token, TokenKind, token_of
 
@@ -97,7 +99,7 @@ def parse_base_url(text: str) -> str:
     problem = _problem_of(text)
     if problem:
         raise UsageError(
-            f"The base URL {_without_userinfo(text)!r} {problem}.",
+            f"The base URL {cleaning.without_credentials(text)!r} {problem}.",
             hint="It looks like https://gitlab.example.com",
         )
     return re.sub(r"/api/v4$", "", text.rstrip("/")).rstrip("/")
@@ -122,10 +124,6 @@ def _problem_of(text: str) -> str:
     if parts.query or parts.fragment:
         return "has a query or a fragment"
     return ""
-
-
-def _without_userinfo(text: str) -> str:
-    return re.sub(r"//[^/@]*@", "//[hidden]@", text)
 
 
 @dataclass(frozen=True)
@@ -157,9 +155,9 @@ def read_section(name: str) -> ConfigSection:
 
     try:
         section = GitlabConfigParser(gitlab_id=name)
-    except (ConfigError, OSError, ValueError) as error:
+    except (ConfigError, OSError, ValueError, configparser.Error) as error:
         raise UsageError(
-            f"The section {name!r} cannot be read: {error}",
+            f"The section {name!r} cannot be read: {_config_problem(error)}",
             hint="--gitlab names a section of the file in PYTHON_GITLAB_CFG, "
             "of ~/.python-gitlab.cfg or of /etc/python-gitlab.cfg.",
         ) from error
@@ -174,6 +172,28 @@ def read_section(name: str) -> ConfigSection:
         token=_token_in(section, f"section {name!r}"),
         ca_file=Path(section.ssl_verify) if isinstance(section.ssl_verify, str) else None,
     )
+
+
+def _config_problem(error: Exception) -> str:
+    """What is wrong with a configuration file, without any of its text: it holds tokens."""
+    match error:
+        case configparser.MissingSectionHeaderError():
+            return f"{error.source}, line {error.lineno}: no [section] stands before it."
+        case configparser.ParsingError():
+            numbers = ", ".join(str(number) for number, _ in error.errors)
+            return f"{error.source}, line {numbers}: it is not KEY = VALUE."
+        case configparser.DuplicateSectionError() | configparser.DuplicateOptionError():
+            return f"{error.source}, line {error.lineno}: it is there twice."
+        case configparser.InterpolationError():
+            return f"a value of section {error.section!r} has a single %; write %% for it."
+        case UnicodeDecodeError():
+            return "the file is not UTF-8 text."
+        case OSError():
+            return f"{error.strerror}."
+        case ValueError():
+            return "a number or a yes or no is expected where something else stands."
+        case _:
+            return str(error).partition("\n")[0]
 
 
 def _token_in(section: GitlabConfigParser, source: str) -> Token | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from cicd_common import cleaning
 from cicd_common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class Token:
     kind: TokenKind
     source: str
     secret: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Keeps the secret out of everything that this process writes."""
+        cleaning.hide(self.secret)
 
 
 def token_of(kind: TokenKind, secret: str, source: str) -> Token:

@@ -115,7 +115,7 @@ class Waiting:
             presenter=presenter(quiet=console.is_quiet(), junit=self.junit),
             own=own_job(os.environ),
         )
-        return settings.output.finish(ends, several=len(names) > 1)
+        return settings.output.finish(ends, asked=names)
 
 
 def cancel_causes(text: str) -> frozenset[CancelOn]:

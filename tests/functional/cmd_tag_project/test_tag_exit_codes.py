@@ -54,7 +54,7 @@ def test_2_what_is_wrong_is_said_before_anything_is_sent(
     ending = tag(*arguments)
 
     assert ending.code == 2
-    assert re.match(r"error: .+\n  why: .+\n   do: .+\n$", ending.stderr)
+    assert re.match(r"error: .+\n(  why: .+\n)?   do: .+\n$", ending.stderr)
     assert ending.stdout == ""
     assert len(gitlab.requests) == 0
 

@@ -29,7 +29,7 @@ HOUR = 3600
 CREATE = r"/pipeline$"
 RULES = 'test: {script: [make], rules: [{if: $CI_PIPELINE_SOURCE == "push"}]}'
 WORKFLOW = 'workflow: {rules: [{if: $CI_PIPELINE_SOURCE == "push"}]}\ntest: {script: [make]}'
-ERROR = re.compile(r"error: .+\n  why: .+\n   do: .+\n$")
+ERROR = re.compile(r"error: .+\n(  why: .+\n)?   do: .+\n$")
 
 
 # 2: nothing was sent

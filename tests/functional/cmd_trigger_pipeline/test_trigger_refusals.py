@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("project")
 CREATE = r"/pipeline$"
 RULES = 'test: {script: [make], rules: [{if: $CI_PIPELINE_SOURCE == "push"}]}'
 WORKFLOW = 'workflow: {rules: [{if: $CI_PIPELINE_SOURCE == "push"}]}\ntest: {script: [make]}'
-ERROR = re.compile(r"error: .+\n  why: .+\n   do: .+\n$")
+ERROR = re.compile(r"error: .+\n(  why: .+\n)?   do: .+\n$")
 
 
 # 6: each rule that says no, and its remedy

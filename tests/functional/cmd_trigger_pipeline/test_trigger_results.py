@@ -110,7 +110,28 @@ def test_dotenv_numbers_the_results_from_the_second_on(
         "PIPELINE_URL_2": f"{gitlab.url}/{others[0].path}/-/pipelines/{second.id}",
         "PIPELINE_STATUS_2": second.status,
         "PIPELINE_SHA_2": second.sha,
+        "PIPELINE_IDS": f"{first.id} {second.id}",
     }
+
+
+def test_dotenv_numbers_are_those_of_what_was_asked_for(
+    trigger: Trigger, others: list[Project], tmp_path: Path, only: Only
+) -> None:
+    file = tmp_path / "pipeline.env"
+    file.write_text("PIPELINE_ID=1\n")
+
+    ending = trigger(
+        *("--project", "tech-lunch/absent", "--project", others[0].path),
+        *("--dotenv", str(file), "--output", "json"),
+    )
+
+    assert ending.code == 4
+    third = only(others[0], "api")
+    variables = dict(line.split("=", 1) for line in file.read_text().splitlines())
+    assert variables["PIPELINE_ID_3"] == str(third.id)
+    assert variables["PIPELINE_PROJECT_3"] == others[0].path
+    assert not [name for name in variables if name.endswith("_2")]
+    assert variables["PIPELINE_IDS"] == f"{variables['PIPELINE_ID']} - {third.id}"
 
 
 @pytest.mark.parametrize("kind", ["access", "job", "trigger"])

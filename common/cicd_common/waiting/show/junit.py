@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Self
 from xml.etree import ElementTree as ET
 
-from cicd_common.cli.console import redacted
+from cicd_common.cleaning import redacted
 from cicd_common.waiting.show.progress import Board
 from cicd_common.waiting.show.text import ALLOWED, LOOKS, look_of, look_of_job, why_failed
 

@@ -6,6 +6,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
+from cicd_common.cleaning import one_line
 from cicd_common.cli import console
 from cicd_common.waiting.pipelines import (
     Changed,
@@ -28,7 +29,6 @@ from cicd_common.waiting.show.text import (
     look_of_job,
     reason_in_words,
     remaining,
-    safe,
     seconds_of,
     tally,
     tests_in_words,
@@ -62,12 +62,12 @@ def failure_report(pipeline: Pipeline) -> Iterator[str]:
     look = look_of(pipeline.status)
     status = "passed with warnings" if pipeline.status == "success" else look.word
     yield ""
-    yield console.styled(f"{safe(pipeline.project)} #{pipeline.id} {status}", look.color)
-    yield f"  {safe(pipeline.web_url)}"
+    yield console.styled(f"{one_line(pipeline.project)} #{pipeline.id} {status}", look.color)
+    yield f"  {one_line(pipeline.web_url)}"
     for job in sorted(failed, key=lambda job: not job.allow_failure):
         yield from _lines_of(job, pipeline)
     if pipeline.yaml_errors:
-        yield f"{console.styled('wrong configuration:', 'red')} {safe(pipeline.yaml_errors)}"
+        yield f"{console.styled('wrong configuration:', 'red')} {one_line(pipeline.yaml_errors)}"
     yield ""
 
 
@@ -78,13 +78,13 @@ def _lines_of(job: FailedJob, pipeline: Pipeline) -> Iterator[str]:
         else console.styled("failed:", "red")
     )
     elsewhere = (
-        "" if job.pipeline_id == pipeline.id else f", in {safe(job.project)} #{job.pipeline_id}"
+        "" if job.pipeline_id == pipeline.id else f", in {one_line(job.project)} #{job.pipeline_id}"
     )
-    what = f"{safe(job.stage)} / {safe(job.name)}"
+    what = f"{one_line(job.stage)} / {one_line(job.name)}"
     yield f"{label} {what}: {reason_in_words(job.failure_reason)}{elsewhere}"
-    yield f"  {safe(job.web_url)}"
+    yield f"  {one_line(job.web_url)}"
     for line in job.log.splitlines():
-        yield f"  | {safe(line)}"
+        yield f"  | {one_line(line)}"
 
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Lines:
         """Shows one event."""
         self._board.note(event)
         if isinstance(event, Note) and event.warning:
-            log.warning("%s", safe(event.text))
+            log.warning("%s", one_line(event.text))
         elif not self._quiet:
             for line in self._told(event):
                 self._say(line)
@@ -150,13 +150,13 @@ class Lines:
         match event:
             case Seeking() if event.what not in self._announced:
                 self._announced.add(event.what)
-                yield f"Looking for {safe(event.what)}, for up to {in_words(event.left)}"
+                yield f"Looking for {one_line(event.what)}, for up to {in_words(event.left)}"
             case Found():
                 yield from found_lines(event, self._now())
             case Changed():
                 yield from change_lines(event, self._now())
             case Note():
-                yield safe(event.text)
+                yield one_line(event.text)
             case Tick() if event.at - self._spoke >= HEARTBEAT:
                 yield from self._heartbeat(event)
             case Ended(pipeline=pipeline) if pipeline is not None:
@@ -164,7 +164,7 @@ class Lines:
 
     def _heartbeat(self, tick: Tick) -> Iterator[str]:
         for what in self._board.sought:
-            yield f"Still looking for {safe(what)}"
+            yield f"Still looking for {one_line(what)}"
         pending = self._board.pending()
         for watched in pending[:MOST_NAMED]:
             yield heartbeat_line(watched, tick.at)
@@ -180,10 +180,10 @@ def found_lines(found: Found, now: datetime) -> Iterator[str]:
     kind = "tag " if pipeline.tag else ""
     expected = f", {usual(found.estimate)}" if found.estimate else ""
     yield (
-        f"{_when(pipeline, now)} {safe(pipeline.project)} on {kind}{safe(pipeline.ref)}: "
+        f"{_when(pipeline, now)} {one_line(pipeline.project)} on {kind}{one_line(pipeline.ref)}: "
         f"{look_of(pipeline.status)}{expected}"
     )
-    yield INDENT + safe(pipeline.web_url)
+    yield INDENT + one_line(pipeline.web_url)
     yield from _job_lines(
         pipeline, (job for job in pipeline.jobs if job.status not in UNEVENTFUL), now
     )
@@ -246,7 +246,7 @@ def _news(job: Job) -> tuple[str, int | None]:
 def _downstream(job: Job) -> str:
     """The pipeline that a trigger job started, where a person may follow it."""
     below = job.downstream
-    return f"{safe(below.project)} #{below.id} {safe(below.web_url)}" if below else ""
+    return f"{one_line(below.project)} #{below.id} {one_line(below.web_url)}" if below else ""
 
 
 def _moment(job: Job, now: datetime) -> datetime:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 
+from cicd_common.cleaning import one_line
 from cicd_common.cli import console
 from cicd_common.waiting.pipelines import Ended, Found, Note
 from cicd_common.waiting.show.lines import failure_report, present
 from cicd_common.waiting.show.progress import Board
 from cicd_common.waiting.show.table import Canvas, final_picture, picture
-from cicd_common.waiting.show.text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,11 +70,13 @@ class Live:
         self._begin()
         match event:
             case Note(text=text, warning=True):
-                log.warning("%s", safe(text))
+                log.warning("%s", one_line(text))
             case Note(text=text):
-                console.say(safe(text))
+                console.say(one_line(text))
             case Found(pipeline=pipeline):
-                console.say(f"{safe(pipeline.project)} #{pipeline.id} {safe(pipeline.web_url)}")
+                console.say(
+                    f"{one_line(pipeline.project)} #{pipeline.id} {one_line(pipeline.web_url)}"
+                )
             case Ended(pipeline=pipeline) if pipeline is not None:
                 self._ended.append(pipeline)
         self._board.note(event)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from cicd_common.cleaning import one_line
 from cicd_common.waiting.pipelines import in_words
 from cicd_common.waiting.show.text import (
     FAILED,
@@ -21,7 +22,6 @@ from cicd_common.waiting.show.text import (
     look_of,
     look_of_job,
     remaining,
-    safe,
     seconds_of,
     tally,
     urgency,
@@ -121,7 +121,7 @@ def picture(board: Board, now: datetime, canvas: Canvas) -> list[Text]:
         Lines, none wider and no more of them than the canvas allows.
     """
     watched = list(board.watched.values())
-    around = [canvas.line((f"looking for {safe(what)}", QUIET)) for what in board.sought]
+    around = [canvas.line((f"looking for {one_line(what)}", QUIET)) for what in board.sought]
     if board.left is not None:
         around.append(canvas.line((f"time limit in {in_words(board.left)}", QUIET)))
     around = around[: canvas.height]
@@ -171,7 +171,7 @@ def _urgent_jobs(pipeline: Pipeline, now: datetime, depth: int = 0) -> Iterator[
                 yield from _urgent_jobs(job.downstream, now, depth + 1)
         others = [look_of_job(job) for job in jobs if job not in urgent]
         if others:
-            yield Row(depth, safe(title), None, tally(others))
+            yield Row(depth, one_line(title), None, tally(others))
 
 
 def _most_urgent_jobs(pipeline: Pipeline, now: datetime, most: int) -> Iterator[Row]:
@@ -197,12 +197,12 @@ def _is_urgent(job: Job) -> bool:
 
 def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
     below = job.downstream
-    arrow = f" > {safe(below.project)} #{below.id}" if below else ""
+    arrow = f" > {one_line(below.project)} #{below.id}" if below else ""
     return Row(
         depth,
-        safe(stage),
+        one_line(stage),
         look_of_job(job),
-        safe(job.name) + arrow,
+        one_line(job.name) + arrow,
         seconds_of(job, now),
         why_failed(job),
     )
@@ -225,8 +225,8 @@ def _blocks(
 def _heading(pipeline: Pipeline, canvas: Canvas) -> Text:
     look = look_of(pipeline.status)
     return canvas.line(
-        (f"{canvas.mark(look)} {safe(pipeline.project)} #{pipeline.id}", f"bold {look.color}"),
-        (f" on {safe(pipeline.ref)}: ", ""),
+        (f"{canvas.mark(look)} {one_line(pipeline.project)} #{pipeline.id}", f"bold {look.color}"),
+        (f" on {one_line(pipeline.ref)}: ", ""),
         (look.word, f"bold {look.color}"),
     )
 
@@ -312,7 +312,7 @@ def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
         (f"{canvas.mark(look)} {look.word}", f"bold {look.color}"),
         (f"  {clock(seconds)}", ""),
         *_failed(pipeline),
-        (f"  {safe(pipeline.project)} #{pipeline.id}{left}", ""),
+        (f"  {one_line(pipeline.project)} #{pipeline.id}{left}", ""),
         (f"  {tally(others)}" if others else "", QUIET),
     )
 

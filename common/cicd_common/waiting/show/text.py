@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from cicd_common.cleaning import one_line
 from cicd_common.cli import console
 from cicd_common.waiting.pipelines import in_words
 from cicd_common.waiting.statuses import has_ended
@@ -89,7 +90,7 @@ _REASONS: Mapping[str, str] = MappingProxyType(
 
 def look_of(status: str) -> Look:
     """How a pipeline's status is shown; one that GitLab added since, by its name."""
-    return LOOKS.get(status) or Look(safe(status).replace("_", " "), "magenta", "?", "?")
+    return LOOKS.get(status) or Look(one_line(status).replace("_", " "), "magenta", "?", "?")
 
 
 def look_of_job(job: Job) -> Look:
@@ -104,25 +105,14 @@ def urgency(look: Look) -> int:
     return _RANKS.get(look, 0)
 
 
-def safe(text: str) -> str:
-    """A text from elsewhere on one line: no secret, and nothing that a terminal would obey.
-
-    Control characters, escape sequences and marks that turn the direction of writing could show a
-    person something else than what is there. As `ls -q` does, each is replaced by `?`.
-    """
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else "?" for c in console.redacted(text)
-    )
-
-
 def title(job: Job) -> str:
     """A job by its stage and name."""
-    return f"{safe(job.stage)} / {safe(job.name)}"
+    return f"{one_line(job.stage)} / {one_line(job.name)}"
 
 
 def reason_in_words(reason: str) -> str:
     """Why a job failed, from GitLab's name of the reason."""
-    return _REASONS.get(reason) or safe(reason).replace("_", " ")
+    return _REASONS.get(reason) or one_line(reason).replace("_", " ")
 
 
 def why_failed(job: Job) -> str:

@@ -204,25 +204,47 @@ def ending_of(
 
 
 @pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.kind)
-def test_every_error_is_its_exit_code_and_three_lines(
+def test_every_error_is_its_exit_code_what_why_and_what_to_do(
     kind: type[CommandError], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, out, err = ending_of(kind("It is so."), [], capsys)
+    code, out, err = ending_of(kind("It is so.", why="Because."), [], capsys)
     assert code == kind.exit_code
     assert out == ""
-    assert err == f"error: It is so.\n  why: {kind.meaning}\n   do: {kind.remedy}\n"
+    assert err == f"error: It is so.\n  why: Because.\n   do: {kind.remedy}\n"
+
+
+@pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.kind)
+def test_a_reason_that_would_only_repeat_the_exit_code_is_left_out(
+    kind: type[CommandError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, err = ending_of(kind("It is so."), [], capsys)
+    assert err == f"error: It is so.\n   do: {kind.remedy}\n"
 
 
 def test_a_failure_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> None:
-    error = NotFoundError("No.", why="Because.", hint="Look.")
+    error = NotFoundError("No.", why="Because.", hint="Check it.")
     code, out, _ = ending_of(error, ["--output", "json"], capsys)
+    told = {
+        "code": 4,
+        "kind": "not-found",
+        "message": "No.",
+        "why": "Because.",
+        "hint": "Check it.",
+    }
     assert code == 4
-    assert json.loads(out) == {
-        "error": {
-            "code": 4, "kind": "not-found", "message": "No.", "why": "Because.", "hint": "Look."
-        },
-        "results": [],
-    }  # fmt: skip
+    assert json.loads(out) == {"error": told, "errors": [told], "results": []}
+
+
+@pytest.mark.parametrize("spelling", [["-o", "json"], ["-ojson"], ["--output=json"]])
+@pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])
+def test_a_signal_too_is_one_json_document(
+    spelling: list[str], signum: int, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended, out, _ = ending_of(Interrupted(signum), spelling, capsys)
+    document = json.loads(out)
+    assert ended == code
+    assert (document["error"]["code"], document["error"]["kind"]) == (code, "interrupted")
+    assert document["results"] == []
 
 
 def test_a_token_in_a_message_is_hidden(capsys: pytest.CaptureFixture[str]) -> None:

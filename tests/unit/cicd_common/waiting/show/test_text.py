@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from cicd_common.cleaning import one_line
 from cicd_common.waiting.pipelines import Changed, Estimate, Found, Seeking, Tick
 from cicd_common.waiting.show.lines import (
     change_lines,
@@ -26,7 +27,6 @@ from cicd_common.waiting.show.text import (
     look_of_job,
     reason_in_words,
     remaining,
-    safe,
     tally,
     usual,
     why_failed,
@@ -90,7 +90,7 @@ def test_nothing_that_a_terminal_obeys_is_shown_and_a_picture_fits_its_window(
     ],
 )
 def test_what_a_terminal_would_obey_is_replaced(text: str, shown: str) -> None:
-    assert safe(text) == shown
+    assert one_line(text) == shown
 
 
 def test_every_status_of_gitlab_has_a_look_of_its_own_words() -> None:

@@ -1,0 +1,129 @@
+"""Text for people, files and commit messages: without secrets, and without control characters.
+
+Every output of the commands passes through here as its last step. It is the second guard: the
+first is never to put a secret, or a text from elsewhere as it is, into a message at all.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# GitLab's tokens have 20 characters and more; replacing a shorter text would garble the output.
+SHORTEST_SECRET = 8
+HIDDEN = "[hidden]"
+
+# Variables that hold a secret, whether this command uses it or not.
+SECRET_VARIABLES = (
+    "COMMANDS_API_TOKEN",
+    "GITLAB_TOKEN",
+    "CI_JOB_TOKEN",
+    "TRIGGER_TOKEN",
+    "CI_REGISTRY_PASSWORD",
+    "CI_DEPLOY_PASSWORD",
+    "CI_DEPENDENCY_PROXY_PASSWORD",
+)
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+
+_spellings: set[str] = set()
+
+
+def hide(secret: str) -> None:
+    """Keeps a secret out of everything that this process writes from now on.
+
+    Args:
+        secret: The secret; its URL-encoded, base64 and JSON-escaped spellings are hidden too. One
+            that is shorter than `SHORTEST_SECRET` characters is not hidden.
+    """
+    if len(secret) >= SHORTEST_SECRET:
+        _spellings.update(_spellings_of(secret))
+
+
+def hide_those_of(environment: Mapping[str, str]) -> None:
+    """Hides the secrets that the environment of a GitLab job holds, also those not used here.
+
+    Args:
+        environment: The variables.
+    """
+    for name, value in environment.items():
+        if name.upper() in SECRET_VARIABLES or name.lower() in PROXY_VARIABLES:
+            hide(_password_of(value) if "://" in value else value)
+
+
+def forget() -> None:
+    """Forgets all hidden secrets; for tests, which share a process."""
+    _spellings.clear()
+
+
+def redacted(text: str) -> str:
+    """Replaces every hidden secret of a text by `[hidden]`."""
+    for spelling in sorted(_spellings, key=len, reverse=True):
+        text = text.replace(spelling, HIDDEN)
+    return text
+
+
+def one_line(text: str) -> str:
+    """Makes a text from elsewhere safe to show: one line, no secret, nothing a terminal obeys.
+
+    Control characters, escape sequences and marks that turn the direction of writing could show
+    something else than what is there. As `ls -q` does, each is replaced by `?`.
+    """
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in redacted(text))
+
+
+def lines(text: str) -> str:
+    """Makes a text of several lines safe to show; only line ends and tabs stay as they are."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in redacted(text))
+
+
+def without_credentials(address: str) -> str:
+    """Makes an address safe to show: without user name, password, query and fragment.
+
+    Works on anything, because an address that cannot be parsed is shown in an error too.
+
+    Args:
+        address: An address in any form: a URL, or `user@host:path`.
+    """
+    address = re.split(r"[?#]", address, maxsplit=1)[0]
+    return one_line(re.sub(r"^((?:[a-z0-9+.-]*:)*/*)[^/]*@", r"\1", address, flags=re.IGNORECASE))
+
+
+def _password_of(address: str) -> str:
+    try:
+        return urlsplit(address).password or ""
+    except ValueError:
+        return address
+
+
+def _spellings_of(secret: str) -> set[str]:
+    spellings = {
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+    }
+    return spellings | _base64_spellings(secret.encode("utf-8", "surrogateescape"))
+
+
+def _base64_spellings(secret: bytes) -> set[str]:
+    """The characters of base64 that only the secret decides, for each of the three alignments.
+
+    A secret is mostly encoded with more around it, such as the `user:` of Basic authentication.
+    """
+    spellings = set()
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + secret)
+        first = -(-before * 8 // 6)  # the first character that holds no bit of what is before it
+        whole = (before + len(secret)) * 8 // 6  # those that hold no bit of what comes after it
+        text = encoded[first:whole].decode()
+        spellings |= {text, text.replace("+", "-").replace("/", "_")}
+    return {spelling for spelling in spellings if len(spelling) >= SHORTEST_SECRET}

@@ -20,7 +20,7 @@ from cicd_common.errors import (
     RefusedError,
 )
 from cicd_common.gitlab.client import GitLab, field, quoted
-from cicd_common.gitlab.retry import Patience
+from cicd_common.gitlab.retry import Backoff
 
 if TYPE_CHECKING:
     from cicd_common.gitlab.projects import Project
@@ -146,7 +146,7 @@ def open_merge_request(
         CommandError: There is none.
     """
 
-    def look() -> MergeRequest | None:
+    def find() -> MergeRequest | None:
         found = _list(gitlab, project, source, target)
         return next((each for each in found if each.state == "opened"), None)
 
@@ -162,12 +162,12 @@ def open_merge_request(
                 "remove_source_branch": True,
             },
             read=MergeRequest.read,
-            look=look,
+            find=find,
             check=f"{project.web_url}/-/merge_requests",
         )
     except ConflictError:
         # Another run of the same bump was faster.
-        if found := look():
+        if found := find():
             return found
         raise
 
@@ -190,9 +190,9 @@ def merge_when_ready(
         CommandError: There was no usable answer.
     """
     path = f"projects/{project.id}/merge_requests/{merge_request.iid}"
-    patience = Patience(gitlab.connection.retry_for)
+    backoff = Backoff(gitlab.connection.retry_for)
 
-    def look() -> MergeRequest | None:
+    def find() -> MergeRequest | None:
         now = MergeRequest.read(gitlab.get(path))
         return now if now.auto_merge or now.state == "merged" else None
 
@@ -205,7 +205,7 @@ def merge_when_ready(
                 {"sha": sha, "should_remove_source_branch": True}
                 | ({"auto_merge": True} if auto_merge else {}),
                 read=MergeRequest.read,
-                look=look,
+                find=find,
                 check=merge_request.web_url,
             )
         except AuthError as error:
@@ -226,7 +226,7 @@ def merge_when_ready(
                 auto_merge = False  # GitLab has none where there is nothing to wait for
                 continue
             auto_merge = True
-            patience.pause(_not_yet(refusal, now))
+            backoff.wait(_not_yet(refusal, now))
         else:
             return
 

@@ -133,7 +133,7 @@ def resolve(
         raise UnavailableError(
             f"The registry {reference.domain} names no digest of {reference.familiar}.",
             why="What it sends in its place is none.",
-            transient=False,
+            retryable=False,
         )
     return digest
 
@@ -212,10 +212,10 @@ class _Repository:
         try:
             answer = _object(self._open_session(origin(where)).request("GET", where, auth=basic))
         except NotFoundError as error:
-            raise UnavailableError(f"There are no tokens: {error}", transient=False) from error
+            raise UnavailableError(f"There are no tokens: {error}", retryable=False) from error
         token = answer.get("token") or answer.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise UnavailableError(f"{origin(where)} gives no token.", transient=False)
+            raise UnavailableError(f"{origin(where)} gives no token.", retryable=False)
         return _Bearer(token)
 
 

@@ -12,7 +12,7 @@ from cicd_common.errors import AuthError, CommandError, UsageError
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import parse_base_url
 from cicd_common.gitlab.projects import Project, find_default_branch, find_project
-from cicd_common.gitlab.retry import Patience
+from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.tokens import TokenKind
 from cmd_bump_image_tag.commit_message import check_not_older, commit_message, subject
 from cmd_bump_image_tag.merge_requests import (
@@ -192,7 +192,7 @@ def land(way: Way, snapshot: Snapshot, request: BumpRequest, *, retry_for: float
         CommandError: The bump is not possible or not allowed, or could not be written.
     """
     # Each loss of a race means that somebody else's write was made: a short pause will do.
-    patience = Patience(retry_for, first=0.1, longest=2.0)
+    backoff = Backoff(retry_for, first=0.1, longest=2.0)
     while True:
         planned = _plan(request, snapshot)
         if unsure := planned.contents.keys() - snapshot.revisions.keys():
@@ -212,7 +212,7 @@ def land(way: Way, snapshot: Snapshot, request: BumpRequest, *, retry_for: float
         try:
             return Landing(snapshot, planned, way.write(snapshot, planned.contents, message))
         except LostRaceError as lost:
-            patience.pause(lost)
+            backoff.wait(lost)
             snapshot = way.reread(snapshot, planned.contents)
 
 

@@ -18,7 +18,7 @@ from cicd_common.errors import (
 )
 from cicd_common.gitlab.client import GitLab, field, quoted
 from cicd_common.gitlab.projects import Project, find_commit, find_default_branch, find_project
-from cicd_common.gitlab.retry import Patience
+from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.semver import SemVer
 
@@ -158,13 +158,13 @@ def create_tag(gitlab: GitLab, project: str, request: TagRequest) -> TagResult:
     if request.tag_name is not None:
         return _ensure(gitlab, found, request.tag_name, commit, request)
     # Each loss of a race means that somebody else's tag was made: a short pause will do.
-    patience = Patience(gitlab.connection.retry_for, first=0.05, longest=1.0)
+    backoff = Backoff(gitlab.connection.retry_for, first=0.05, longest=1.0)
     while True:
         name = next_tag_name(gitlab, found, request)
         try:
             return _ensure(gitlab, found, name, commit, request)
         except ConflictError as lost:
-            patience.pause(lost)
+            backoff.wait(lost)
 
 
 def _ensure(
@@ -208,7 +208,7 @@ def _write(
         path = f"projects/{project.id}/repository/tags"
         body |= {"message": request.message}
 
-    def look() -> _Tag | None:
+    def find() -> _Tag | None:
         tag = _find_tag(gitlab, project, name)
         return None if tag and request.release and not tag.has_release else tag
 
@@ -221,12 +221,12 @@ def _write(
             path,
             {key: value for key, value in body.items() if value},
             read=read,
-            look=look,
+            find=find,
             check=check,
         )
     except (RefusedError, ConflictError) as refusal:
         # Somebody else was faster; whether that is a conflict depends on the commit.
-        if "already exists" in refusal.message and (tag := look()) is not None:
+        if "already exists" in refusal.message and (tag := find()) is not None:
             return tag
         raise _refusal(refusal, name, project) from refusal
 

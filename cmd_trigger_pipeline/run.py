@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cicd_common.trigger")
 
-# How much of --retry-for a pipeline may take to show up before it counts as absent: 7.5 of 60 s.
-# GitLab saves a pipeline within a few seconds of the request.
-SETTLING_SHARE = 1 / 8
-
 
 def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
     """Starts a pipeline.
@@ -99,7 +95,7 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
             )
         return pipeline
 
-    def look() -> PipelineResult | None:
+    def find() -> PipelineResult | None:
         return find_started(way, project, ref, before)
 
     try:
@@ -108,12 +104,12 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
             f"projects/{project.id}/{way.endpoint}",
             way.body(ref, request),
             read=read,
-            look=look,
+            find=find,
             check=f"whether {project.web_url}/-/pipelines has it",
-            settle=way.sender.connection.retry_for * SETTLING_SHARE,
+            second_is_refused=False,
         )
     except RefusedError as refusal:
-        raise explain(refusal, way, _saved(refusal, look)) from refusal
+        raise explain(refusal, way, _saved(refusal, find)) from refusal
     except NotFoundError as error:
         if way.source == "pipeline" and isinstance(before.problem, ForbiddenError):
             # GitLab hides why a job token may not start a pipeline, but not why it may not read.
@@ -122,12 +118,12 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
 
 
 def _saved(
-    refusal: RefusedError, look: Callable[[], PipelineResult | None]
+    refusal: RefusedError, find: Callable[[], PipelineResult | None]
 ) -> Sequence[PipelineResult]:
     """The pipeline that stays although GitLab refused it, if it can be seen."""
     if refusal.answer and refusal.answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         with contextlib.suppress(CommandError):
-            return [pipeline for pipeline in [look()] if pipeline]
+            return [pipeline for pipeline in [find()] if pipeline]
     return []
 
 

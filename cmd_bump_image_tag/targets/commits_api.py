@@ -25,7 +25,7 @@ from cicd_common.errors import (
     UnavailableError,
 )
 from cicd_common.gitlab.client import GitLab, field, quoted
-from cicd_common.gitlab.retry import Patience
+from cicd_common.gitlab.retry import Backoff
 from cmd_bump_image_tag.targets import LostRaceError, Snapshot, files
 from cmd_bump_image_tag.targets.files import follow
 
@@ -62,7 +62,7 @@ def read_archive(data: bytes) -> tuple[dict[str, bytes], dict[str, str]]:
         raise UnavailableError(
             "The archive that GitLab sent cannot be read.",
             why=f"It broke off, or is none: {error}",
-            transient=False,
+            retryable=False,
         ) from error
     return files, links
 
@@ -226,7 +226,7 @@ class CommitsApi:
                 f"{self._repository}/commits",
                 body,
                 read=_whole,
-                look=lambda: self._find(after, message, since),
+                find=lambda: self._find(after, message, since),
                 check=f"{self.project.web_url}/-/commits/{self.branch}",
             )
         except RefusedError as refusal:
@@ -261,7 +261,7 @@ class CommitsApi:
         unsure = [path for path in after if parents and before.revisions[path] != parents[0]]
         theirs = self._read_files(unsure, str(parents[0])) if unsure else {}
         lost = {path: data for path, data in theirs.items() if data != before.contents[path]}
-        patience = Patience(self.gitlab.connection.retry_for, first=0.1, longest=2.0)
+        backoff = Backoff(self.gitlab.connection.retry_for, first=0.1, longest=2.0)
         while lost:
             now = self.reread(before, lost)
             merged = {
@@ -276,7 +276,7 @@ class CommitsApi:
             try:
                 self.write(now, changed, message)
             except LostRaceError as race:
-                patience.pause(race)
+                backoff.wait(race)
             else:
                 return
 

@@ -7,16 +7,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from cicd_common.errors import CommandError, NotFoundError, UnavailableError
-from cicd_common.gitlab.responses import is_throttled
-from cicd_common.gitlab.retry import Patience
+from cicd_common.errors import NotFoundError
+from cicd_common.gitlab.retry import Backoff, retry
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.gitlab.writes import reconcile
 from cmd_bump_image_tag.targets import LostRaceError, Snapshot, files
 from cmd_bump_image_tag.targets.files import follow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from cmd_bump_image_tag.targets.git_command import Git
 
@@ -87,7 +86,7 @@ class GitRepository:
             return reconcile(
                 lambda: self._push(sha),
                 lambda: sha if self._has(sha) else None,
-                patience=Patience(self.git.remote.retry_for),
+                backoff=Backoff(self.git.remote.retry_for),
                 check=f"the branch {self.branch} of {self.git.remote.url}",
             )
         except LostRaceError as lost:
@@ -123,7 +122,7 @@ class GitRepository:
             )
             return self.git.run("rev-parse", _HEAD).decode().strip()
 
-        return patiently(fetch, self.git.remote.retry_for)
+        return retry(fetch, Backoff(self.git.remote.retry_for))
 
     def _entries(self, revision: str) -> dict[str, _Entry]:
         listed = self.git.run("ls-tree", "-r", "-z", "--full-tree", revision)
@@ -189,9 +188,9 @@ def default_branch(git: Git) -> str:
         NotFoundError: It leads nowhere: the repository is empty.
         CommandError: git reaches no repository.
     """
-    listed = patiently(
+    listed = retry(
         lambda: git.run("ls-remote", "--symref", "--", git.remote.url, "HEAD"),
-        git.remote.retry_for,
+        Backoff(git.remote.retry_for),
     )
     found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", listed.decode(), re.MULTILINE)
     if found is None:
@@ -201,24 +200,3 @@ def default_branch(git: Git) -> str:
             hint="Push a first commit, or name a branch with --branch.",
         )
     return found[1]
-
-
-def patiently(read: Callable[[], T], retry_for: float) -> T:
-    """Reads, and reads again after failures that may pass.
-
-    Args:
-        read: What to do; it changes nothing.
-        retry_for: Seconds.
-
-    Raises:
-        CommandError: It failed for good.
-    """
-    patience = Patience(retry_for)
-    while True:
-        try:
-            return read()
-        except CommandError as failure:
-            throttled = failure.answer is not None and is_throttled(failure.answer)
-            if not throttled and not (isinstance(failure, UnavailableError) and failure.transient):
-                raise
-            patience.pause(failure)

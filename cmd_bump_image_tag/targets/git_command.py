@@ -118,7 +118,6 @@ class Git:
         except subprocess.TimeoutExpired as error:
             raise UnavailableError(
                 f"git {arguments[0]} did not end within {limit:g} s.",
-                unfinished=True,
                 hint="Allow more with --request-timeout.",
             ) from error
         milliseconds = (time.monotonic() - started) * 1000

@@ -27,11 +27,11 @@ def _never_sent(message: str, *, why: str, hint: str) -> CommandError:
 
 
 def _hopeless(message: str, *, why: str, hint: str) -> CommandError:
-    return UnavailableError(message, why=why, hint=hint, sent=False, transient=False)
+    return UnavailableError(message, why=why, hint=hint, sent=False, retryable=False)
 
 
 def _throttled(message: str, *, why: str, hint: str) -> CommandError:
-    return TimeLimitError(message, why=why, hint=hint, answer=Answer(429, message))
+    return TimeLimitError(message, why=why, hint=hint, answer=Answer(429, message), retryable=True)
 
 
 class _Meaning(NamedTuple):
@@ -139,7 +139,7 @@ def error_of(output: str) -> CommandError:
         _words(output),
         why="git failed in a way that this command does not know.",
         hint="Try the same with git by hand.",
-        transient=False,
+        retryable=False,
     )
 
 

@@ -41,6 +41,8 @@ class CommandError(Exception):
         hint: What to do about it.
         answer: The answer of GitLab that led here, if one did.
         results: What was reached all the same.
+        retryable: Whether the same request can succeed a little later: the one answer to that
+            question, for every loop that tries again.
     """
 
     exit_code: ClassVar[int]
@@ -56,6 +58,7 @@ class CommandError(Exception):
         hint: str = "",
         answer: Answer | None = None,
         results: Sequence[object] = (),
+        retryable: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -63,6 +66,7 @@ class CommandError(Exception):
         self.hint = hint
         self.answer = answer
         self.results = tuple(results)
+        self.retryable = retryable
 
 
 class PipelineFailedError(CommandError):
@@ -139,18 +143,20 @@ class UnavailableError(CommandError):
 
     Args:
         message: As for `CommandError`.
-        sent: Whether the request may have reached GitLab, so that a write may have happened.
-        transient: Whether the same request may well succeed a little later.
-        unfinished: Whether GitLab may still be at work on it, so that a write may happen yet.
-        details: The other arguments of `CommandError`.
+        sent: Whether the request can have reached GitLab, so that a write can have happened.
+        retryable: As for `CommandError`.
+        why: As for `CommandError`.
+        hint: As for `CommandError`.
+        answer: As for `CommandError`.
+        results: As for `CommandError`.
     """
 
     exit_code = 8
     kind = "unavailable"
     remedy = "Check --base-url and the server, then run this again."
     meaning = (
-        "GitLab cannot be reached, keeps answering 5xx or nonsense (HTML, half a JSON), "
-        "or the outcome of a write is unknown."
+        "GitLab cannot be reached, keeps answering 5xx or nonsense (HTML, half a JSON, JSON of "
+        "another shape), or the outcome of a write is unknown."
     )
 
     def __init__(
@@ -158,17 +164,16 @@ class UnavailableError(CommandError):
         message: str,
         *,
         sent: bool = True,
-        transient: bool = True,
-        unfinished: bool = False,
+        retryable: bool = True,
         why: str = "",
         hint: str = "",
         answer: Answer | None = None,
         results: Sequence[object] = (),
     ) -> None:
-        super().__init__(message, why=why, hint=hint, answer=answer, results=results)
+        super().__init__(
+            message, why=why, hint=hint, answer=answer, results=results, retryable=retryable
+        )
         self.sent = sent
-        self.transient = transient
-        self.unfinished = unfinished
 
 
 class PipelineCanceledError(CommandError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from cicd_common.cli import main as boundary
-from cicd_common.gitlab.retry import Patience
+from cicd_common.gitlab import retry
 from cicd_common.waiting.clock import Alarm, Background
 from sandbox import Sandbox
 from sandbox.testing import api, executor, project, token
@@ -75,9 +75,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
         underway[background._alarm] += 1
         start(background, work, done)
 
-    pauses = {"clock": clock.monotonic, "sleep": clock.sleep}
-    defaults = {**(Patience.__init__.__kwdefaults__ or {}), **pauses}
-    monkeypatch.setattr(Patience.__init__, "__kwdefaults__", defaults)
+    monkeypatch.setattr(retry, "CLOCK", retry.Clock(clock.monotonic, clock.sleep))
     monkeypatch.setattr(Alarm, "now", lambda _: clock.monotonic())
     monkeypatch.setattr(Alarm, "time", lambda _: clock.now())
     monkeypatch.setattr(Alarm, "sleep_until", skip_until)

@@ -16,7 +16,7 @@ from cicd_common import __version__
 from cicd_common.errors import AuthError, CommandError, ForbiddenError, UnavailableError
 from cicd_common.gitlab.connection import parse_base_url
 from cicd_common.gitlab.responses import explain_auth, explain_forbidden
-from cicd_common.gitlab.retry import Patience
+from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.session import SafeSession
 from cicd_common.gitlab.tokens import TokenKind, takes_job_token
 from cicd_common.gitlab.writes import reconcile
@@ -126,9 +126,9 @@ class GitLab:
         body: dict[str, object],
         *,
         read: Callable[[Any], T],
-        look: Callable[[], T | None],
+        find: Callable[[], T | None],
         check: str,
-        settle: float = 0.0,
+        second_is_refused: bool = True,
     ) -> T:
         """Changes something exactly once.
 
@@ -137,23 +137,22 @@ class GitLab:
             path: The route.
             body: What to send, as JSON.
             read: Takes the result out of the answer; `UnavailableError` if it is not there.
-            look: Reads whether it happened: the same result, or None.
-            check: What a person should look at if the outcome stays unknown.
-            settle: Seconds for which looks must find nothing before that counts, if GitLab would
-                take the write twice; 0 if it would refuse the second.
+            find: Reads whether it happened: the same result, or None.
+            check: What the user should check if the outcome stays unknown.
+            second_is_refused: Whether GitLab refuses the same write once it has happened.
 
         Returns:
-            The result, as `read` or `look` gave it.
+            The result, as `read` or `find` gave it.
 
         Raises:
             CommandError: It did not happen; or, as `UnavailableError`, nobody knows.
         """
         return reconcile(
             lambda: read(_json(self._request(method, path, body=body))),
-            look,
-            patience=Patience(self.connection.retry_for),
+            find,
+            backoff=Backoff(self.connection.retry_for),
             check=check,
-            settle=settle,
+            second_is_refused=second_is_refused,
         )
 
     def require_token(self) -> TokenKind:

@@ -33,11 +33,18 @@ if TYPE_CHECKING:
     import requests
 
 
-TRANSIENT = frozenset({429, 500, 502, 503, 504})
+# The statuses of temporary failures; 520 to 530 are those of a proxy in front (Cloudflare):
+# https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
+TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
+# Of these the server behind the proxy was never reached, so that a write cannot have happened.
+NOT_REACHED = frozenset({522, 523})
+# A proxy, or the server itself, stopped waiting: as after a 5xx, a write can have happened.
+UNCLEAR = frozenset({408, 425, 499})
 LONGEST_TEXT = 500
 # GitLab words this throttle as a bad request: app/services/ci/create_pipeline_service.rb.
 THROTTLED_TEXT = "Too many pipelines created in the last minute"
 MOVED_TEXT = "Non GET methods are not allowed for moved projects"
+CLIENT_ERRORS = range(400, 500)
 SCOPE_ERRORS = frozenset({"insufficient_scope", "insufficient_granular_scope"})
 
 
@@ -84,9 +91,9 @@ def is_throttled(answer: Answer) -> bool:
     )
 
 
-def is_transient(answer: Answer) -> bool:
-    """Whether the same read may well succeed a little later."""
-    return answer.status in TRANSIENT or is_throttled(answer)
+def is_temporary(status: int) -> bool:
+    """Whether the same request can succeed a little later."""
+    return status in TEMPORARY
 
 
 def error_of(answer: Answer, request: str) -> CommandError:
@@ -98,14 +105,29 @@ def error_of(answer: Answer, request: str) -> CommandError:
     """
     words = answer.text or f"{answer.status} {_reason(answer.status)}"
     message = f"{words} ({request})"
+    if is_throttled(answer):
+        return TimeLimitError(
+            message,
+            why="GitLab limits how many requests it takes.",
+            hint="Try again later, or allow more with --retry-for.",
+            answer=answer,
+            retryable=True,
+        )
+    if answer.status in UNCLEAR or answer.status not in CLIENT_ERRORS:
+        return UnavailableError(
+            message,
+            sent=answer.status not in NOT_REACHED,
+            retryable=is_temporary(answer.status),
+            why="The server, or a proxy before it, failed.",
+            hint="Try again later; see the server's status.",
+            answer=answer,
+        )
+    return _client_error(answer, message, is_read=request.startswith(("GET ", "HEAD ")))
+
+
+def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandError:
+    """The error that a 4xx means which is a clear refusal."""
     match answer.status:
-        case _ if is_throttled(answer):
-            return TimeLimitError(
-                message,
-                why="GitLab limits how many requests it takes.",
-                hint="Try again later, or allow more with --retry-for.",
-                answer=answer,
-            )
         case 401:
             return AuthError(message, answer=answer)
         case 403 if answer.server_error in SCOPE_ERRORS:
@@ -117,7 +139,7 @@ def error_of(answer: Answer, request: str) -> CommandError:
             )
         case 403:
             return ForbiddenError(message, answer=answer)
-        case 404:
+        case 404 | 410:
             return NotFoundError(message, answer=answer)
         case 405 if MOVED_TEXT in answer.text:
             return NotFoundError(
@@ -126,17 +148,24 @@ def error_of(answer: Answer, request: str) -> CommandError:
                 hint="Give the project's new path, or its numeric id, which stays.",
                 answer=answer,
             )
-        case 409:
-            return ConflictError(message, answer=answer)
-        case status if not HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        case 407:
             return UnavailableError(
                 message,
-                # A proxy has given up waiting; what is behind it has not.
-                unfinished=status == HTTPStatus.GATEWAY_TIMEOUT,
-                why="The server, or a proxy before it, failed.",
-                hint="Try again later; see the server's status.",
+                sent=False,
+                retryable=False,
+                why="The proxy wants a user name and a password.",
+                hint="Give them in the proxy's address: HTTPS_PROXY=http://USER:PASSWORD@HOST",
                 answer=answer,
             )
+        case _ if is_read:
+            return UnavailableError(
+                message,
+                retryable=False,
+                why="The server refuses a request that only reads.",
+                answer=answer,
+            )
+        case 409:
+            return ConflictError(message, answer=answer)
         case _:
             return RefusedError(message, answer=answer)
 

@@ -24,9 +24,9 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
 from urllib3.exceptions import NewConnectionError, ProxyError
 from urllib3.util import create_urllib3_context
 
-from cicd_common.errors import CommandError, UnavailableError, UsageError
-from cicd_common.gitlab.responses import error_of, is_transient, read_answer
-from cicd_common.gitlab.retry import Patience
+from cicd_common.errors import UnavailableError, UsageError
+from cicd_common.gitlab.responses import error_of, read_answer
+from cicd_common.gitlab.retry import Backoff, retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,7 @@ class SafeSession(requests.Session):
             raise UnavailableError(
                 f"A request to {origin(address)} was stopped.",
                 sent=False,
-                transient=False,
+                retryable=False,
                 why=f"Credentials are for {origin(self.base_url)} alone.",
             )
         options |= {"timeout": self.timeouts, "allow_redirects": False, "stream": True}
@@ -98,14 +98,7 @@ class SafeSession(requests.Session):
         options["auth"] = options.get("auth") or _anonymous
         if verb not in READS:
             return self._send_once(verb, address, options)
-        patience = Patience(self.retry_for)
-        while True:
-            try:
-                return self._follow(verb, address, options)
-            except CommandError as failure:
-                if not _may_pass(failure):
-                    raise
-                patience.pause(failure)
+        return retry(lambda: self._follow(verb, address, options), Backoff(self.retry_for))
 
     def _follow(self, verb: str, url: str, options: dict[str, Any]) -> requests.Response:
         """Sends a read, and follows where it is redirected within the same origin."""
@@ -115,7 +108,7 @@ class SafeSession(requests.Session):
                 return response
             url = urljoin(url, response.headers["Location"])
             options = options | {"params": None}  # the new address has its own
-        raise UnavailableError(f"{origin(self.base_url)} redirects in circles.", transient=False)
+        raise UnavailableError(f"{origin(self.base_url)} redirects in circles.", retryable=False)
 
     def _send_once(self, verb: str, url: str, options: dict[str, Any]) -> requests.Response:
         request = f"{verb} {urlsplit(url).path}"
@@ -147,7 +140,7 @@ class SafeSession(requests.Session):
         raise UnavailableError(
             f"{origin(self.base_url)} redirects to {target.split('?', 1)[0]} ({verb}).",
             sent=False,
-            transient=False,
+            retryable=False,
             why="A redirect is not followed with credentials to another address, nor with a write.",
             hint="If you trust the new address, give it as --base-url.",
             answer=read_answer(response),
@@ -227,12 +220,6 @@ def _read_body(response: requests.Response, deadline: float) -> None:
         raise
 
 
-def _may_pass(failure: CommandError) -> bool:
-    if failure.answer is not None:
-        return is_transient(failure.answer)
-    return isinstance(failure, UnavailableError) and failure.transient
-
-
 def _failure(error: Exception, request: str, base_url: str, limit: float) -> UnavailableError:
     """What a failed exchange means: what happened, and whether GitLab may have got the request."""
     where = origin(base_url)
@@ -240,7 +227,7 @@ def _failure(error: Exception, request: str, base_url: str, limit: float) -> Una
         return UnavailableError(
             f"The TLS connection to {where} failed: {_root(error)} ({request})",
             sent=False,
-            transient=False,
+            retryable=False,
             why="Its certificate is from an authority unknown here, or for another name.",
             hint="Give the authority's certificate with --ca-file.",
         )
@@ -253,7 +240,6 @@ def _failure(error: Exception, request: str, base_url: str, limit: float) -> Una
     if isinstance(error, requests.Timeout):
         return UnavailableError(
             f"{where} did not answer within {limit:g} s ({request})",
-            unfinished=True,
             hint="Allow more with --request-timeout, or look at the server's load.",
         )
     return UnavailableError(f"{where} broke off: {_root(error)} ({request})")

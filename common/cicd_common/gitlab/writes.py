@@ -1,11 +1,12 @@
 """Writes that happen once: sent again only when it is certain that they did not happen.
 
-A write has a way to be sent and a way to look whether it happened. What tells the two cases apart
-is the failure: a connection that was never made and a 429 say that nothing happened; a timeout, a
-reset, a 5xx and a garbled answer say nothing, so that only a look can tell.
+A write has a way to be sent, and a way to find out whether it happened. What tells the cases apart
+is the failure: a connection that was never made and a 429 say that nothing happened. A timeout, a
+reset, a 408, a 5xx and a garbled answer say nothing: then the server is asked.
 
-A second tag of one name is refused, so that one look is enough. A second pipeline is not: what may
-still happen is looked for a while, and after a timeout it is never sent again.
+A second tag of one name is refused, and so is a second release, or a second commit of a known
+parent: these are sent again as soon as they are not found. A second pipeline is not refused. That
+there is none counts only once the server's own limit for a request has passed.
 """
 
 from __future__ import annotations
@@ -14,36 +15,41 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from cicd_common.errors import CommandError, UnavailableError
-from cicd_common.gitlab.responses import is_throttled
-from cicd_common.gitlab.retry import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cicd_common.gitlab.retry import Backoff
+
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+# Seconds after which GitLab ends a request of its own, GITLAB_RAILS_RACK_TIMEOUT:
+# https://docs.gitlab.com/administration/operations/puma/#change-the-worker-timeout
+# Measured from the failure, for the server cannot have got the request after that.
+SERVER_LIMIT = 60.0
 
 
 def reconcile(
     send: Callable[[], T],
-    look: Callable[[], T | None],
+    find: Callable[[], T | None],
     *,
-    patience: Patience,
+    backoff: Backoff,
     check: str,
-    settle: float = 0.0,
+    second_is_refused: bool = True,
 ) -> T:
     """Sends a write until it is known to have happened, or to be refused.
 
     Args:
         send: Sends it once.
-        look: Reads whether it happened: what `send` would have returned, or None if it did not.
-        patience: How long to go on.
-        check: What a person should look at if the outcome stays unknown.
-        settle: Seconds for which looks must find nothing before that counts, if GitLab would take
-            the write twice; 0 if it would refuse the second.
+        find: Reads whether it happened: what `send` would have returned, or None if it did not.
+        backoff: How long to try.
+        check: What the user should check if the outcome stays unknown.
+        second_is_refused: Whether the server refuses the same write once it has happened; else
+            it is never sent again before `SERVER_LIMIT` has passed.
 
     Returns:
-        What `send` returned or `look` found.
+        What `send` returned or `find` found.
 
     Raises:
         UnavailableError: The outcome is unknown, or the server stays unreachable.
@@ -53,51 +59,66 @@ def reconcile(
         try:
             return send()
         except CommandError as failure:
-            if not _is_open(failure):
+            if isinstance(failure, UnavailableError) and failure.sent:
+                found = _find_lost(failure, find, backoff, check, at_once=second_is_refused)
+                if found is not None:
+                    return found
+            elif not failure.retryable:
                 raise
-            if not (isinstance(failure, UnavailableError) and failure.sent):
-                patience.pause(failure)
-                continue
-            # As long as GitLab may be at work on it, no look can show that it will not happen.
-            endless = settle > 0 and failure.unfinished
-            limit = patience if endless else Patience(settle)
-            if (found := _search(look, failure, limit, check)) is not None:
-                return found
-            if endless:
-                raise _unknown(failure, "GitLab may still be at work on it.", check) from None
-            patience.pause(failure)
-            # The pause may have been long, and a look costs less than a second pipeline.
-            if settle > 0 and (found := _look(look, failure, check)) is not None:
-                return found
+            else:
+                backoff.wait(failure)
 
 
-def _is_open(failure: CommandError) -> bool:
-    """Whether the same write may still succeed: it was throttled, lost, or never arrived."""
-    if failure.answer is not None and is_throttled(failure.answer):
-        return True
-    return isinstance(failure, UnavailableError) and failure.transient
-
-
-def _search(
-    look: Callable[[], T | None], failure: UnavailableError, limit: Patience, check: str
+def _find_lost(
+    failure: UnavailableError,
+    find: Callable[[], T | None],
+    backoff: Backoff,
+    check: str,
+    *,
+    at_once: bool,
 ) -> T | None:
-    """Looks until the write is seen, or the limit is reached."""
-    log.info("The answer was lost; looking whether it happened.")
+    """Finds out whether a write without a clear answer happened, and waits until the next try.
+
+    Args:
+        failure: What happened to the answer.
+        find: Reads whether it happened.
+        backoff: How long to try.
+        check: What the user should check if the outcome stays unknown.
+        at_once: Whether it did not happen if it is not found once.
+
+    Returns:
+        What was found; None: it did not happen, and can be sent again now.
+
+    Raises:
+        UnavailableError: The outcome is unknown.
+        CommandError: It did not happen, and cannot be sent again.
+    """
+    log.info("The response was lost; checking whether it happened.")
+    certain = backoff.clock.now() + (0 if at_once else SERVER_LIMIT)
     absent = UnavailableError(failure.message)  # without Retry-After, which is for the write
-    while (found := _look(look, failure, check)) is None:
+    while (found := _find(find, failure, check)) is None:
+        is_certain = backoff.clock.now() >= certain
+        if is_certain and not failure.retryable:
+            raise failure
         try:
-            limit.pause(absent)
-        except UnavailableError:
-            return None
+            backoff.wait(failure if is_certain else absent)
+        except UnavailableError as limit:
+            if at_once:
+                raise
+            raise _unknown(failure, "The server can still be at work on it.", check) from limit
+        if is_certain:
+            # The pause can have been long, and a request costs less than a second pipeline.
+            return None if at_once else _find(find, failure, check)
     return found
 
 
-def _look(look: Callable[[], T | None], failure: UnavailableError, check: str) -> T | None:
+def _find(find: Callable[[], T | None], failure: UnavailableError, check: str) -> T | None:
     try:
-        return look()
+        return find()
     except CommandError as error:
-        why = f"A look afterwards did not tell: {error.message}"
-        raise _unknown(failure, why, check) from error
+        raise _unknown(
+            failure, f"The check afterwards did not tell: {error.message}", check
+        ) from error
 
 
 def _unknown(failure: CommandError, why: str, check: str) -> UnavailableError:
@@ -106,4 +127,5 @@ def _unknown(failure: CommandError, why: str, check: str) -> UnavailableError:
         why=why,
         hint=f"Before you run this again, check {check}.",
         answer=failure.answer,
+        retryable=False,
     )

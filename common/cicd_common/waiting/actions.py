@@ -54,7 +54,7 @@ def _manual_jobs(gitlab: GitLab, pipeline: Pipeline) -> tuple[Job, ...]:
 
 
 def _play(gitlab: GitLab, pipeline: Pipeline, job: Job) -> None:
-    def look() -> str | None:
+    def find() -> str | None:
         still = any(manual.id == job.id for manual in _manual_jobs(gitlab, pipeline))
         return None if still else "started"
 
@@ -64,11 +64,11 @@ def _play(gitlab: GitLab, pipeline: Pipeline, job: Job) -> None:
             f"projects/{pipeline.project_id}/jobs/{job.id}/play",
             {},
             read=lambda answer: str(field(answer, "status")),
-            look=look,
+            find=find,
             check=job.web_url,
         )
     except RefusedError:
-        if look() is None:
+        if find() is None:
             raise  # else somebody else was faster
 
 
@@ -86,7 +86,7 @@ def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
         CommandError: GitLab refused, or nobody knows.
     """
 
-    def look() -> str | None:
+    def find() -> str | None:
         status = read_alone(gitlab, pipeline.project_id, pipeline.id).status
         return status if status == "canceling" or has_ended(status) else None
 
@@ -95,7 +95,7 @@ def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
         f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/cancel",
         {},
         read=lambda answer: str(field(answer, "status")),
-        look=look,
+        find=find,
         check=pipeline.web_url,
     )
 

@@ -83,12 +83,12 @@ def test_the_pipeline_whose_answer_is_lost_is_adopted(
     ],
     ids=["reset", "502", "500", "503", "html"],
 )
-def test_what_looks_find_absent_for_a_while_is_sent_once_more(
+def test_a_pipeline_that_is_absent_after_the_servers_limit_is_sent_once_more(
     trigger: Trigger, gitlab: Sandbox, project: Project, only: Only, fault: Fault
 ) -> None:
     gitlab.fault(fault)
 
-    ending = trigger("--retry-for", "6")
+    ending = trigger("--retry-for", "600")
 
     assert ending.code == 0, ending.stderr
     assert str(only(project, "api").id) in ending.stdout
@@ -99,8 +99,15 @@ def test_what_looks_find_absent_for_a_while_is_sent_once_more(
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault(path=CREATE, status=504), Fault(path=CREATE, delay=HOUR)],
-    ids=["504", "no answer"],
+    [
+        Fault(path=CREATE, status=408),
+        Fault(path=CREATE, status=502),
+        Fault(path=CREATE, status=504),
+        Fault(path=CREATE, status=524),
+        Fault(path=CREATE, reset="before"),
+        Fault(path=CREATE, delay=HOUR),
+    ],
+    ids=["408", "502", "504", "524", "reset", "no answer"],
 )
 def test_8_what_may_still_be_under_way_is_never_sent_again(
     trigger: Trigger, gitlab: Sandbox, project: Project, fault: Fault
@@ -132,7 +139,7 @@ def test_an_older_pipeline_and_those_of_others_are_not_adopted(
 
     gitlab.fault(Fault(path=CREATE, nth=1, meanwhile=start_others, reset="before"))
 
-    ending = trigger("--retry-for", "6")
+    ending = trigger("--retry-for", "600")
 
     assert ending.code == 0, ending.stderr
     assert writes(gitlab) == 2

@@ -9,7 +9,6 @@ import logging
 import ssl
 import time
 from contextlib import contextmanager
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, cast
 
 from websockets.exceptions import (
@@ -27,6 +26,7 @@ from websockets.version import version
 
 from cicd_common import __version__
 from cicd_common.errors import UsageError
+from cicd_common.gitlab.responses import is_temporary
 from cicd_common.gitlab.session import CONNECT_TIMEOUT, origin, proxy_for, whole_context
 from cicd_common.waiting.push import cable
 
@@ -151,9 +151,9 @@ class _WithoutRedirects(ClientConnection):
 def _failure(error: Exception) -> Exception:
     """What it means that a connection could not be opened."""
     match error:
-        case _AnsweredError(status=status) if not _may_pass(status):
+        case _AnsweredError(status=status) if not is_temporary(status):
             return cable.UnusableError(f"GET {cable.PATH} {status}")
-        case InvalidProxyStatus() if not _may_pass(error.response.status_code):
+        case InvalidProxyStatus() if not is_temporary(error.response.status_code):
             return cable.UnusableError(f"the proxy answers {error.response.status_code}")
         case _AnsweredError() | InvalidProxyStatus() | InvalidMessage():
             return cable.BrokenOffError(str(error))
@@ -168,7 +168,3 @@ def _failure(error: Exception) -> Exception:
         case OSError():
             return cable.BrokenOffError(str(error))
     return error
-
-
-def _may_pass(status: int) -> bool:
-    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS

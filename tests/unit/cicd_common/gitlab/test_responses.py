@@ -8,7 +8,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cicd_common.errors import Answer
+from cicd_common.errors import Answer, UnavailableError
 from cicd_common.gitlab.responses import error_of, is_throttled, parse_retry_after, read_answer
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -123,7 +123,44 @@ def test_throttling_has_two_faces(status: int, text: str, *, throttled: bool) ->
 def test_every_status_is_an_exit_code(
     status: int, text: str, server_error: str, exit_code: int
 ) -> None:
-    error = error_of(Answer(status, text, server_error=server_error), "GET /x")
+    error = error_of(Answer(status, text, server_error=server_error), "POST /x")
     assert error.exit_code == exit_code
-    assert "GET /x" in error.message
+    assert "POST /x" in error.message
     assert text or str(status) in error.message
+
+
+@pytest.mark.parametrize("status", [400, 402, 405, 406, 409, 414, 418, 422, 431, 451])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_read_that_is_refused_is_8_for_nothing_was_to_be_created(
+    status: int, method: str
+) -> None:
+    error = error_of(Answer(status, "Bad request"), f"{method} /x")
+    assert error.exit_code == 8
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_is_temporary_is_the_same_for_reads_and_writes(method: str) -> None:
+    errors = {status: error_of(Answer(status, ""), f"{method} /x") for status in range(100, 600)}
+    retryable = {status for status, error in errors.items() if error.retryable}
+    assert retryable == {408, 425, 429, 500, 502, 503, 504, *range(520, 531)}
+
+
+@pytest.mark.parametrize(
+    ("status", "can_have_happened"),
+    [(408, True), (425, True), (499, True), (500, True), (501, True), (502, True), (503, True),
+     (504, True), (520, True), (521, True), (522, False), (523, False), (524, True), (530, True),
+     (300, True), (407, False)],
+)  # fmt: skip
+def test_only_a_server_that_was_not_reached_has_certainly_done_nothing(
+    status: int, *, can_have_happened: bool
+) -> None:
+    error = error_of(Answer(status, ""), "POST /x")
+    assert isinstance(error, UnavailableError)
+    assert error.sent is can_have_happened
+
+
+def test_throttling_in_either_form_can_be_retried() -> None:
+    for answer in (Answer(429, ""), Answer(400, "Too many pipelines created in the last minute.")):
+        error = error_of(answer, "POST /x")
+        assert (error.exit_code, error.retryable) == (7, True)

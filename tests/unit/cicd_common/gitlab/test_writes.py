@@ -1,5 +1,8 @@
+"""Writes against a server that is a few lines long, by a clock that only sleeping moves."""
+
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,108 +17,200 @@ from cicd_common.errors import (
     TimeLimitError,
     UnavailableError,
 )
-from cicd_common.gitlab.retry import Patience
-from cicd_common.gitlab.writes import reconcile
+from cicd_common.gitlab.retry import Backoff, Clock
+from cicd_common.gitlab.writes import SERVER_LIMIT, reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOST = UnavailableError("reset")
 NEVER_SENT = UnavailableError("refused", sent=False)
-THROTTLED = TimeLimitError("429", answer=Answer(429, ""))
-REDIRECTED = UnavailableError("redirect", sent=False, transient=False)
+THROTTLED = TimeLimitError("429", answer=Answer(429, ""), retryable=True)
+REDIRECTED = UnavailableError("redirect", sent=False, retryable=False)
+NOT_SUPPORTED = UnavailableError("501", retryable=False)
+BUSY = UnavailableError("503", answer=Answer(503, "", retry_after=3600))
+NEVER = float("inf")
 
 
+@dataclass
 class Server:
-    """A server that holds what was written; each write meets the next of its fates."""
+    """A server that holds what was written; each write meets the next of its fates.
 
-    def __init__(self, *fates: CommandError | None, happens: bool = False) -> None:
-        self.fates = list(fates)
-        self.happens = happens  # whether a write whose answer is lost happened
-        self.writes = 0
-        self.sent = 0
-        self.looks = 0
+    Attributes:
+        fates: What becomes of the writes' answers; None is an answer. When there are no more, each
+            write is answered.
+        done_after: Seconds after which a write whose answer is lost happens.
+        writes: When each write happens.
+        sent: How often one was sent.
+        finds: How often the server was asked whether it happened.
+    """
+
+    fates: list[CommandError | None] = field(default_factory=list)
+    done_after: float = NEVER
+    now: float = 1000.0
+    writes: list[float] = field(default_factory=list)
+    sent: int = 0
+    finds: int = 0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
 
     def send(self) -> str:
         self.sent += 1
         fate = self.fates.pop(0) if self.fates else None
-        if fate is None or (fate is LOST and self.happens):
-            self.writes += 1
-        if fate is not None:
-            raise fate
-        return "sent"
+        if fate is None:
+            self.writes.append(self.now)
+            return "sent"
+        if isinstance(fate, UnavailableError) and fate.sent and self.done_after != NEVER:
+            self.writes.append(self.now + self.done_after)
+        raise fate
 
-    def look(self) -> str | None:
-        self.looks += 1
-        return "found" if self.writes else None
+    def find(self) -> str | None:
+        self.finds += 1
+        return "found" if any(moment <= self.now for moment in self.writes) else None
+
+    def write(
+        self,
+        *,
+        limit: float = 60,
+        find: Callable[[], str | None] | None = None,
+        second_is_refused: bool = True,
+    ) -> str:
+        return reconcile(
+            self.send,
+            find or self.find,
+            backoff=Backoff(limit, clock=Clock(lambda: self.now, self.sleep)),
+            check="the tags",
+            second_is_refused=second_is_refused,
+        )
 
 
-def run(server: Server, look: Callable[[], str | None] | None = None, limit: float = 60) -> str:
-    now = [0.0]
-
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-
-    patience = Patience(limit, clock=lambda: now[0], sleep=sleep)
-    return reconcile(server.send, look or server.look, patience=patience, check="the tags")
+either = pytest.mark.parametrize("refused", [True, False], ids=["refused", "accepted"])
 
 
-def test_a_write_that_is_answered_is_not_looked_after() -> None:
+@either
+def test_a_write_that_is_answered_is_not_checked(*, refused: bool) -> None:
     server = Server()
-    assert run(server) == "sent"
-    assert (server.sent, server.looks) == (1, 0)
+    assert server.write(second_is_refused=refused) == "sent"
+    assert (server.sent, server.finds) == (1, 0)
 
 
-def test_a_lost_answer_is_looked_after_and_not_sent_again() -> None:
-    server = Server(LOST, happens=True)
-    assert run(server) == "found"
-    assert (server.sent, server.looks) == (1, 1)
+@either
+def test_a_write_that_is_found_is_not_sent_again(*, refused: bool) -> None:
+    server = Server([LOST], done_after=0)
+    assert server.write(second_is_refused=refused) == "found"
+    assert (server.sent, server.finds) == (1, 1)
 
 
-def test_a_write_that_is_absent_is_sent_again() -> None:
-    server = Server(LOST)
-    assert run(server) == "sent"
-    assert (server.sent, server.writes) == (2, 1)
+def test_a_write_that_is_absent_is_sent_again_where_a_second_is_refused() -> None:
+    server = Server([LOST])
+    assert server.write() == "sent"
+    assert (server.sent, server.finds) == (2, 1)
 
 
+@either
 @pytest.mark.parametrize("fate", [NEVER_SENT, THROTTLED])
-def test_what_certainly_did_not_happen_is_sent_again_without_a_look(fate: CommandError) -> None:
-    server = Server(fate)
-    assert run(server) == "sent"
-    assert (server.sent, server.looks) == (2, 0)
+def test_what_certainly_did_not_happen_is_sent_again_without_a_check(
+    fate: CommandError, *, refused: bool
+) -> None:
+    server = Server([fate])
+    assert server.write(second_is_refused=refused) == "sent"
+    assert (server.sent, server.finds) == (2, 0)
 
 
+@either
 @pytest.mark.parametrize("fate", [REDIRECTED, ForbiddenError("no"), NotFoundError("none")])
-def test_a_refusal_is_final(fate: CommandError) -> None:
-    server = Server(fate)
+def test_a_refusal_is_final(fate: CommandError, *, refused: bool) -> None:
+    server = Server([fate])
     with pytest.raises(type(fate)):
-        run(server)
-    assert (server.sent, server.looks) == (1, 0)
+        server.write(second_is_refused=refused)
+    assert (server.sent, server.finds) == (1, 0)
 
 
-def test_a_look_that_fails_leaves_the_outcome_unknown_and_says_what_to_check() -> None:
-    def look() -> str | None:
-        raise UnavailableError("503")
+@either
+def test_what_is_lost_and_not_retryable_is_checked_and_never_sent_again(*, refused: bool) -> None:
+    assert Server([NOT_SUPPORTED], done_after=0).write(second_is_refused=refused) == "found"
+    server = Server([NOT_SUPPORTED])
+    with pytest.raises(UnavailableError, match="501"):
+        server.write(limit=90, second_is_refused=refused)
+    assert server.sent == 1
+    assert server.finds >= 1
 
-    server = Server(LOST, happens=True)
+
+@either
+@pytest.mark.parametrize("failure", [UnavailableError("503"), ForbiddenError("403")])
+def test_a_check_that_fails_leaves_the_outcome_unknown_and_says_what_to_check(
+    failure: CommandError, *, refused: bool
+) -> None:
+    def find() -> str | None:
+        raise failure
+
+    server = Server([LOST], done_after=0)
     with pytest.raises(UnavailableError, match="unknown") as raised:
-        run(server, look)
+        server.write(find=find, second_is_refused=refused)
+    assert failure.message in raised.value.why
     assert "the tags" in raised.value.hint
+    assert not raised.value.retryable
+    assert server.sent == 1
+
+
+@pytest.mark.parametrize("fate", [LOST, BUSY])
+@pytest.mark.parametrize("done_after", [1, 9, 59])
+def test_where_a_second_is_accepted_a_slow_server_gets_one(
+    fate: CommandError, done_after: float
+) -> None:
+    server = Server([fate], done_after=done_after)
+    assert server.write(limit=600, second_is_refused=False) == "found"
+    assert server.sent == 1
+
+
+def test_where_a_second_is_accepted_absence_counts_only_after_the_servers_limit() -> None:
+    server = Server([LOST])
+    assert server.write(limit=600, second_is_refused=False) == "sent"
+    assert server.sent == 2
+    assert server.now - 1000 >= SERVER_LIMIT
+
+
+@pytest.mark.parametrize("limit", [0, 10, 60])
+def test_when_the_time_ends_before_that_the_outcome_is_unknown(limit: float) -> None:
+    server = Server([LOST])
+    with pytest.raises(UnavailableError, match="unknown") as raised:
+        server.write(limit=limit, second_is_refused=False)
+    assert "the tags" in raised.value.hint
+    assert server.sent == 1
+    assert server.finds >= 1
+    assert server.now - 1000 <= limit
+
+
+def test_how_long_the_server_asks_to_wait_is_for_the_write_and_not_for_checks() -> None:
+    server = Server([BUSY], done_after=5)
+    assert server.write(limit=60, second_is_refused=False) == "found"
+    absent = Server([BUSY])
+    with pytest.raises(TimeLimitError, match="503"):
+        absent.write(limit=600, second_is_refused=False)
+    assert absent.finds > 1
+    assert absent.sent == 1
+
+
+def test_what_appears_during_the_last_pause_is_found_too() -> None:
+    # The answer asks for a pause that is longer than the server's limit.
+    fate = UnavailableError("503", answer=Answer(503, "", retry_after=100))
+    server = Server([fate], done_after=SERVER_LIMIT + 50)
+    assert server.write(limit=600, second_is_refused=False) == "found"
     assert server.sent == 1
 
 
 @given(
-    fates=st.lists(st.sampled_from([LOST, NEVER_SENT, THROTTLED, None]), max_size=20),
-    happens=st.booleans(),
-    limit=st.sampled_from([0, 1, 60]),
+    fates=st.lists(st.sampled_from([LOST, NEVER_SENT, THROTTLED, BUSY, None]), max_size=20),
+    done_after=st.one_of(st.just(NEVER), st.floats(0, SERVER_LIMIT)),
+    limit=st.sampled_from([0, 1, 60, 1000]),
 )
 def test_no_sequence_of_faults_makes_it_happen_twice(
-    fates: list[CommandError | None], limit: float, *, happens: bool
+    fates: list[CommandError | None], done_after: float, limit: float
 ) -> None:
-    server = Server(*fates, happens=happens)
+    server = Server(list(fates), done_after)
     try:
-        run(server, limit=limit)
-    except CommandError:
-        assert server.writes == 0
-    else:
-        assert server.writes == 1
+        server.write(limit=limit, second_is_refused=False)
+    except CommandError as error:
+        assert not server.writes or "unknown" in error.message  # noqa: PT017 - either way ends well
+    assert len(server.writes) <= 1

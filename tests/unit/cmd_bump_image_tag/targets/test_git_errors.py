@@ -82,7 +82,7 @@ def test_every_failure_is_an_exit_code_in_the_servers_own_words(
 
 
 @pytest.mark.parametrize(
-    ("output", "sent", "transient"),
+    ("output", "sent", "retryable"),
     [
         ("fatal: unable to access 'x': Failed to connect to x port 443: refused", False, True),
         ("ssh: connect to host x port 22: Connection timed out", False, True),
@@ -91,11 +91,11 @@ def test_every_failure_is_an_exit_code_in_the_servers_own_words(
     ],
 )
 def test_what_may_have_happened_is_told_from_what_cannot(
-    output: str, *, sent: bool, transient: bool
+    output: str, *, sent: bool, retryable: bool
 ) -> None:
     error = error_of(output)
     assert isinstance(error, UnavailableError)
-    assert (error.sent, error.transient) == (sent, transient)
+    assert (error.sent, error.retryable) == (sent, retryable)
 
 
 def test_throttling_is_ridden_out_like_the_apis() -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sysconfig
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,15 @@ def test_every_command_has_a_target_in_the_dockerfile() -> None:
     dockerfile = (ROOT / "dockerfiles/Dockerfile").read_text()
     targets = set(re.findall(r"^FROM runtime AS (\S+)$", dockerfile, re.MULTILINE))
     assert targets == COMMANDS
+
+
+def test_the_image_is_built_from_every_package_of_the_wheel() -> None:
+    taken = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for package in TOOL["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        folder = package.partition("/")[0]
+        assert any(fnmatch(folder, pattern) for pattern in taken), (
+            f".dockerignore leaves out {folder}"
+        )
 
 
 def test_the_pipeline_publishes_every_command() -> None:

@@ -50,10 +50,11 @@ def cli(
     Changes nothing. Ends with the code that a command would end with over the first failed check.
     """
     # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
+    from cicd_common.gitlab.client import GitLab  # noqa: PLC0415
     from cicd_doctor.examine import examine  # noqa: PLC0415
 
     questions = Questions(project, tag_name, ref, source_project, registry)
-    findings = examine(settings.connect(), questions)
+    findings = examine(GitLab(settings.connection), questions)
     for finding in findings:
         if finding.verdict is Verdict.FAILED:
             kind = next(kind for kind in ALL_ERRORS if kind.exit_code == finding.exit_code)

@@ -14,15 +14,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cicd_common import errors
+from cicd_common.errors import *  # noqa: F403 - every exception, for those who catch it
+from cicd_common.lazy import lazily
+from cicd_common.waiting.policy import WaitPolicy, policy_of
+from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
+
 if TYPE_CHECKING:
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
     from cicd_common.semver import Part
-    from cicd_common.waiting.policy import WaitPolicy
-    from cmd_tag_project.run import TagResult
+    from cicd_common.waiting.pipelines import WaitResult
+    from cmd_tag_project.result import TagResult
 
-__all__ = ["tag_project"]
+__all__ = ["TagResult", "WaitPolicy", "WaitResult", "tag_project"]
+__all__ += errors.__all__
+
+# What sends requests is slow to import, and the console script's --help does not need it.
+__getattr__ = lazily(
+    __name__, TagResult="cmd_tag_project.result", WaitResult="cicd_common.waiting.pipelines"
+)
 
 
 def tag_project(
@@ -30,16 +42,16 @@ def tag_project(
     project: str,
     tag_name: str | None = None,
     next: Part | None = None,  # noqa: A002 - the option's name
-    prefix: str = "v",
+    prefix: str = DEFAULT_PREFIX,
     ref: str | None = None,
     message: str = "",
     release: bool = False,
-    release_notes: str = "",
-    wait: WaitPolicy | None = None,
+    release_notes: str | None = None,
+    wait: bool | WaitPolicy = False,
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
 ) -> TagResult:
-    """Creates a tag in a project, unless it is there already; prints nothing.
+    """Creates a tag in a project, unless it exists; prints nothing.
 
     Args:
         project: Its path (`group/sub/name`), numeric id, or the URL of its page.
@@ -49,37 +61,35 @@ def tag_project(
         ref: The branch, tag or SHA to tag; default: the project's default branch.
         message: Makes the tag annotated, unless it is empty.
         release: Whether to create the release as well.
-        release_notes: The release's description, in Markdown.
-        wait: How to wait for the end of the tag's pipeline; None not to wait.
+        release_notes: The release's description, in Markdown; implies the release.
+        wait: Whether, or how, to wait for the end of the tag's pipeline.
         dry_run: Whether to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 
     Returns:
-        The tag, after a wait with its pipeline; `created` is False if it was there, at the same
+        The tag, after a wait with its pipeline; `created` is False if it existed, at the same
         commit.
 
     Raises:
-        cicd_common.errors.CommandError: It is not there, or its pipeline did not end well; the
-            subclass says why, and its `results` hold what is there.
+        CommandError: It does not exist, or its pipeline did not end well; the subclass says why,
+            and its `results` hold what exists.
     """
-    # Imported here, so that the console script can show its help without python-gitlab.
-    from cicd_common.errors import CommandError  # noqa: PLC0415
-    from cicd_common.gitlab.client import GitLab  # noqa: PLC0415
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
-    from cicd_common.waiting.wait import wait_for  # noqa: PLC0415
-    from cmd_tag_project.request import TagRequest  # noqa: PLC0415
-    from cmd_tag_project.run import create_tag  # noqa: PLC0415
+    from cicd_common.parallel import results_of  # noqa: PLC0415
+    from cmd_tag_project.run import run  # noqa: PLC0415
 
-    request = TagRequest(tag_name, next, prefix, ref, message, release, release_notes, dry_run)
-    request.check()
-    gitlab = GitLab(connection_from(connection))
-    if wait is None or dry_run:
-        return create_tag(gitlab, project, request)
-    wait.check(gitlab.require_token())
-    tag = create_tag(gitlab, project, request)
-    [end] = wait_for(gitlab, [tag.target()], wait)
-    done = tag.ended(end)
-    if isinstance(done, CommandError):
-        raise done
-    return done
+    request = TagRequest(
+        projects=(project,),
+        tag_name=tag_name,
+        next=next,
+        prefix=prefix,
+        ref=ref,
+        message=message,
+        release=release,
+        release_notes=release_notes,
+        wait=policy_of(wait),
+        dry_run=dry_run,
+    )
+    [result] = results_of(run(request, connection_from(connection)))
+    return result

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cicd_common.cli.main import run
+from cicd_common.cli import main as process
 from cicd_common.cli.options import (
     Command,
     Settings,
@@ -16,12 +16,11 @@ from cicd_common.cli.options import (
     shared_options,
     text_file,
 )
-from cicd_common.waiting.options import Waiting, optional_wait_options
+from cicd_common.waiting.options import optional_wait_options
 from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
 
 if TYPE_CHECKING:
     from cicd_common.semver import Part
-    from cmd_tag_project.run import TagResult
 
 JOB_TAG_NAME = ("CI_PROJECT_PATH_SLUG", "CI_COMMIT_SHA", "CI_JOB_ID")
 
@@ -75,51 +74,29 @@ EXAMPLES = {
 def cli(
     *,
     settings: Settings,
-    waiting: Waiting | None,
     project: tuple[str, ...],
     tag_name: str | None,
     next: Part | None,  # noqa: A002 - the option's name
-    prefix: str,
-    ref: str | None,
-    message: str,
-    release: bool,
-    release_notes: str | None,
+    **options: Any,
 ) -> int:
     """Create a tag in another project, which starts that project's tag pipeline.
 
     That the tag exists already, at the same commit, is success too. In a GitLab job a tag that
     is not named is ${CI_PROJECT_PATH_SLUG}_${CI_COMMIT_SHA}_${CI_JOB_ID}.
     """
+    # Only now: what sends requests is slow to import, and --help does not need it.
+    from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
+    from cmd_tag_project.run import run as tag  # noqa: PLC0415
+
     request = TagRequest(
+        projects=project,
         tag_name=tag_name if next else tag_name or _job_tag_name(),
         next=next,
-        prefix=prefix,
-        ref=ref,
-        message=message,
-        release=release or release_notes is not None,
-        release_notes=release_notes or "",
         dry_run=settings.dry_run,
+        **options,
     )
-    request.check()
-    # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
-    from cmd_tag_project.run import create_tag  # noqa: PLC0415
-
-    gitlab = settings.connect()
-
-    def create(name: str) -> TagResult:
-        return create_tag(gitlab, name, request)
-
-    if waiting is None or settings.dry_run:
-        return settings.for_each(project, create)
-    waiting.policy.check(gitlab.token_kind)
-    return waiting.for_each(
-        settings,
-        gitlab,
-        project,
-        create,
-        target_of=lambda tag: tag.target(),
-        joined=lambda tag, end: tag.ended(end),
-    )
+    tags = tag(request, settings.connection, presenter(quiet=settings.quiet))
+    return settings.output.finish(tags, asked=project)
 
 
 def _job_tag_name() -> str | None:
@@ -130,4 +107,4 @@ def _job_tag_name() -> str | None:
 
 def main() -> None:
     """The console script."""
-    run(cli)
+    process.run(cli)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cicd_common.errors import (
-    AuthError,
     CommandError,
     ConflictError,
     ForbiddenError,
@@ -19,14 +18,14 @@ from cicd_common.errors import (
 from cicd_common.gitlab.client import GitLab, field, quoted
 from cicd_common.gitlab.projects import Project, find_commit, find_default_branch, find_project
 from cicd_common.gitlab.retry import Backoff
-from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.semver import SemVer
+from cicd_common.waiting.wait import start_each
+from cmd_tag_project.result import TagResult
 
 if TYPE_CHECKING:
-    from cicd_common.gitlab.client import GitLab
+    from cicd_common.gitlab.connection import Connection
     from cicd_common.gitlab.projects import Project
-    from cicd_common.waiting.pipelines import WaitResult
-    from cicd_common.waiting.targets import Newest
+    from cicd_common.waiting.pipelines import Presenter
     from cmd_tag_project.request import TagRequest
 
 
@@ -63,70 +62,40 @@ log = logging.getLogger("cicd_common.tag")
 
 
 @dataclass(frozen=True)
-class TagResult:
-    """A tag that is there now, or would be but for the dry run.
-
-    Attributes:
-        project: The project's path.
-        tag: The tag's name.
-        commit: The full SHA of the commit it stands at.
-        created: Whether this call created it.
-        web_url: Its page.
-        release: What became of its release: `created`, `exists`, `would be created`; None if
-            none was wanted.
-        would_create: Whether a dry run found that the tag would be created.
-        pipeline: The tag's pipeline, as it ended, if it was waited for.
-    """
-
-    project: str
-    tag: str
-    commit: str
-    created: bool
-    web_url: str
-    release: str | None = None
-    would_create: bool = False
-    pipeline: WaitResult | None = None
-
-    def text(self) -> str:
-        """One short line for a person."""
-        state = "would be created" if self.would_create else "already exists"
-        line = f"{self.project}: tag {self.tag} {'created' if self.created else state}"
-        release = f", release {self.release}" if self.release else ""
-        ended = f"; {self.pipeline.text().partition(': ')[2]}" if self.pipeline else ""
-        return f"{line} at {self.commit[:8]}{release}{ended}"
-
-    def dotenv(self) -> dict[str, str]:
-        """The variables that later jobs get."""
-        tag = {"TAG_NAME": self.tag, "TAG_COMMIT_SHA": self.commit, "TAG_PROJECT": self.project}
-        return tag | (self.pipeline.dotenv() if self.pipeline else {})
-
-    def target(self) -> Newest:
-        """The tag's pipeline, which GitLab starts a moment after the tag."""
-        from cicd_common.waiting.targets import Newest  # noqa: PLC0415 - as above
-
-        return Newest(self.project, tag=self.tag, sha=self.commit, ours=self.created)
-
-    def ended(self, end: WaitResult | CommandError) -> TagResult | CommandError:
-        """The tag with its pipeline, as it ended.
-
-        Args:
-            end: How the wait ended; an error's `results` hold the pipeline, if it was found.
-        """
-        from cicd_common.waiting.pipelines import WaitResult  # noqa: PLC0415 - as above
-
-        if isinstance(end, CommandError):
-            pipelines = [result for result in end.results if isinstance(result, WaitResult)]
-            end.results = (replace(self, pipeline=pipelines[0] if pipelines else None),)
-            return end
-        return replace(self, pipeline=end)
-
-
-@dataclass(frozen=True)
 class _Tag:
     """A tag as GitLab has it."""
 
     commit: str
     has_release: bool
+
+
+def run(
+    request: TagRequest, connection: Connection, presenter: Presenter | None = None
+) -> list[TagResult | CommandError]:
+    """Creates the tag in every project, side by side, and waits for its pipelines if wanted.
+
+    Args:
+        request: What is asked for.
+        connection: The server and the token.
+        presenter: Who shows what happens during a wait; default: nobody.
+
+    Returns:
+        For each project, in their order, the tag or the error that it is.
+
+    Raises:
+        UsageError: The request makes no sense; nothing was sent.
+        AuthError: There is no token that GitLab takes for this; nothing was sent.
+    """
+    request.check(connection.token)
+    gitlab = GitLab(connection)
+    gitlab.require_token()
+    return start_each(
+        gitlab,
+        request.projects,
+        lambda project: create_tag(gitlab, project, request),
+        None if request.dry_run else request.wait,
+        presenter,
+    )
 
 
 def create_tag(gitlab: GitLab, project: str, request: TagRequest) -> TagResult:
@@ -141,18 +110,11 @@ def create_tag(gitlab: GitLab, project: str, request: TagRequest) -> TagResult:
         The tag, at the commit that was wanted.
 
     Raises:
-        AuthError: There is no token that GitLab takes for this.
         NotFoundError: There is no such project or ref, or the token cannot see it.
         ConflictError: The tag is there, at another commit.
         ForbiddenError: A protected tag, a role or a hook says no.
         CommandError: GitLab gave no usable answer.
     """
-    if gitlab.require_token() is TokenKind.JOB and not request.release:
-        raise AuthError(
-            "A CI job token cannot create a tag.",
-            why="GitLab ignores job tokens there; with one, creating a release is the only way.",
-            hint="Give an access token (COMMANDS_API_TOKEN), or add --release.",
-        )
     found = find_project(gitlab, project)
     commit = find_commit(gitlab, found, request.ref or find_default_branch(gitlab, found))
     if request.tag_name is not None:
@@ -173,7 +135,7 @@ def _ensure(
     """Makes sure that the tag is at the commit, and has its release if one is wanted."""
     web_url = f"{project.web_url}/-/tags/{quote(name)}"
     before = _find_tag(gitlab, project, name)
-    if before is None or (request.release and not before.has_release):
+    if before is None or (request.wants_release and not before.has_release):
         if before is not None:
             _check_commit(before, name, commit, project)
         if request.dry_run:
@@ -183,7 +145,7 @@ def _ensure(
                 commit=commit,
                 created=False,
                 web_url=web_url,
-                release="would be created" if request.release else None,
+                release="would be created" if request.wants_release else None,
                 would_create=before is None,
             )
         after = _write(gitlab, project, name, commit, request, check=web_url)
@@ -191,7 +153,7 @@ def _ensure(
         after = before
     _check_commit(after, name, commit, project)
     release = None
-    if request.release:
+    if request.wants_release:
         release = "exists" if before and before.has_release else "created"
     return TagResult(project.path, name, commit, before is None, web_url, release)
 
@@ -201,7 +163,7 @@ def _write(
 ) -> _Tag:
     """Creates the tag, or the tag and its release in one request, or only the release."""
     body: dict[str, object] = {"tag_name": name, "ref": commit}
-    if request.release:
+    if request.wants_release:
         path = f"projects/{project.id}/releases"
         body |= {"description": request.release_notes or name, "tag_message": request.message}
     else:
@@ -210,10 +172,10 @@ def _write(
 
     def find() -> _Tag | None:
         tag = _find_tag(gitlab, project, name)
-        return None if tag and request.release and not tag.has_release else tag
+        return None if tag and request.wants_release and not tag.has_release else tag
 
     def read(answer: Any) -> _Tag:
-        return _Tag(str(field(answer, "commit", "id")), has_release=request.release)
+        return _Tag(str(field(answer, "commit", "id")), has_release=request.wants_release)
 
     try:
         return gitlab.write(

@@ -12,29 +12,46 @@ From Python:
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cicd_common import errors
+from cicd_common.errors import *  # noqa: F403 - every exception, for those who catch it
+from cicd_common.gitlab.tokens import TokenKind, token_of
+from cicd_common.lazy import lazily
+from cicd_common.waiting.policy import WaitPolicy, policy_of
+from cmd_trigger_pipeline.request import TriggerRequest
+from cmd_trigger_pipeline.variables import Variable
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
     from cicd_common.waiting.pipelines import WaitResult
-    from cicd_common.waiting.policy import WaitPolicy
     from cmd_trigger_pipeline.result import PipelineResult
 
-__all__ = ["trigger_pipeline"]
+__all__ = ["PipelineResult", "WaitPolicy", "WaitResult", "trigger_pipeline"]
+__all__ += errors.__all__
+
+# What sends requests is slow to import, and the console script's --help does not need it.
+__getattr__ = lazily(
+    __name__,
+    PipelineResult="cmd_trigger_pipeline.result",
+    WaitResult="cicd_common.waiting.pipelines",
+)
 
 
 def trigger_pipeline(
     *,
     project: str,
-    ref: str | tuple[str, ...] = (),
+    ref: str | Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     file_variables: Mapping[str, str] | None = None,
+    variables_from: Path | Sequence[Path] = (),
     inputs: Mapping[str, object] | None = None,
     trigger_token: str | None = None,
-    wait: WaitPolicy | None = None,
+    wait: bool | WaitPolicy = False,
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
 ) -> PipelineResult | WaitResult:
@@ -46,10 +63,12 @@ def trigger_pipeline(
             project's default branch.
         variables: The pipeline's variables, by key.
         file_variables: Its variables of type file: the files' contents, by key.
+        variables_from: A `.env`, JSON or YAML file of variables, or several; the other arguments
+            take precedence.
         inputs: Its inputs, by name; values as JSON has them.
         trigger_token: A pipeline trigger token of the project. Without one, the connection's
             token starts the pipeline; beside one, it only reads.
-        wait: How to wait for the pipeline's end; None not to wait.
+        wait: Whether, or how, to wait for the pipeline's end.
         dry_run: Whether to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
@@ -58,40 +77,29 @@ def trigger_pipeline(
         The pipeline, as it was started or, after a wait, as it ended.
 
     Raises:
-        cicd_common.errors.CommandError: There is none, or it did not end well; the subclass says
-            why, and its `results` hold the pipeline, if there is one.
+        CommandError: There is none, or it did not end well; the subclass says why, and its
+            `results` hold the pipeline, if there is one.
     """
-    # Imported here, so that the console script can show its help without python-gitlab.
-    from cicd_common.errors import CommandError  # noqa: PLC0415
-    from cicd_common.gitlab.client import GitLab  # noqa: PLC0415
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
-    from cicd_common.gitlab.tokens import TokenKind, token_of  # noqa: PLC0415
-    from cicd_common.waiting.wait import wait_for  # noqa: PLC0415
-    from cmd_trigger_pipeline.endpoint import way_of  # noqa: PLC0415
-    from cmd_trigger_pipeline.request import TriggerRequest  # noqa: PLC0415
-    from cmd_trigger_pipeline.run import trigger  # noqa: PLC0415
-    from cmd_trigger_pipeline.variables import Variable, merged  # noqa: PLC0415
+    from cicd_common.parallel import results_of  # noqa: PLC0415
+    from cmd_trigger_pipeline.run import run  # noqa: PLC0415
+    from cmd_trigger_pipeline.variable_files import collect_variables  # noqa: PLC0415
 
     request = TriggerRequest(
-        refs=(ref,) if isinstance(ref, str) else ref,
-        variables=merged(
-            [
-                *(Variable(key, value, "file") for key, value in (file_variables or {}).items()),
-                *(Variable(key, value) for key, value in (variables or {}).items()),
-            ]
+        projects=(project,),
+        refs=(ref,) if isinstance(ref, str) else tuple(ref),
+        variables=collect_variables(
+            (variables_from,) if isinstance(variables_from, Path) else variables_from,
+            [Variable(key, value, "file") for key, value in (file_variables or {}).items()],
+            [Variable(key, value) for key, value in (variables or {}).items()],
         ),
         inputs=inputs or {},
+        trigger_token=token_of(TokenKind.TRIGGER, trigger_token, "trigger_token")
+        if trigger_token
+        else None,
+        wait=policy_of(wait),
         dry_run=dry_run,
     )
-    token = token_of(TokenKind.TRIGGER, trigger_token, "trigger_token") if trigger_token else None
-    settings = connection_from(connection)
-    request.check(settings.token, token, wait)
-    gitlab = GitLab(settings)
-    started = trigger(way_of(gitlab, token), project, request)
-    if wait is None or dry_run:
-        return started
-    [outcome] = wait_for(gitlab, [started.target()], wait)
-    end = started.ended(outcome)
-    if isinstance(end, CommandError):
-        raise end
-    return end
+    pipelines: list[PipelineResult | WaitResult]
+    pipelines = results_of(run(request, connection_from(connection)))
+    return pipelines[0]

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from cicd_common.cli.main import run
+from cicd_common.cli import main as process
 from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
 from cicd_common.gitlab.tokens import Token, TokenKind, token_of
 from cicd_common.waiting.options import optional_wait_options
 from cmd_trigger_pipeline.request import TriggerRequest
 from cmd_trigger_pipeline.variable_files import collect_variables
-from cmd_trigger_pipeline.variables import parse_inputs
-
-if TYPE_CHECKING:
-    from cicd_common.waiting.options import Waiting
-    from cmd_trigger_pipeline.result import PipelineResult
+from cmd_trigger_pipeline.variables import parse_file_variable, parse_inputs, parse_variable
 
 EXAMPLES = {
     "Start a pipeline with variables": (
@@ -42,6 +38,7 @@ EXAMPLES = {
 @project_option(multiple=True, required=True, help="Where to start a pipeline; may be repeated.")
 @option(
     "--ref",
+    "refs",
     metavar="REF",
     multiple=True,
     help="Branch or tag; may be repeated: the first that exists. Default: the default branch.",
@@ -83,48 +80,37 @@ EXAMPLES = {
 def cli(
     *,
     settings: Settings,
-    waiting: Waiting | None,
     project: tuple[str, ...],
-    ref: tuple[str, ...],
     trigger_token: str | None,
     variable: tuple[str, ...],
     variable_file: tuple[str, ...],
     variables_from: tuple[Path, ...],
     inputs: tuple[str, ...],
+    **options: Any,
 ) -> int:
     """Start a pipeline in another project.
 
     A trigger token, an access token and a job token each take the endpoint that GitLab has for
     them. If the answer is lost, the pipeline is looked for, so that there is one and not two.
     """
-    token = _trigger_token(trigger_token)
+    # Only now: what sends requests is slow to import, and --help does not need it.
+    from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
+    from cmd_trigger_pipeline.run import run as trigger  # noqa: PLC0415
+
     request = TriggerRequest(
-        refs=ref,
-        variables=collect_variables(variables_from, variable_file, variable),
+        projects=project,
+        variables=collect_variables(
+            variables_from,
+            [parse_file_variable(text) for text in variable_file],
+            [parse_variable(text) for text in variable],
+        ),
         inputs=parse_inputs(inputs),
+        trigger_token=_trigger_token(trigger_token),
         dry_run=settings.dry_run,
+        **options,
     )
-    request.check(settings.connection.token, token, waiting.policy if waiting else None)
-    # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
-    from cmd_trigger_pipeline.endpoint import way_of  # noqa: PLC0415
-    from cmd_trigger_pipeline.run import trigger  # noqa: PLC0415
-
-    gitlab = settings.connect()
-    way = way_of(gitlab, token)
-
-    def start(name: str) -> PipelineResult:
-        return trigger(way, name, request)
-
-    if waiting is None or settings.dry_run:
-        return settings.for_each(project, start)
-    return waiting.for_each(
-        settings,
-        gitlab,
-        project,
-        start,
-        target_of=lambda started: started.target(),
-        joined=lambda started, end: started.ended(end),
-    )
+    pipelines = trigger(request, settings.connection, presenter(quiet=settings.quiet))
+    return settings.output.finish(pipelines, asked=project)
 
 
 def _trigger_token(secret: str | None) -> Token | None:
@@ -137,4 +123,4 @@ def _trigger_token(secret: str | None) -> Token | None:
 
 def main() -> None:
     """The console script."""
-    run(cli)
+    process.run(cli)

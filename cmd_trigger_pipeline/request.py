@@ -21,27 +21,29 @@ class TriggerRequest:
     """What pipeline is wanted; the same for every project.
 
     Attributes:
+        projects: Where: each project's path, numeric id, or URL.
         refs: Branches or tags, of which the first that exists is used; none for the default
             branch.
         variables: Its variables, one of each key.
         inputs: Its inputs, by name; never part of the representation.
+        trigger_token: A pipeline trigger token, which starts it instead of the connection's token.
+        wait: How to wait for the pipeline's end; None not to wait.
         dry_run: Whether to change nothing.
     """
 
+    projects: tuple[str, ...]
     refs: tuple[str, ...] = ()
     variables: tuple[Variable, ...] = ()
     inputs: Mapping[str, object] = field(default_factory=dict, repr=False)
+    trigger_token: Token | None = None
+    wait: WaitPolicy | None = None
     dry_run: bool = False
 
-    def check(
-        self, token: Token | None, trigger_token: Token | None, wait: WaitPolicy | None
-    ) -> None:
+    def check(self, token: Token | None) -> None:
         """Finds what can be known to be wrong before anything is sent.
 
         Args:
-            token: The connection's credential, if any.
-            trigger_token: The pipeline trigger token, if any.
-            wait: How to wait for the pipeline's end, if that is wanted.
+            token: The connection's token, if any.
 
         Raises:
             AuthError: No credential could read how the pipeline ends, or act on it as wanted.
@@ -49,21 +51,21 @@ class TriggerRequest:
         """
         if "" in self.refs:
             raise UsageError("A ref is empty.", hint="Leave out --ref for the default branch.")
-        if wait and trigger_token and not token:
+        if self.wait and self.trigger_token and not token:
             raise AuthError(
                 "A trigger token alone cannot wait for a pipeline.",
                 why="It can start one, and read nothing.",
                 hint="Give an access token beside it (COMMANDS_API_TOKEN), or leave out --wait.",
             )
-        if wait and token:
-            wait.check(token.kind)
-        if trigger_token and not token and not self.refs:
+        if self.wait and token:
+            self.wait.check(token.kind)
+        if self.trigger_token and not token and not self.refs:
             raise UsageError(
                 "With a trigger token alone a ref is needed.",
                 why="A trigger token can read nothing, the name of the default branch included.",
                 hint="Give --ref, or an access token beside the trigger token.",
             )
-        starts = trigger_token or token
+        starts = self.trigger_token or token
         if starts and starts.kind in _TAKE_NO_FILES and self._has_files():
             raise UsageError(
                 f"A file variable cannot be sent with a {starts.kind.value}.",

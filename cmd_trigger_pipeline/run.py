@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from cicd_common.errors import CommandError, ForbiddenError, NotFoundError, RefusedError
+from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.projects import (
     Project,
     find_commit,
@@ -15,6 +16,8 @@ from cicd_common.gitlab.projects import (
     find_project,
     name_project,
 )
+from cicd_common.waiting.wait import start_each
+from cmd_trigger_pipeline.endpoint import way_of
 from cmd_trigger_pipeline.recovery import find_started, look_before
 from cmd_trigger_pipeline.refusals import RefNotFoundError, explain, explain_not_found
 from cmd_trigger_pipeline.result import PipelineResult, read_pipeline
@@ -22,10 +25,41 @@ from cmd_trigger_pipeline.result import PipelineResult, read_pipeline
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from cicd_common.gitlab.connection import Connection
+    from cicd_common.waiting.pipelines import Presenter, WaitResult
     from cmd_trigger_pipeline.endpoint import Way
     from cmd_trigger_pipeline.request import TriggerRequest
 
 log = logging.getLogger("cicd_common.trigger")
+
+
+def run(
+    request: TriggerRequest, connection: Connection, presenter: Presenter | None = None
+) -> list[PipelineResult | WaitResult | CommandError]:
+    """Starts the pipeline in every project, side by side, and waits for their end if wanted.
+
+    Args:
+        request: What is asked for.
+        connection: The server and the token.
+        presenter: Who shows what happens during a wait; default: nobody.
+
+    Returns:
+        For each project, in their order, the pipeline or the error that it is.
+
+    Raises:
+        UsageError: The request makes no sense; nothing was sent.
+        AuthError: There is no token that GitLab takes for this; nothing was sent.
+    """
+    request.check(connection.token)
+    gitlab = GitLab(connection)
+    way = way_of(gitlab, request.trigger_token)
+    return start_each(
+        gitlab,
+        request.projects,
+        lambda project: trigger(way, project, request),
+        None if request.dry_run else request.wait,
+        presenter,
+    )
 
 
 def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:

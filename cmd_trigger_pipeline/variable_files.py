@@ -11,16 +11,10 @@ import re
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
-from cmd_trigger_pipeline.variables import (
-    Variable,
-    merged,
-    parse_file_variable,
-    parse_variable,
-    read_text,
-)
+from cmd_trigger_pipeline.variables import Variable, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 OPTION = "--variables-from"
@@ -35,24 +29,21 @@ _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def collect_variables(
-    files: Sequence[Path], file_variables: Sequence[str], variables: Sequence[str]
+    files: Iterable[Path], file_variables: Iterable[Variable], variables: Iterable[Variable]
 ) -> tuple[Variable, ...]:
-    """Puts together what the three options gave; of one key the last counts, in this order.
+    """Puts variables together; if several have the same key, the last one in this order counts.
 
     Args:
         files: Files of many variables.
-        file_variables: `KEY=PATH` each.
-        variables: `KEY=VALUE` each.
+        file_variables: Variables of type file.
+        variables: The other variables.
 
     Raises:
-        UsageError: One of them cannot be read.
+        UsageError: A file cannot be read.
     """
-    return merged(
-        [
-            *(variable for path in files for variable in read_variables(path)),
-            *map(parse_file_variable, file_variables),
-            *map(parse_variable, variables),
-        ]
+    found = [variable for path in files for variable in read_variables(path)]
+    return tuple(
+        {variable.key: variable for variable in [*found, *file_variables, *variables]}.values()
     )
 
 

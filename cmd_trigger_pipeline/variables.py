@@ -68,11 +68,6 @@ def parse_file_variable(text: str) -> Variable:
     return Variable(key, read_text(Path(path), "--variable-file"), "file")
 
 
-def merged(variables: Iterable[Variable]) -> tuple[Variable, ...]:
-    """The variables with one of each key: the last one counts."""
-    return tuple({variable.key: variable for variable in variables}.values())
-
-
 def split_pair(text: str, option: str, form: str) -> tuple[str, str]:
     """Splits what an option was given at its first `=`.
 

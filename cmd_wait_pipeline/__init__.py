@@ -1,4 +1,4 @@
-"""`cmd-wait-pipeline`: wait for a pipeline of a GitLab project to end.
+"""`cmd-wait-pipeline`: wait for pipelines of a GitLab project to end.
 
 From Python:
 
@@ -12,18 +12,38 @@ From Python:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
+
+from cicd_common import errors
+from cicd_common.errors import *  # noqa: F403 - every exception, for those who catch it
+from cicd_common.lazy import lazily
+from cicd_common.waiting.policy import WaitPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
     from cicd_common.waiting.pipelines import WaitResult
-    from cicd_common.waiting.policy import OnManual, OnSkipped
 
-__all__ = ["wait_pipeline"]
+__all__ = ["WaitPolicy", "WaitResult", "wait_pipeline"]
+__all__ += errors.__all__
+
+# What sends requests is slow to import, and the console script's --help does not need it.
+__getattr__ = lazily(__name__, WaitResult="cicd_common.waiting.pipelines")
 
 
+@overload
+def wait_pipeline(
+    *,
+    project: str,
+    ref: str | None = None,
+    all_running: Literal[True],
+    policy: WaitPolicy | None = None,
+    dry_run: bool = False,
+    **connection: Unpack[ConnectionOptions],
+) -> tuple[WaitResult, ...]: ...
+@overload
 def wait_pipeline(
     *,
     project: str | None = None,
@@ -33,71 +53,78 @@ def wait_pipeline(
     tag: str | None = None,
     sha: str | None = None,
     source: str | None = None,
-    timeout: float = 3600.0,
-    appear_timeout: float = 60.0,
-    interval: float | None = None,
-    on_manual: OnManual = "fail",
-    on_skipped: OnSkipped = "fail",
-    settle: float = 0.0,
-    log_tail: int = 20,
+    policy: WaitPolicy | None = None,
+    dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
-) -> WaitResult:
-    """Waits for one pipeline to end; prints nothing.
+) -> WaitResult: ...
+@overload
+def wait_pipeline(
+    *,
+    project: str | None = None,
+    pipeline_id: Sequence[int] = (),
+    pipeline_url: Sequence[str] = (),
+    policy: WaitPolicy | None = None,
+    dry_run: bool = False,
+    **connection: Unpack[ConnectionOptions],
+) -> tuple[WaitResult, ...]: ...
+def wait_pipeline(
+    *,
+    project: str | None = None,
+    pipeline_id: int | Sequence[int] | None = None,
+    pipeline_url: str | Sequence[str] | None = None,
+    ref: str | None = None,
+    tag: str | None = None,
+    sha: str | None = None,
+    source: str | None = None,
+    all_running: bool = False,
+    policy: WaitPolicy | None = None,
+    dry_run: bool = False,
+    **connection: Unpack[ConnectionOptions],
+) -> WaitResult | tuple[WaitResult, ...]:
+    """Waits for pipelines to end; prints nothing.
 
     Args:
         project: Its project's path (`group/sub/name`), numeric id, or the URL of its page.
-        pipeline_id: The pipeline; or
-        pipeline_url: the address of its page, which names the project too; or else
-        ref: the newest pipeline of a branch,
-        tag: of a tag,
-        sha: of a commit,
-        source: or with a source, such as `push`; it may be yet to come.
-        timeout: Seconds until the wait ends, whatever the pipeline does.
-        appear_timeout: Seconds that the pipeline may take to appear.
-        interval: Seconds between looks; None lets the pause follow what is known.
-        on_manual: `fail`, `wait`, `pass` or `play`: what it means that it waits for a person.
-        on_skipped: `fail` or `pass`: what it means that it was skipped.
-        settle: Seconds after which a failure must still stand to count.
-        log_tail: How many lines of each failed job's log to read; 0 for none.
+        pipeline_id: The pipeline, or several.
+        pipeline_url: The URL of its page, which names the project too; or several.
+        ref: The newest pipeline of a branch; with `all_running`, all of the branch.
+        tag: The newest pipeline of a tag.
+        sha: The newest pipeline of a commit.
+        source: The newest pipeline with a source, such as `push`.
+        all_running: Every unfinished pipeline; in a GitLab job of the project, every one before
+            the job's own.
+        policy: How to wait; default: `WaitPolicy()`.
+        dry_run: Whether to return how the pipelines are now, and not to wait.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 
     Returns:
-        The pipeline, which ended with success, or as the arguments allow.
+        The pipeline, which ended with success, or as the policy allows. A tuple of pipelines for
+        a sequence of ids or URLs, and for all that are unfinished.
 
     Raises:
-        cicd_common.errors.CommandError: It did not; the subclass says how it ended, and the
-            error's `results` hold the pipeline.
+        CommandError: One did not; the subclass says how it ended, and the error's `results` hold
+            the pipelines.
     """
-    # Imported here, so that the console script can show its help without python-gitlab.
-    from cicd_common.errors import CommandError  # noqa: PLC0415
-    from cicd_common.gitlab.client import GitLab  # noqa: PLC0415
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
-    from cicd_common.waiting.policy import WaitPolicy  # noqa: PLC0415
-    from cicd_common.waiting.targets import OwnJob  # noqa: PLC0415
-    from cicd_common.waiting.wait import wait_for  # noqa: PLC0415
-    from cmd_wait_pipeline.request import Selection  # noqa: PLC0415
+    from cicd_common.parallel import results_of  # noqa: PLC0415
+    from cmd_wait_pipeline.request import WaitRequest  # noqa: PLC0415
+    from cmd_wait_pipeline.run import run  # noqa: PLC0415
 
-    gitlab = GitLab(connection_from(connection))
-    selection = Selection(
+    request = WaitRequest(
         project=project,
-        pipeline_ids=() if pipeline_id is None else (pipeline_id,),
-        pipeline_urls=() if pipeline_url is None else (pipeline_url,),
+        pipeline_ids=(pipeline_id,) if isinstance(pipeline_id, int) else tuple(pipeline_id or ()),
+        pipeline_urls=(
+            (pipeline_url,) if isinstance(pipeline_url, str) else tuple(pipeline_url or ())
+        ),
         ref=ref,
         tag=tag,
         sha=sha,
         source=source,
+        all_running=all_running,
+        policy=policy or WaitPolicy(),
+        dry_run=dry_run,
     )
-    policy = WaitPolicy(
-        timeout=timeout,
-        appear_timeout=appear_timeout,
-        interval=interval,
-        on_manual=on_manual,
-        on_skipped=on_skipped,
-        settle=settle,
-        log_tail=log_tail,
-    )
-    [outcome] = wait_for(gitlab, selection.targets(gitlab.base_url, OwnJob()), policy)
-    if isinstance(outcome, CommandError):
-        raise outcome
-    return outcome
+    results = results_of(run(request, connection_from(connection)))
+    one = isinstance(pipeline_id, int | None) and isinstance(pipeline_url, str | None)
+    return results[0] if one and not all_running else tuple(results)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from cicd_common.cli.main import run
+from cicd_common.cli import main as process
 from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
 from cicd_common.waiting.options import wait_options
-
-if TYPE_CHECKING:
-    from cicd_common.waiting.options import Waiting
 
 EXAMPLES = {
     "Wait for a pipeline by the address of its page": (
@@ -32,6 +28,7 @@ EXAMPLES = {
 @project_option(envvar="CI_PROJECT_PATH", help="The project of the pipelines.")
 @option(
     "--pipeline-id",
+    "pipeline_ids",
     metavar="ID",
     type=click.IntRange(min=1),
     multiple=True,
@@ -39,6 +36,7 @@ EXAMPLES = {
 )
 @option(
     "--pipeline-url",
+    "pipeline_urls",
     metavar="URL",
     multiple=True,
     help="A pipeline of any project, by the address of its page; may be repeated.",
@@ -58,40 +56,23 @@ EXAMPLES = {
 )
 @wait_options
 @shared_options
-def cli(
-    *,
-    settings: Settings,
-    waiting: Waiting,
-    project: str | None,
-    pipeline_id: tuple[int, ...],
-    pipeline_url: tuple[str, ...],
-    ref: str | None,
-    tag: str | None,
-    sha: str | None,
-    source: str | None,
-    all_running: bool,
-) -> int:
+def cli(*, settings: Settings, **options: Any) -> int:
     """Wait for pipelines to end, and say how they ended.
 
     A pipeline that does not exist yet is waited for; once it is found, it is known by its id.
     The exit code is 0 only if all of them end with success: 1 is failed, 9 canceled, 10 skipped,
     11 waiting for a person, 7 out of time.
     """
-    # Only now: python-gitlab is slow to import, and --help does not need it.
-    from cicd_common.waiting.targets import own_job  # noqa: PLC0415
-    from cicd_common.waiting.wait import look_once  # noqa: PLC0415
-    from cmd_wait_pipeline.request import Selection  # noqa: PLC0415
+    # Only now: what sends requests is slow to import, and --help does not need it.
+    from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
+    from cmd_wait_pipeline.request import WaitRequest  # noqa: PLC0415
+    from cmd_wait_pipeline.run import run as wait  # noqa: PLC0415
 
-    own = own_job(os.environ)
-    selection = Selection(project, pipeline_id, pipeline_url, ref, tag, sha, source, all_running)
-    gitlab = settings.connect()
-    targets = selection.targets(gitlab.base_url, own)
-    outcomes = (
-        look_once(gitlab, targets, own=own) if settings.dry_run else waiting.wait(gitlab, targets)
-    )
-    return settings.output.finish(outcomes, several=all_running or len(targets) > 1)
+    request = WaitRequest(dry_run=settings.dry_run, **options)
+    outcomes = wait(request, settings.connection, presenter(quiet=settings.quiet))
+    return settings.output.finish(outcomes, several=request.several)
 
 
 def main() -> None:
     """The console script."""
-    run(cli)
+    process.run(cli)

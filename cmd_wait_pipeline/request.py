@@ -1,4 +1,4 @@
-"""Which pipelines are meant, by what a person named."""
+"""Which pipelines to wait for, and how."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
 from cicd_common.gitlab.projects import parse_project
+from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.targets import AllRunning, ById, Newest, parse_pipeline_url
 
 if TYPE_CHECKING:
     from cicd_common.waiting.targets import OwnJob, Target
 
 
+DEFAULT_POLICY = WaitPolicy()
+
+
 @dataclass(frozen=True)
-class Selection:
-    """What a person named.
+class WaitRequest:
+    """Which pipelines to wait for, and how.
 
     Attributes:
-        project: The project of everything but the URLs; None if none was named.
+        project: The project of everything but the URLs: its path, numeric id, or URL.
         pipeline_ids: Pipelines by id.
         pipeline_urls: Pipelines by the address of their page.
         ref: The newest pipeline of a branch; with `all_running`, all of it.
@@ -26,6 +30,8 @@ class Selection:
         sha: The newest pipeline of a commit.
         source: The newest pipeline of a source.
         all_running: Every unfinished pipeline.
+        policy: How to wait.
+        dry_run: Whether to say how they are now, and not to wait.
     """
 
     project: str | None = None
@@ -36,6 +42,14 @@ class Selection:
     sha: str | None = None
     source: str | None = None
     all_running: bool = False
+    policy: WaitPolicy = DEFAULT_POLICY
+    dry_run: bool = False
+
+    @property
+    def several(self) -> bool:
+        """Whether several pipelines are asked for, so that there is a list of results."""
+        named = dict.fromkeys((*self.pipeline_ids, *self.pipeline_urls))
+        return self.all_running or len(named) > 1
 
     def targets(self, base_url: str, own: OwnJob) -> list[Target]:
         """What to wait for; nothing was sent yet.

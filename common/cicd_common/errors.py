@@ -13,6 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+__all__ = [
+    "AuthError",
+    "CommandError",
+    "ConflictError",
+    "ForbiddenError",
+    "NotFoundError",
+    "PipelineCanceledError",
+    "PipelineFailedError",
+    "PipelineManualError",
+    "PipelineSkippedError",
+    "RefusedError",
+    "TimeLimitError",
+    "UnavailableError",
+    "UsageError",
+]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What GitLab answered, as far as an error needs it.
@@ -67,6 +84,10 @@ class CommandError(Exception):
         self.answer = answer
         self.results = tuple(results)
         self.retryable = retryable
+        # A traceback shows notes (PEP 678), so that a Python caller sees them too.
+        if why:
+            self.add_note(f"why: {why}")
+        self.add_note(f" do: {hint or self.remedy}")
 
 
 class PipelineFailedError(CommandError):

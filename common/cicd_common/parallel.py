@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cicd_common.errors import CommandError
 from cicd_common.gitlab.session import POOL_SIZE
@@ -55,6 +55,25 @@ def side_by_side(items: Sequence[T], work: Callable[[T], R]) -> list[R | Command
     for thread in threads:
         thread.join()
     return [_checked(outcome) for outcome in outcomes]
+
+
+def results_of(outcomes: Sequence[R | CommandError]) -> list[R]:
+    """The results, where every outcome is one.
+
+    Args:
+        outcomes: Results and errors, in the order in which they were asked for.
+
+    Raises:
+        CommandError: The first of the errors; its `results` hold all that was reached.
+    """
+    reached: list[Any] = []
+    for outcome in outcomes:
+        reached += outcome.results if isinstance(outcome, CommandError) else (outcome,)
+    for outcome in outcomes:
+        if isinstance(outcome, CommandError):
+            outcome.results = tuple(reached)
+            raise outcome
+    return reached
 
 
 PENDING = RuntimeError("a worker ended without an outcome")

@@ -19,13 +19,13 @@ from click.core import ParameterSource
 
 from cicd_common import __version__
 from cicd_common.cli import console
-from cicd_common.cli.output import Output, Result
+from cicd_common.cli.output import Output
 from cicd_common.errors import UsageError
 from cicd_common.gitlab.connection import (
     DEFAULT_REQUEST_TIMEOUT,
     DEFAULT_RETRY_FOR,
     Connection,
-    parse_base_url,
+    connection_of,
 )
 from cicd_common.gitlab.tokens import Token, TokenKind, read_token_file, token_of
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from click.types import OptionHelpExtra
 
-    from cicd_common.gitlab.client import GitLab
-    from cicd_common.gitlab.connection import ConfigSection
 
 CONNECTION = "Connection"
 OUTPUT = "Output"
@@ -50,40 +48,13 @@ class Settings:
             if no server was given, which a command may do without.
         output: Where results go.
         dry_run: Whether to change nothing.
+        quiet: Whether to say warnings and errors alone.
     """
 
     connection: Connection
     output: Output
     dry_run: bool
-
-    def connect(self) -> GitLab:
-        """Makes the client.
-
-        Raises:
-            UsageError: No server was given.
-        """
-        from cicd_common.gitlab.client import GitLab  # noqa: PLC0415 - slow to import; --help need not wait
-
-        return GitLab(self.connection)
-
-    def for_each(self, projects: Sequence[str], work: Callable[[str], Result]) -> int:
-        """Does the work for every project, side by side, and writes what came of it.
-
-        Args:
-            projects: As a person named them.
-            work: What to do with one.
-
-        Returns:
-            The exit code.
-
-        Raises:
-            UsageError: One of them is no project of this server; nothing was sent.
-        """
-        from cicd_common.gitlab.projects import parse_project  # noqa: PLC0415 - the same
-        from cicd_common.parallel import side_by_side  # noqa: PLC0415 - the same
-
-        names = [parse_project(project, self.connection.base_url) for project in projects]
-        return self.output.finish(side_by_side(names, work), asked=names)
+    quiet: bool = False
 
 
 def seconds(text: str) -> float:
@@ -311,7 +282,7 @@ def shared_options(command: Callable[..., int]) -> Callable[..., int]:
         for param in ctx.command.params:
             if getattr(param, "group", None) == CONNECTION:
                 del options[param.name]
-        return command(settings=Settings(connection, output, dry_run), **options)
+        return command(settings=Settings(connection, output, dry_run, quiet), **options)
 
     return with_options(_SHARED, with_settings)
 
@@ -322,32 +293,14 @@ def _connection(ctx: click.Context) -> Connection:
     Options come before the environment, that before the configuration file; an access token
     comes before a job token.
     """
-    section = _section(ctx.params["config_section"])
-    given_url = ctx.params["base_url"]
-    base_url = parse_base_url(given_url) if given_url else section.base_url if section else ""
-    token = _given_token(ctx) or (section.token if section else None)
-    if section and token and token is section.token and base_url != section.base_url:
-        raise UsageError(
-            f"The token of section {ctx.params['config_section']!r} is for {section.base_url}, "
-            f"not for {base_url}.",
-            hint="Leave out --base-url (and GITLAB_SERVER_BASE_URL, CI_SERVER_URL), "
-            "or give a token for that server.",
-        )
-    return Connection(
-        base_url=base_url,
-        token=token,
-        ca_file=ctx.params["ca_file"] or (section.ca_file if section else None),
+    return connection_of(
+        base_url=ctx.params["base_url"] or "",
+        token=_given_token(ctx),
+        section=ctx.params["config_section"],
+        ca_file=ctx.params["ca_file"],
         request_timeout=ctx.params["request_timeout"],
         retry_for=ctx.params["retry_for"],
     )
-
-
-def _section(name: str | None) -> ConfigSection | None:
-    if name is None:
-        return None
-    from cicd_common.gitlab.connection import read_section  # noqa: PLC0415 - needs python-gitlab
-
-    return read_section(name)
 
 
 def _given_token(ctx: click.Context) -> Token | None:

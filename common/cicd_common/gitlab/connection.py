@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from cicd_common import cleaning
 from cicd_common.errors import UsageError
-from cicd_common.gitlab.tokens import Token, TokenKind, token_of
+from cicd_common.gitlab.tokens import Token, TokenKind, read_token_file, token_of
 
 if TYPE_CHECKING:
     from gitlab.config import GitlabConfigParser
@@ -42,13 +42,15 @@ class Connection:
 class ConnectionOptions(TypedDict, total=False):
     """The keyword arguments by which the packages' functions take a connection.
 
-    `base_url` is required by whatever needs a server. Of the tokens one is used: the access token,
-    if both are given.
+    `base_url` is required by whatever needs a server. One token is used: the access token, if a
+    job token is given, too. `gitlab` is a section of a python-gitlab configuration file.
     """
 
     base_url: str
     api_access_token: str | None
+    api_access_token_file: Path | None
     job_token: str | None
+    gitlab: str | None
     ca_file: Path | None
     request_timeout: float
     retry_for: float
@@ -64,18 +66,67 @@ def connection_from(options: ConnectionOptions, *, needs_server: bool = True) ->
     Raises:
         UsageError: There is no base URL, or a value is wrong.
     """
-    token = None
-    if access_token := options.get("api_access_token"):
-        token = token_of(TokenKind.ACCESS, access_token, "api_access_token")
-    elif job_token := options.get("job_token"):
-        token = token_of(TokenKind.JOB, job_token, "job_token")
-    base_url = options.get("base_url", "")
-    return Connection(
-        base_url=parse_base_url(base_url) if base_url or needs_server else "",
-        token=token,
+    if needs_server and not options.get("gitlab"):
+        parse_base_url(options.get("base_url", ""))
+    return connection_of(
+        base_url=options.get("base_url", ""),
+        token=_token_from(options),
+        section=options.get("gitlab"),
         ca_file=options.get("ca_file"),
         request_timeout=options.get("request_timeout", DEFAULT_REQUEST_TIMEOUT),
         retry_for=options.get("retry_for", DEFAULT_RETRY_FOR),
+    )
+
+
+def _token_from(options: ConnectionOptions) -> Token | None:
+    if access_token := options.get("api_access_token"):
+        return token_of(TokenKind.ACCESS, access_token, "api_access_token")
+    if path := options.get("api_access_token_file"):
+        return read_token_file(path, "api_access_token_file")
+    if job_token := options.get("job_token"):
+        return token_of(TokenKind.JOB, job_token, "job_token")
+    return None
+
+
+def connection_of(
+    *,
+    base_url: str,
+    token: Token | None,
+    section: str | None,
+    ca_file: Path | None,
+    request_timeout: float,
+    retry_for: float,
+) -> Connection:
+    """Decides on one server and at most one token: what is given, then the configuration file.
+
+    Args:
+        base_url: The server; empty if none was given.
+        token: The token; None if none was given.
+        section: A section of a python-gitlab configuration file.
+        ca_file: An extra certificate authority.
+        request_timeout: Seconds that one request may take.
+        retry_for: Seconds for which temporary failures are retried.
+
+    Raises:
+        UsageError: The URL is not a server's, or the section cannot be used, or its token is for
+            another server.
+    """
+    found = read_section(section) if section else None
+    base_url = parse_base_url(base_url) if base_url else found.base_url if found else ""
+    if found and found.token and not token:
+        token = found.token
+        if base_url != found.base_url:
+            raise UsageError(
+                f"The token of section {section!r} is for {found.base_url}, not for {base_url}.",
+                hint="Leave out --base-url (and GITLAB_SERVER_BASE_URL, CI_SERVER_URL), "
+                "or give a token for that server.",
+            )
+    return Connection(
+        base_url=base_url,
+        token=token,
+        ca_file=ca_file or (found.ca_file if found else None),
+        request_timeout=request_timeout,
+        retry_for=retry_for,
     )
 
 

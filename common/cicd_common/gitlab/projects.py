@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from cicd_common.errors import NotFoundError, UsageError
 from cicd_common.gitlab.client import GitLab, field, quoted
 from cicd_common.gitlab.session import origin, same_origin
 from cicd_common.gitlab.tokens import TokenKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # https://docs.gitlab.com/user/reserved_names/: segments of letters, digits, `_`, `-`, `.`
 _PATH = re.compile(r"[\w.][\w.+-]*(/[\w.][\w.+-]*)+")
@@ -55,6 +59,27 @@ def parse_project(text: str, base_url: str) -> str:
             hint="Give its path (group/name), its numeric id, or the URL of its page.",
         )
     return name
+
+
+def parse_projects(texts: Sequence[str], base_url: str) -> list[str]:
+    """Reads how several projects were named.
+
+    Args:
+        texts: As for `parse_project`.
+        base_url: The server that a URL must belong to.
+
+    Raises:
+        UsageError: One of them is not a project of this server, or is named twice.
+    """
+    names = [parse_project(text, base_url) for text in texts]
+    # GitLab finds a project by its path whatever the case of its letters.
+    seen = [name.casefold() for name in names]
+    for number, name in enumerate(seen):
+        if name in seen[:number]:
+            raise UsageError(
+                f"The project {names[number]} is named twice.", hint="Name each project once."
+            )
+    return names
 
 
 def _path_of_url(url: str, base_url: str) -> str:

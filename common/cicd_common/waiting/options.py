@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from cicd_common.cli import console
 from cicd_common.cli.options import option, positive_seconds, seconds, with_options
 from cicd_common.cli.output import check_writable
 from cicd_common.errors import UsageError
@@ -26,96 +25,9 @@ from cicd_common.waiting.policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from cicd_common.cli.options import Settings
-    from cicd_common.gitlab.client import GitLab
-    from cicd_common.waiting.state import Outcome
-    from cicd_common.waiting.targets import Target
-
-R = TypeVar("R")
 WAITING = "Waiting"
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """What the options of waiting say.
-
-    Attributes:
-        policy: How to wait.
-        junit: A file for a JUnit report, if one is wanted.
-    """
-
-    policy: WaitPolicy
-    junit: Path | None = None
-
-    def wait(self, gitlab: GitLab, targets: Sequence[Target]) -> list[Outcome]:
-        """Waits, and shows on stderr what happens.
-
-        Args:
-            gitlab: The client.
-            targets: Which pipelines.
-
-        Returns:
-            For each pipeline, in the order of the targets, its result or the error that it is.
-        """
-        from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415 - the same
-        from cicd_common.waiting.targets import own_job  # noqa: PLC0415 - slow; --help need not wait
-        from cicd_common.waiting.wait import wait_for  # noqa: PLC0415 - the same
-
-        return wait_for(
-            gitlab,
-            targets,
-            self.policy,
-            presenter=presenter(quiet=console.is_quiet(), junit=self.junit),
-            own=own_job(os.environ),
-        )
-
-    def for_each(
-        self,
-        settings: Settings,
-        gitlab: GitLab,
-        projects: Sequence[str],
-        start: Callable[[str], R],
-        *,
-        target_of: Callable[[R], Target],
-        joined: Callable[[R, Outcome], Any],
-    ) -> int:
-        """Starts something in every project, side by side, waits, and writes what came of it.
-
-        Args:
-            settings: What the shared options say.
-            gitlab: The client.
-            projects: As a person named them.
-            start: Starts it in one.
-            target_of: The pipeline to wait for.
-            joined: What was started and how it ended, as one outcome.
-
-        Returns:
-            The exit code.
-
-        Raises:
-            UsageError: One of them is no project of this server; nothing was sent.
-        """
-        # All that the wait needs is imported and made before anything is started: a signal finds
-        # no gap between the start and the wait that cancels on it.
-        from cicd_common.gitlab.projects import parse_project  # noqa: PLC0415 - slow; as above
-        from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415 - the same
-        from cicd_common.waiting.targets import own_job  # noqa: PLC0415 - the same
-        from cicd_common.waiting.wait import start_and_wait  # noqa: PLC0415 - the same
-
-        names = [parse_project(project, gitlab.base_url) for project in projects]
-        ends = start_and_wait(
-            gitlab,
-            names,
-            start,
-            self.policy,
-            target_of=target_of,
-            joined=joined,
-            presenter=presenter(quiet=console.is_quiet(), junit=self.junit),
-            own=own_job(os.environ),
-        )
-        return settings.output.finish(ends, asked=names)
 
 
 def cancel_causes(text: str) -> frozenset[CancelOn]:
@@ -206,46 +118,37 @@ _STARTER_OPTIONS = (
 
 
 def wait_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Adds the options of waiting, and hands them on as one `waiting`."""
+    """Adds the options of waiting, and hands them on as one `policy`."""
 
     @functools.wraps(command)
-    def with_waiting(**options: Any) -> int:
-        return command(waiting=_take(options), **options)
+    def with_policy(**options: Any) -> int:
+        return command(policy=_take(options), **options)
 
-    return with_options(_OPTIONS, with_waiting)
+    return with_options(_OPTIONS, with_policy)
 
 
 def optional_wait_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Adds `--wait` and the options of waiting; `waiting` is None unless it is given."""
+    """Adds `--wait` and the options of waiting; `wait` is a policy, or None without `--wait`."""
 
     @functools.wraps(command)
-    def with_waiting(*, wait: bool, cancel_on: frozenset[CancelOn], **options: Any) -> int:
+    def with_policy(*, wait: bool, **options: Any) -> int:
         if not wait:
             _refuse_without_wait(click.get_current_context())
-        waiting = _take(options, cancel_on)
-        return command(waiting=waiting if wait else None, **options)
+        policy = _take(options)
+        return command(wait=policy if wait else None, **options)
 
-    return with_options(_STARTER_OPTIONS, with_waiting)
+    return with_options(_STARTER_OPTIONS, with_policy)
 
 
-def _take(options: dict[str, Any], cancel_on: frozenset[CancelOn] = frozenset()) -> Waiting:
+def _take(options: dict[str, Any]) -> WaitPolicy:
     """Takes the options of waiting out of all that were given."""
-    timeout, junit = options.pop("timeout"), options.pop("junit")
-    if junit is not None:
-        check_writable(junit, "--junit")
-    policy = WaitPolicy(
-        timeout=default_timeout(os.environ) if timeout is None else timeout,
-        appear_timeout=options.pop("appear_timeout"),
-        interval=options.pop("interval"),
-        on_manual=options.pop("on_manual"),
-        on_skipped=options.pop("on_skipped"),
-        settle=options.pop("settle"),
-        cancel_on=cancel_on,
-        log_tail=options.pop("log_tail"),
-        all_downstream=junit is not None,
-        realtime=not options.pop("no_realtime"),
-    )
-    return Waiting(policy, junit)
+    if options["timeout"] is None:
+        options["timeout"] = default_timeout(os.environ)
+    if options["junit"] is not None:
+        check_writable(options["junit"], "--junit")
+    realtime = not options.pop("no_realtime")
+    named = [field.name for field in fields(WaitPolicy) if field.name in options]
+    return WaitPolicy(realtime=realtime, **{name: options.pop(name) for name in named})
 
 
 def _refuse_without_wait(ctx: click.Context) -> None:

@@ -11,6 +11,7 @@ from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 OnManual = Literal["fail", "wait", "pass", "play"]
 OnSkipped = Literal["fail", "pass"]
@@ -38,7 +39,7 @@ class WaitPolicy:
         settle: Seconds after which a failure must still stand to count.
         cancel_on: When to cancel the pipelines that this very call started.
         log_tail: How many lines of each failed job's log to read; 0 for none.
-        all_downstream: Whether to read the jobs of downstream pipelines that succeeded, too.
+        junit: A file for a JUnit report, which is written when the wait ends.
         realtime: Whether GitLab's push may cause looks, too.
     """
 
@@ -50,8 +51,13 @@ class WaitPolicy:
     settle: float = 0.0
     cancel_on: frozenset[CancelOn] = frozenset()
     log_tail: int = DEFAULT_LOG_TAIL
-    all_downstream: bool = False
+    junit: Path | None = None
     realtime: bool = True
+
+    @property
+    def all_downstream(self) -> bool:
+        """Whether to read the jobs of downstream pipelines that succeeded, too."""
+        return self.junit is not None
 
     def check(self, token: TokenKind | None) -> None:
         """Makes sure, before anything is sent, that the token can do what this asks for.
@@ -73,6 +79,15 @@ class WaitPolicy:
                 why="GitLab ignores job tokens there.",
                 hint="Give an access token (COMMANDS_API_TOKEN), or leave out --cancel-on.",
             )
+
+
+def policy_of(wait: bool | WaitPolicy) -> WaitPolicy | None:
+    """What a function's `wait` means.
+
+    Args:
+        wait: True for the default policy, False for no wait, or a policy.
+    """
+    return WaitPolicy() if wait is True else wait or None
 
 
 def default_timeout(environment: Mapping[str, str], now: datetime | None = None) -> float:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
         ["--tag-name", "v1", "--dotenv", "/nonexistent/file"],
         ["--tag-name", "v1", "--project", "https://elsewhere.example/group/name"],
         ["--tag-name", "v1", "--project", "noslash"],
+        ["--tag-name", "v1", "--project", "tech-lunch/service-tests"],
+        ["--tag-name", "v1", "--project", "/Tech-Lunch/service-tests.git"],
         ["--tag-name", "v1", "--api-access-token", "--tag-name"],
         ["--tag-name", "v1", "--api-access-token", "$COMMANDS_API_TOKEN"],
         ["--tag-name", "v1", "--api-access-token-file", "/nonexistent/file"],

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_common.errors import NotFoundError
-from cmd_tag_project import tag_project
+from cmd_tag_project import NotFoundError, TagResult, tag_project
 from sandbox import Fault, Sandbox
+from sandbox.model import ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:
     from sandbox.model import Project, Token
@@ -27,12 +27,45 @@ def test_from_python(
         project=project.path, tag_name="v1", base_url=gitlab.url, api_access_token=token.secret
     )
 
+    assert isinstance(done, TagResult)
     assert (done.tag, done.commit, done.created) == ("v1", sha, True)
     with pytest.raises(NotFoundError):
         tag_project(
             project="a/b", tag_name="v1", base_url=gitlab.url, api_access_token=token.secret
         )
     assert capsys.readouterr() == ("", "")
+
+
+def test_from_python_release_notes_imply_the_release(
+    gitlab: Sandbox, token: Token, project: Project
+) -> None:
+    done = tag_project(
+        project=project.path,
+        tag_name="v1",
+        release_notes="All new.",
+        base_url=gitlab.url,
+        api_access_token=token.secret,
+    )
+
+    assert done.release == "created"
+    assert project.releases["v1"].description == "All new."
+
+
+def test_from_python_a_default_wait_is_true(
+    gitlab: Sandbox, token: Token, project: Project
+) -> None:
+    project.script = ScriptedPipeline(jobs=(ScriptedJob(name="tests"),))
+
+    done = tag_project(
+        project=project.path,
+        tag_name="v1",
+        wait=True,
+        base_url=gitlab.url,
+        api_access_token=token.secret,
+    )
+
+    assert done.pipeline is not None
+    assert done.pipeline.status == "success"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -48,8 +81,9 @@ def test_a_signal_ends_it_at_once(
 ) -> None:
     """Nothing else would end it within an hour."""
     gitlab.fault(Fault(delay=HOUR))
+    named = [project.path, "tech-lunch/two", "tech-lunch/three"][:projects]
     process = start(
-        "cmd_tag_project", "--tag-name", "v1", *(["--project", project.path] * projects),
+        "cmd_tag_project", "--tag-name", "v1", *(f"--project={name}" for name in named),
         *("--request-timeout", str(HOUR)),
         CI_SERVER_URL=gitlab.url, GITLAB_TOKEN=token.secret,
     )  # fmt: skip

@@ -51,6 +51,8 @@ ERROR = re.compile(r"error: .+\n(  why: .+\n)?   do: .+\n$")
         ["--trigger-token", "$TRIGGER_TOKEN"],
         ["--trigger-token", "glptt-x", "--variable-file", f"KEY={__file__}", "--ref", "main"],
         ["--project", "noslash"],
+        ["--project", "tech-lunch/service-tests"],
+        ["--project", "tech-lunch/service-tests", "--wait"],
         ["--project", "https://elsewhere.example/group/name"],
         ["--dotenv", "/nonexistent/file"],
         ["--no-such-option"],
@@ -334,8 +336,9 @@ def test_a_signal_ends_it_at_once(
 ) -> None:
     """Nothing else would end it within an hour."""
     gitlab.fault(Fault(delay=HOUR))
+    named = [project.path, "tech-lunch/two", "tech-lunch/three"][:projects]
     process = start(
-        "cmd_trigger_pipeline", *(["--project", project.path] * projects),
+        "cmd_trigger_pipeline", *(f"--project={name}" for name in named),
         *("--request-timeout", str(HOUR)),
         CI_SERVER_URL=gitlab.url, GITLAB_TOKEN=token.secret,
     )  # fmt: skip

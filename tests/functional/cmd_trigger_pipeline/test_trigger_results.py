@@ -191,7 +191,7 @@ def test_thirty_projects_are_triggered_side_by_side(trigger: Trigger, gitlab: Sa
             )
         )
 
-    ending = trigger(*["--project=tech-lunch/p"] * 30, project=None)
+    ending = trigger(*[f"--project=tech-lunch/p{number}" for number in range(30)], project=None)
 
     assert ending.code == 0, ending.stderr
     assert len(bodies(gitlab)) == 30

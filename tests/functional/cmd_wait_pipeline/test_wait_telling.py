@@ -8,8 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from cicd_common.errors import PipelineFailedError
-from cmd_wait_pipeline import wait_pipeline
+from cmd_wait_pipeline import PipelineFailedError, WaitPolicy, wait_pipeline
 from sandbox import Access, Fault
 from sandbox.model import ScriptedJob, ScriptedPipeline
 from tests.functional.cmd_wait_pipeline.conftest import SOON
@@ -174,21 +173,82 @@ def test_from_python_the_result_comes_back_and_a_failure_is_raised(
 ) -> None:
     green, red = add(*SOON), add(*FAILED, source="schedule")
     page = f"{gitlab.url}/tech-lunch/service-tests/-/pipelines/{green.id}"
+    policy = WaitPolicy(interval=0.05)
     result = wait_pipeline(
-        pipeline_url=page, interval=0.05, base_url=gitlab.url, api_access_token=token.secret
+        pipeline_url=page, policy=policy, base_url=gitlab.url, api_access_token=token.secret
     )
     assert (result.id, result.status, result.web_url) == (green.id, "success", page)
     with pytest.raises(PipelineFailedError) as failure:
         wait_pipeline(
             project="tech-lunch/service-tests",
             source="schedule",
-            interval=0.05,
+            policy=policy,
             base_url=gitlab.url,
             api_access_token=token.secret,
         )
     [held] = failure.value.results
     assert getattr(held, "id", None) == red.id
+    assert failure.value.__notes__[0].startswith("why: Failed: test")
+    assert failure.value.__notes__[1].startswith(" do: ")
     assert capsys.readouterr() == ("", "")
+
+
+def test_from_python_several_pipelines_come_back_in_the_order_asked_for(
+    gitlab: Sandbox, token: Token, add: Add, tmp_path: Path
+) -> None:
+    first, second = add(*SOON), add(*SOON)
+    report = tmp_path / "report.xml"
+    results = wait_pipeline(
+        project="tech-lunch/service-tests",
+        pipeline_id=[second.id, first.id],
+        policy=WaitPolicy(interval=0.05, junit=report, realtime=False),
+        base_url=gitlab.url,
+        api_access_token=token.secret,
+    )
+    assert [result.id for result in results] == [second.id, first.id]
+    assert len(ET.fromstring(report.read_bytes())) == 2  # noqa: S314 - our own file
+    assert not any("/-/cable" in request.path for request in gitlab.requests)
+
+
+def test_from_python_the_results_of_a_failure_are_all_that_ended(
+    gitlab: Sandbox, token: Token, add: Add
+) -> None:
+    green, red = add(*SOON), add(*FAILED)
+    with pytest.raises(PipelineFailedError) as failure:
+        wait_pipeline(
+            project="tech-lunch/service-tests",
+            pipeline_id=(red.id, green.id),
+            policy=WaitPolicy(interval=0.05),
+            base_url=gitlab.url,
+            api_access_token=token.secret,
+        )
+    assert [getattr(result, "id", None) for result in failure.value.results] == [red.id, green.id]
+
+
+def test_from_python_all_that_runs_is_a_tuple_even_if_it_is_one(
+    gitlab: Sandbox, token: Token, add: Add
+) -> None:
+    pipeline = add((0, "running"), (5, "success"))
+    results = wait_pipeline(
+        project="tech-lunch/service-tests",
+        all_running=True,
+        policy=WaitPolicy(interval=0.05),
+        base_url=gitlab.url,
+        api_access_token=token.secret,
+    )
+    assert [result.id for result in results] == [pipeline.id]
+
+
+def test_from_python_a_dry_run_waits_for_nothing(gitlab: Sandbox, token: Token, add: Add) -> None:
+    pipeline = add((0, "running"))
+    result = wait_pipeline(
+        project="tech-lunch/service-tests",
+        pipeline_id=pipeline.id,
+        dry_run=True,
+        base_url=gitlab.url,
+        api_access_token=token.secret,
+    )
+    assert (result.id, result.status) == (pipeline.id, "running")
 
 
 def test_trigger_jobs_and_what_they_started_are_told_while_they_run(

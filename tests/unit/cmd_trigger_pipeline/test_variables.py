@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cicd_common.errors import UsageError
+from cmd_trigger_pipeline.variable_files import collect_variables
 from cmd_trigger_pipeline.variables import (
     Variable,
-    merged,
     parse_file_variable,
     parse_variable,
 )
@@ -63,9 +63,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         parse_file_variable(f"KEY={file}")
 
 
-def test_of_one_key_the_last_counts() -> None:
-    variables = [Variable("A", "1", "file"), Variable("B", "2"), Variable("A", "3")]
-    assert merged(variables) == (Variable("A", "3"), Variable("B", "2"))
+def test_of_one_key_the_last_counts(tmp_path: Path) -> None:
+    file = tmp_path / "many.env"
+    file.write_text("A=0\nB=0\nC=0\n")
+    found = collect_variables(
+        [file], [Variable("A", "1", "file"), Variable("B", "2", "file")], [Variable("A", "3")]
+    )
+    assert found == (Variable("A", "3"), Variable("B", "2", "file"), Variable("C", "0"))
 
 
 @given(st.text())

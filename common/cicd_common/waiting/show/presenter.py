@@ -7,29 +7,29 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
-from cicd_common.waiting.show.junit import JUnitFile
 from cicd_common.waiting.show.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from cicd_common.waiting.pipelines import Event, Presenter
 
 
-def presenter(*, quiet: bool = False, junit: Path | None = None) -> Presenter:
+def presenter(*, quiet: bool = False) -> Presenter:
     """The presenter that suits this process.
 
     Args:
         quiet: Whether only warnings and failures are told.
-        junit: A file for a JUnit report, if one is wanted.
 
     Returns:
-        A live table if stderr is a terminal, else lines; and the file.
+        A live table if stderr is a terminal, else lines.
     """
-    shown = _on_stderr(quiet=quiet)
-    return Together([shown, JUnitFile(junit)]) if junit else shown
+    if quiet or not is_live_place(sys.stderr, os.environ):
+        return Lines(quiet=quiet)
+    from cicd_common.waiting.show.live import Live  # noqa: PLC0415 - rich is slow to import
+
+    return Live()
 
 
 def is_live_place(stream: object, environment: Mapping[str, str]) -> bool:
@@ -42,14 +42,6 @@ def is_live_place(stream: object, environment: Mapping[str, str]) -> bool:
     if environment.get("CI") or environment.get("TERM", "dumb") in {"", "dumb", "unknown"}:
         return False
     return bool(getattr(stream, "isatty", bool)())
-
-
-def _on_stderr(*, quiet: bool) -> Presenter:
-    if quiet or not is_live_place(sys.stderr, os.environ):
-        return Lines(quiet=quiet)
-    from cicd_common.waiting.show.live import Live  # noqa: PLC0415 - rich is slow to import
-
-    return Live()
 
 
 class Together:

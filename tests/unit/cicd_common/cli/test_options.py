@@ -11,6 +11,7 @@ from cicd_common.cli import console
 from cicd_common.cli.main import EX_SOFTWARE, run
 from cicd_common.cli.options import Command, Settings, option, shared_options
 from cicd_common.errors import ALL_ERRORS, CommandError, Interrupted, NotFoundError, UsageError
+from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def test_a_command_may_do_without_a_server_until_it_connects() -> None:
 
     assert settings.connection.base_url == ""
     with pytest.raises(UsageError, match="No GitLab server was given"):
-        settings.connect()
+        GitLab(settings.connection)
 
 
 def test_any_option_may_be_spelled_with_underscores() -> None:

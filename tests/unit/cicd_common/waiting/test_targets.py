@@ -4,7 +4,7 @@ import pytest
 
 from cicd_common.errors import UsageError
 from cicd_common.waiting.targets import ById, OwnJob, own_job, parse_pipeline_url
-from cmd_wait_pipeline.request import Selection
+from cmd_wait_pipeline.request import WaitRequest
 
 BASE = "https://gitlab.example.com/root"
 
@@ -38,5 +38,5 @@ def test_outside_a_job_there_is_no_own_pipeline() -> None:
 
 
 def test_the_same_pipeline_named_twice_is_waited_for_once() -> None:
-    selection = Selection("group/name", (12, 12), (f"{BASE}/group/name/-/pipelines/12",))
-    assert selection.targets(BASE, OwnJob()) == [ById("group/name", 12)]
+    request = WaitRequest("group/name", (12, 12), (f"{BASE}/group/name/-/pipelines/12",))
+    assert request.targets(BASE, OwnJob()) == [ById("group/name", 12)]

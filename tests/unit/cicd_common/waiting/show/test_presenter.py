@@ -5,19 +5,12 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_common.waiting.pipelines import Found
 from cicd_common.waiting.show.lines import Lines
 from cicd_common.waiting.show.live import Live
-from cicd_common.waiting.show.presenter import Together, is_live_place, presenter
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.cicd_common.waiting.show.conftest import Scene
+from cicd_common.waiting.show.presenter import Silent, Together, is_live_place, presenter
 
 
 class Tty(io.StringIO):
@@ -51,17 +44,9 @@ def test_the_presenter_suits_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(presenter(quiet=True), Lines)
 
 
-def test_a_report_is_written_beside_what_is_shown(
-    scene: Scene, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "report.xml"
-    with presenter(junit=path) as shown:
-        assert shown.every == Lines().every
-        shown.show(Found(scene.pipeline("running")))
-    assert "running" in capsys.readouterr().err
-    assert b"running" in path.read_bytes()
-    with presenter(quiet=True, junit=path) as shown:
-        assert shown.every is None
+def test_presenters_together_show_as_often_as_the_most_eager_of_them() -> None:
+    assert Together([Lines(), Lines(quiet=True)]).every == Lines().every
+    assert Together([Lines(quiet=True), Silent()]).every is None
 
 
 def test_each_presenter_is_ended_even_if_one_fails() -> None:

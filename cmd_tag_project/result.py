@@ -1,0 +1,64 @@
+"""What a tag command reached."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cicd_common.errors import CommandError
+from cicd_common.waiting.pipelines import WaitResult
+from cicd_common.waiting.targets import Newest
+
+
+@dataclass(frozen=True)
+class TagResult:
+    """A tag that is there now, or would be but for the dry run.
+
+    Attributes:
+        project: The project's path.
+        tag: The tag's name.
+        commit: The full SHA of the commit it stands at.
+        created: Whether this call created it.
+        web_url: Its page.
+        release: What became of its release: `created`, `exists`, `would be created`; None if
+            none was wanted.
+        would_create: Whether a dry run found that the tag would be created.
+        pipeline: The tag's pipeline, as it ended, if it was waited for.
+    """
+
+    project: str
+    tag: str
+    commit: str
+    created: bool
+    web_url: str
+    release: str | None = None
+    would_create: bool = False
+    pipeline: WaitResult | None = None
+
+    def text(self) -> str:
+        """One short line for a person."""
+        state = "would be created" if self.would_create else "already exists"
+        line = f"{self.project}: tag {self.tag} {'created' if self.created else state}"
+        release = f", release {self.release}" if self.release else ""
+        ended = f"; {self.pipeline.text().partition(': ')[2]}" if self.pipeline else ""
+        return f"{line} at {self.commit[:8]}{release}{ended}"
+
+    def dotenv(self) -> dict[str, str]:
+        """The variables that later jobs get."""
+        tag = {"TAG_NAME": self.tag, "TAG_COMMIT_SHA": self.commit, "TAG_PROJECT": self.project}
+        return tag | (self.pipeline.dotenv() if self.pipeline else {})
+
+    def target(self) -> Newest:
+        """The tag's pipeline, which GitLab starts a moment after the tag."""
+        return Newest(self.project, tag=self.tag, sha=self.commit, ours=self.created)
+
+    def ended(self, end: WaitResult | CommandError) -> TagResult | CommandError:
+        """The tag with its pipeline, as it ended.
+
+        Args:
+            end: How the wait ended; an error's `results` hold the pipeline, if it was found.
+        """
+        if isinstance(end, CommandError):
+            pipelines = [result for result in end.results if isinstance(result, WaitResult)]
+            end.results = (replace(self, pipeline=pipelines[0] if pipelines else None),)
+            return end
+        return replace(self, pipeline=end)

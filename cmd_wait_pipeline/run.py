@@ -1,0 +1,40 @@
+"""Waiting for pipelines, or in a dry run saying how they are."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from cicd_common.gitlab.client import GitLab
+from cicd_common.waiting.targets import own_job
+from cicd_common.waiting.wait import look_once, wait_for
+
+if TYPE_CHECKING:
+    from cicd_common.errors import CommandError
+    from cicd_common.gitlab.connection import Connection
+    from cicd_common.waiting.pipelines import Presenter, WaitResult
+    from cmd_wait_pipeline.request import WaitRequest
+
+
+def run(
+    request: WaitRequest, connection: Connection, presenter: Presenter | None = None
+) -> list[WaitResult | CommandError]:
+    """Waits for the pipelines to end.
+
+    Args:
+        request: Which pipelines, and how to wait.
+        connection: The server and the token.
+        presenter: Who shows what happens; default: nobody.
+
+    Returns:
+        For each pipeline, in the order in which they were named, how it ended.
+
+    Raises:
+        UsageError: The request makes no sense; nothing was sent.
+        AuthError: There is no token that GitLab takes for this; nothing was sent.
+    """
+    gitlab = GitLab(connection)
+    targets = request.targets(gitlab.base_url, own_job(os.environ))
+    if request.dry_run:
+        return look_once(gitlab, targets)
+    return wait_for(gitlab, targets, request.policy, presenter)

@@ -20,12 +20,14 @@ START = "import cmd_bump_image_tag.plan, cmd_bump_image_tag.targets.files"
 RUN = f"""
 import sys
 from pathlib import Path
-from cmd_bump_image_tag.plan import bump
+from cmd_bump_image_tag.plan import plan_bump
+from cmd_bump_image_tag.request import BumpRequest
+from cmd_bump_image_tag.targets import Snapshot
 from cmd_bump_image_tag.targets.files import find, read, replace
-from cmd_bump_image_tag.images import Bump
 root = Path(sys.argv[1])
 before = read(root, find(root, []).paths)
-result = bump(before, [Bump("{NAME}", sys.argv[2])])
+request = BumpRequest(image=("{NAME}",), tag=sys.argv[2])
+result = plan_bump(Snapshot(before, frozenset(), {{}}), request)
 replace(root, before, result.contents)
 print(len(before), len(result.changes))
 """

@@ -15,20 +15,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE
+from cmd_bump_image_tag.result import BumpResult, Change
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
     from cmd_bump_image_tag.request import Via
-    from cmd_bump_image_tag.run import BumpResult
 
-__all__ = ["bump_image_tag"]
+__all__ = ["BumpResult", "Change", "bump_image_tag"]
 
 
 def bump_image_tag(
     *,
-    image: str | Sequence[str],
+    image: str | Sequence[str] = (),
     tag: str | None = None,
     digest: str | None = None,
     file: str | Sequence[str] = (),
@@ -39,7 +41,7 @@ def bump_image_tag(
     branch: str | None = None,
     merge_request: bool = False,
     auto_merge: bool = False,
-    commit_message: str | None = None,
+    commit_message: str = DEFAULT_TEMPLATE,
     skip_ci: bool = True,
     upstream: str = "",
     verify_image: bool = False,
@@ -55,8 +57,8 @@ def bump_image_tag(
 
     Args:
         image: The image, or several: `registry:port/path`, `NAME=TAG` or `NAME=TAG@DIGEST`.
-        tag: The tag of images that come without.
-        digest: Their digest.
+        tag: The tag of images that come without one.
+        digest: The digest of images that come without one.
         file: Files, folders or globs within the repository; default: every YAML and JSON file.
         path: Keys to edit as well, such as `spec.values.image.tag`.
         via: `files`, `api` or `git`; default: `api` with a project, `git` with a repository,
@@ -68,12 +70,12 @@ def bump_image_tag(
         auto_merge: Whether to have that merge request merged once its checks have passed.
         commit_message: The commit's message, with the placeholders `{image}`, `{old}`, `{tag}`,
             `{digest}`, `{files}`, `{upstream}`.
-        skip_ci: Whether GitLab shall start no pipeline for the commit.
+        skip_ci: Whether GitLab starts no pipeline for the commit.
         upstream: The URL of the pipeline that bumps, which becomes a trailer of the commit.
         verify_image: Whether the images' registries must have what is to be set; the credentials
             are those of `docker login`, or `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`.
         pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
-        allow_downgrade: Whether a lower SemVer may replace a higher.
+        allow_downgrade: Whether a lower version can replace a higher one.
         directory: The working directory, for `files`.
         dry_run: Whether to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
@@ -85,38 +87,33 @@ def bump_image_tag(
     Raises:
         cicd_common.errors.CommandError: It did not happen; the subclass says why.
     """
-    # Imported here, so that the console script can show its help without PyYAML.
+    # Imported here, so that the console script can show its help without python-gitlab.
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
-    from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE  # noqa: PLC0415
-    from cmd_bump_image_tag.images import Bump  # noqa: PLC0415
-    from cmd_bump_image_tag.request import BumpRequest, Destination  # noqa: PLC0415
-    from cmd_bump_image_tag.run import bump_images  # noqa: PLC0415
+    from cmd_bump_image_tag.request import BumpRequest  # noqa: PLC0415
+    from cmd_bump_image_tag.run import bump  # noqa: PLC0415
 
     request = BumpRequest(
-        bumps=tuple(Bump.parse(name, tag, digest) for name in _several(image)),
-        patterns=_several(file),
-        paths=_several(path),
-        commit_message=DEFAULT_TEMPLATE if commit_message is None else commit_message,
-        skip_ci=skip_ci,
-        upstream=upstream,
-        verify_image=verify_image,
-        pin_digest=pin_digest,
-        allow_downgrade=allow_downgrade,
-        dry_run=dry_run,
-    )
-    destination = Destination(
+        image=_several(image),
+        tag=tag,
+        digest=digest,
+        file=_several(file),
+        path=_several(path),
         via=via,
         project=project,
         repository=repository,
         branch=branch,
         merge_request=merge_request,
         auto_merge=auto_merge,
+        commit_message=commit_message,
+        skip_ci=skip_ci,
+        upstream=upstream,
+        verify_image=verify_image,
+        pin_digest=pin_digest,
+        allow_downgrade=allow_downgrade,
         directory=Path(directory),
+        dry_run=dry_run,
     )
-    request.check()
-    destination.check()
-    settings = connection_from(connection, needs_server=project is not None)
-    return bump_images(request, destination, settings)
+    return bump(request, connection_from(connection, needs_server=project is not None))
 
 
 def _several(values: str | Sequence[str]) -> tuple[str, ...]:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from cicd_common.cli.main import run
 from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
 from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE
-from cmd_bump_image_tag.request import BumpRequest, Destination
-
-if TYPE_CHECKING:
-    from cmd_bump_image_tag.request import Via
 
 EXAMPLES = {
     "In the working directory": "cmd-bump-image-tag --image registry.example.com/web --tag v1.2.3",
@@ -43,14 +39,12 @@ EXAMPLES = {
 @option("--digest", metavar="DIGEST", help="The digest to set: sha256:…")
 @option(
     "--file",
-    "files",
     metavar="PATTERN",
     multiple=True,
     help="File, folder or glob to edit; may be repeated. Default: all *.yaml, *.yml, *.json.",
 )
 @option(
     "--path",
-    "paths",
     metavar="PATH",
     multiple=True,
     help="Edit this key as well (spec.values.image.tag); may be repeated.",
@@ -79,56 +73,27 @@ EXAMPLES = {
 @option("--pin-digest", is_flag=True, help="That, and set the digest that it has there.")
 @option("--allow-downgrade", is_flag=True, help="Let a lower version replace a higher.")
 @shared_options
-def cli(
-    *,
-    settings: Settings,
-    image: tuple[str, ...],
-    tag: str | None,
-    digest: str | None,
-    files: tuple[str, ...],
-    paths: tuple[str, ...],
-    via: Via | None,
-    project: str | None,
-    repository: str | None,
-    branch: str | None,
-    merge_request: bool,
-    auto_merge: bool,
-    commit_message: str,
-    no_skip_ci: bool,
-    verify_image: bool,
-    pin_digest: bool,
-    allow_downgrade: bool,
-) -> int:
+def cli(*, settings: Settings, no_skip_ci: bool, **options: Any) -> int:
     """Set an image's tag in the YAML files of a repository: only those bytes change.
 
-    Knows Kubernetes, Kustomize, Helm, Compose, .gitlab-ci.yml and Flux's markers. If somebody else
+    Knows Kubernetes, Kustomize, Helm, Compose, .gitlab-ci.yml and Flux's markers. If someone else
     writes at the same time, both edits land. Nothing to change is success too.
     """
-    # Only now: --help and a wrong option need no YAML.
-    from cmd_bump_image_tag.images import Bump  # noqa: PLC0415
-    from cmd_bump_image_tag.run import bump_images  # noqa: PLC0415
+    # Imported here: python-gitlab and YAML are slow to import, and --help needs neither.
+    from cmd_bump_image_tag.request import BumpRequest  # noqa: PLC0415
+    from cmd_bump_image_tag.run import bump  # noqa: PLC0415
 
+    if options["via"] in {"api", "git"} and options["repository"] is None:
+        options["project"] = options["project"] or os.environ.get("CI_PROJECT_PATH")
     request = BumpRequest(
-        bumps=tuple(Bump.parse(name, tag, digest) for name in image),
-        patterns=files,
-        paths=paths,
-        commit_message=commit_message,
+        **options,
         skip_ci=not no_skip_ci,
         upstream=os.environ.get("CI_PIPELINE_URL", ""),
-        verify_image=verify_image,
-        pin_digest=pin_digest,
-        allow_downgrade=allow_downgrade,
         dry_run=settings.dry_run,
     )
-    if via in {"api", "git"} and repository is None:
-        project = project or os.environ.get("CI_PROJECT_PATH")
-    destination = Destination(via, project, repository, branch, merge_request, auto_merge)
-    request.check()
-    destination.check()
-    result = bump_images(request, destination, settings.connection)
-    return settings.output.finish([result])
+    return settings.output.finish([bump(request, settings.connection)])
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script."""
     run(cli)

@@ -1,4 +1,4 @@
-"""The message of the commit that bumps."""
+"""The message of the commit that updates."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cmd_bump_image_tag.image_reference import is_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from cmd_bump_image_tag.images import Bump
-    from cmd_bump_image_tag.plan import Change
+    from cmd_bump_image_tag.images import Update
+    from cmd_bump_image_tag.result import Change
 
 
 DEFAULT_TEMPLATE = "Update image tag to {tag}"
@@ -39,22 +39,24 @@ def check_template(template: str) -> None:
             )
 
 
-def subject(template: str, bumps: Sequence[Bump], changes: Sequence[Change], upstream: str) -> str:
+def subject(
+    template: str, updates: Sequence[Update], changes: Sequence[Change], upstream: str
+) -> str:
     """Fills a template.
 
     Args:
         template: A text with placeholders; checked already.
-        bumps: What was asked for.
+        updates: What was asked for.
         changes: What changes; of several values each stands once, in order.
         upstream: The upstream pipeline's URL, if there is one.
     """
     images = {change.image for change in changes}
-    reached = [bump for bump in bumps if bump.reference.familiar in images]
+    reached = [update for update in updates if update.reference.familiar in images]
     values = {
-        "image": _listed(bump.reference.familiar for bump in reached),
+        "image": _listed(update.reference.familiar for update in reached),
         "old": _listed(_tag_in(change.old) for change in changes),
-        "tag": _listed(bump.tag or bump.digest or "" for bump in reached),
-        "digest": _listed(bump.digest or "" for bump in reached),
+        "tag": _listed(update.tag or update.digest or "" for update in reached),
+        "digest": _listed(update.digest or "" for update in reached),
         "files": _listed(change.path for change in changes),
         "upstream": upstream,
     }
@@ -63,7 +65,7 @@ def subject(template: str, bumps: Sequence[Bump], changes: Sequence[Change], ups
 
 def commit_message(
     template: str,
-    bumps: Sequence[Bump],
+    updates: Sequence[Update],
     changes: Sequence[Change],
     *,
     upstream: str = "",
@@ -73,12 +75,12 @@ def commit_message(
 
     Args:
         template: A text with placeholders; checked already.
-        bumps: What was asked for.
+        updates: What was asked for.
         changes: What changes.
         upstream: The upstream pipeline's URL, if there is one.
         skip_ci: Whether GitLab shall start no pipeline for the commit.
     """
-    text = subject(template, bumps, changes, upstream) + (SKIP_CI if skip_ci else "")
+    text = subject(template, updates, changes, upstream) + (SKIP_CI if skip_ci else "")
     names = dict.fromkeys(change.image for change in changes)
     return f"{text}\n\n{trailers(upstream, names)}\n" if upstream else f"{text}\n"
 
@@ -112,7 +114,7 @@ def trailers(upstream: str, images: Iterable[str]) -> str:
 
     Args:
         upstream: The pipeline's URL.
-        images: The images that the commit bumps.
+        images: The images that the commit updates.
     """
     lines = [f"Upstream-Pipeline: {upstream}", *(f"Bumped-Image: {image}" for image in images)]
     return "\n".join(lines)
@@ -124,7 +126,7 @@ def check_not_older(
     """Makes sure that no newer pipeline of the same project has bumped the same images before.
 
     Args:
-        upstream: The URL of the pipeline that bumps now; nothing is looked at if it is none.
+        upstream: The URL of the pipeline that updates now; nothing is looked at if it is none.
         changes: What would change.
         messages: The messages of the last commits that touched a file, the newest first.
 

@@ -98,8 +98,8 @@ class Format:
     text: re.Pattern[str] = field(default=_TEXT_KEY)
 
 
-def images(scan: Scan, path: str) -> Iterator[Image]:
-    """Find the images of a file.
+def find_images(scan: Scan, path: str) -> Iterator[Image]:
+    """Finds the images of a file.
 
     Args:
         scan: The file's documents.
@@ -132,12 +132,12 @@ def _format(mapping: Mapping, path: str, outer: Format | None) -> Format:
 
 @lru_cache(maxsize=1024)
 def _is_below(keys: re.Pattern[str], key: str) -> bool:
-    """Return whether a key is one of some; the same few stand all over a file."""
+    """Returns whether a key is one of some; the same few stand all over a file."""
     return keys.fullmatch(key) is not None
 
 
 def _part_entries(mapping: Mapping, known: dict[Mapping, Entries]) -> Entries:
-    """Return the entries that may be parts of an image, merged ones (`<<`) included."""
+    """Returns the entries that may be parts of an image, merged ones (`<<`) included."""
     if mapping in known:
         return known[mapping]
     known[mapping] = found = {}  # before the merges, which may lead round in a circle
@@ -157,7 +157,7 @@ def _part_entries(mapping: Mapping, known: dict[Mapping, Entries]) -> Entries:
 def _whole(
     value: Scalar, *lines: Scalar, prefix: str = "", untagged: bool = True
 ) -> Iterator[Image]:
-    """Read a scalar that ends with a whole reference."""
+    """Reads a scalar that ends with a whole reference."""
     text = value.value.removeprefix(prefix)
     if is_interpolated(text):
         name, obstacle = outline(text), f"is filled in later: {text}"
@@ -171,7 +171,7 @@ def _whole(
 def _references(
     mapping: Mapping, entries: Entries, *, nested: str, untagged: bool = True
 ) -> Iterator[Image]:
-    """Read `image: REFERENCE`, and `image:` with the reference below the nested key."""
+    """Reads `image: REFERENCE`, and `image:` with the reference below the nested key."""
     for key, value in mapping.entries:
         if not _is_below(_IMAGE_KEY, key.value):
             continue
@@ -185,7 +185,7 @@ def _references(
 
 
 def _is_name_of_parts(value: Scalar, entries: Entries) -> bool:
-    """Return whether a scalar is the name only, with its tag in a sibling."""
+    """Returns whether a scalar is the name only, with its tag in a sibling."""
     if "tag" not in entries and "imageTag" not in entries:
         return False
     reference = ImageReference.parse(value.value)
@@ -193,7 +193,7 @@ def _is_name_of_parts(value: Scalar, entries: Entries) -> bool:
 
 
 def _parts(mapping: Mapping, entries: Entries, *, table: tuple[Parts, ...]) -> Iterator[Image]:
-    """Read an image that is spelled in parts."""
+    """Reads an image that is spelled in parts."""
     if entries.keys().isdisjoint(_SIGNS):
         return
     taken: set[Scalar] = set()
@@ -237,7 +237,7 @@ def _joined(
 
 
 def _services(mapping: Mapping, _entries: Entries) -> Iterator[Image]:
-    """Read GitLab's `services`, by name or as mappings with a `name`."""
+    """Reads GitLab's `services`, by name or as mappings with a `name`."""
     for key, value in mapping.entries:
         # A tagged list is GitLab's own, such as `!reference [.job, services]`.
         if key.value != "services" or not isinstance(value, Sequence) or value.tag:
@@ -252,7 +252,7 @@ def _services(mapping: Mapping, _entries: Entries) -> Iterator[Image]:
 
 
 def _overrides(mapping: Mapping, _entries: Entries) -> Iterator[Image]:
-    """Read Argo CD's `kustomize.images`: `REFERENCE` or `NAME=REFERENCE`."""
+    """Reads Argo CD's `kustomize.images`: `REFERENCE` or `NAME=REFERENCE`."""
     for key, value in mapping.entries:
         if mapping.key == "kustomize" and key.value == "images" and isinstance(value, Sequence):
             for item in value.items:

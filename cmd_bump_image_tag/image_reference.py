@@ -41,7 +41,7 @@ class ImageReference:
     @classmethod
     @lru_cache(maxsize=1024)  # the same few images stand all over a repository
     def parse(cls, text: str) -> ImageReference | None:
-        """Read a reference as Docker does (`reference.ParseNormalizedNamed`).
+        """Reads a reference as Docker does (`reference.ParseNormalizedNamed`).
 
         Args:
             text: The reference; its path may have 255 characters, its tag 128.
@@ -88,22 +88,22 @@ class ImageReference:
 
 
 def suffix_of(tag: str | None, digest: str | None) -> str:
-    """Return what follows a name: `:tag`, `@digest`, both or nothing."""
+    """Returns what follows a name: `:tag`, `@digest`, both or nothing."""
     return (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
 
 
 def is_tag(text: str) -> bool:
-    """Return whether the text may be a tag."""
+    """Returns whether the text may be a tag."""
     return re.fullmatch(_TAG, text) is not None
 
 
 def is_digest(text: str) -> bool:
-    """Return whether the text is a digest with its algorithm."""
+    """Returns whether the text is a digest with its algorithm."""
     return re.fullmatch(_DIGEST, text) is not None
 
 
 def _split_domain(text: str) -> tuple[str, str]:
-    """Tell a registry's host from the first part of a path (`splitDockerDomain`)."""
+    """Tells a registry's host from the first part of a path (`splitDockerDomain`)."""
     head, slash, rest = text.partition("/")
     is_host = head == "localhost" or "." in head or ":" in head or head.lower() != head
     if not slash or not is_host:
@@ -121,17 +121,17 @@ _FILLED = "0filled0in0later0"
 
 
 def is_interpolated(text: str) -> bool:
-    """Return whether a part of the text is filled in later."""
+    """Returns whether a part of the text is filled in later."""
     return "$" in text or "{{" in text
 
 
 def outline(text: str) -> ImageReference | None:
-    """Return what is known of an interpolated reference, or None where that is nothing."""
+    """Returns what is known of an interpolated reference, or None where that is nothing."""
     filled = _INTERPOLATION.sub(_FILLED, text).replace(f"@{_FILLED}", "")
     reference = ImageReference.parse(filled)
     return None if reference is None or _FILLED in reference.last_component else reference
 
 
 def may_be(name: ImageReference, other: ImageReference) -> bool:
-    """Return whether a name that is filled in later may come to be another's."""
+    """Returns whether a name that is filled in later may come to be another's."""
     return _FILLED in name.repository and name.last_component == other.last_component

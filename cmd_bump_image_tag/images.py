@@ -1,4 +1,4 @@
-"""An image as a document spells it, and what its parts say after a bump."""
+"""An image as a document spells it, and what its parts say after a update."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Bump:
-    """A wish: this repository's images shall have this tag, this digest, or both.
+class Update:
+    """A update: this repository's images shall have this tag, this digest, or both.
 
     Attributes:
         name: The repository, such as `registry.example.com:5000/group/web` or `nginx`.
         tag: The tag to set; None leaves the tags alone.
         digest: The digest to set, with its algorithm; None lets a digest stand only where its
             tag stays.
-        reference: The image that the bump leads to.
+        reference: The image with that tag and digest.
 
     Raises:
         UsageError: A part is not what it should be, or there is neither tag nor digest.
@@ -36,31 +36,34 @@ class Bump:
     def __post_init__(self) -> None:
         reference = ImageReference.parse(self.name)
         if reference is None:
-            raise UsageError(f"{self.name!r} is no image name", hint="Write it as in an image:")
+            raise UsageError(
+                f"{self.name!r} is not an image name.", hint="Write it as in `image:`."
+            )
         if reference.suffix:
             raise UsageError(
-                f"{self.name!r} is more than a name",
+                f"{self.name!r} is more than a name.",
                 why=f"It ends with {reference.suffix}.",
                 hint=f"Write {reference.familiar}=TAG, or give --tag.",
             )
         if self.tag is not None and not is_tag(self.tag):
             raise UsageError(
-                f"{self.tag!r} is no image tag",
+                f"{self.tag!r} is not an image tag.",
                 why="A tag has letters, digits, '_', '.', '-', at most 128, and begins with "
                 "a letter, a digit or '_'.",
             )
         if self.digest is not None and not is_digest(self.digest):
             raise UsageError(
-                f"{self.digest!r} is no digest", hint="Write sha256: and 64 small hex digits."
+                f"{self.digest!r} is not a digest.",
+                hint="Write sha256: and 64 lower-case hexadecimal digits.",
             )
         if self.tag is None and self.digest is None:
-            raise UsageError(f"there is nothing to set for {self.name}", hint="Give --tag.")
+            raise UsageError(f"There is nothing to set for {self.name}.", hint="Give --tag.")
         moved = replace(reference, tag=self.tag, digest=self.digest)
         object.__setattr__(self, "reference", moved)
 
     @classmethod
-    def parse(cls, text: str, tag: str | None = None, digest: str | None = None) -> Bump:
-        """Read `NAME`, `NAME=TAG`, `NAME=TAG@DIGEST` or `NAME=@DIGEST`.
+    def parse(cls, text: str, tag: str | None = None, digest: str | None = None) -> Update:
+        """Reads `NAME`, `NAME=TAG`, `NAME=TAG@DIGEST` or `NAME=@DIGEST`.
 
         Args:
             text: The text.
@@ -75,6 +78,11 @@ class Bump:
             return cls(name, tag, digest)
         own_tag, _, own_digest = version.partition("@")
         return cls(name, own_tag or None, own_digest or None)
+
+    @property
+    def text(self) -> str:
+        """The update as `parse` reads it."""
+        return f"{self.name}={self.tag or ''}" + (f"@{self.digest}" if self.digest else "")
 
 
 @dataclass(frozen=True)
@@ -120,8 +128,8 @@ class OutOfReachError(Exception):
     """An image matches, but has no place for what is wanted; the text says why."""
 
 
-def wanted(image: Image, bump: Bump) -> dict[Scalar, str]:
-    """Return what the image's scalars shall say after a bump.
+def new_values(image: Image, update: Update) -> dict[Scalar, str]:
+    """Returns what the image's scalars shall say after a update.
 
     What was not asked for stays, but for a digest whose tag changes: it goes, or, in a place of
     its own, becomes the empty text that charts and Kustomize take for none.
@@ -133,36 +141,36 @@ def wanted(image: Image, bump: Bump) -> dict[Scalar, str]:
         raise OutOfReachError(image.obstacle)
     if image.reference is not None:
         written = image.reference.value.removesuffix(image.name.suffix)
-        return {image.reference: written + _moved_suffix(image.name, bump)}
+        return {image.reference: written + _moved_suffix(image.name, update)}
     if image.tag is not None:
-        return _wanted_parts(image, image.tag, bump)
+        return _new_parts(image, image.tag, update)
     if image.digest is None:
         raise OutOfReachError("has no tag here")
-    if bump.digest is None:
+    if update.digest is None:
         raise OutOfReachError("is pinned by its digest alone; give --digest")
-    return {image.digest: _digest_text(image, bump.digest)}
+    return {image.digest: _digest_text(image, update.digest)}
 
 
-def _moved_suffix(reference: ImageReference, bump: Bump) -> str:
-    tag = bump.tag or reference.tag
+def _moved_suffix(reference: ImageReference, update: Update) -> str:
+    tag = update.tag or reference.tag
     kept = reference.digest if tag == reference.tag else None
-    return suffix_of(tag, bump.digest or kept)
+    return suffix_of(tag, update.digest or kept)
 
 
-def _wanted_parts(image: Image, tag: Scalar, bump: Bump) -> dict[Scalar, str]:
+def _new_parts(image: Image, tag: Scalar, update: Update) -> dict[Scalar, str]:
     old_tag, _, old_digest = content(tag).partition("@")
-    new_tag = bump.tag or old_tag
+    new_tag = update.tag or old_tag
     stays = new_tag == old_tag
-    carried = old_digest if stays and not bump.digest else ""
-    if bump.digest and image.carries:
-        carried = bump.digest
+    carried = old_digest if stays and not update.digest else ""
+    if update.digest and image.carries:
+        carried = update.digest
     if carried and not new_tag:
         raise OutOfReachError("has no tag that a digest could follow; give --tag")
     values = {}
-    if bump.tag or carried:
+    if update.tag or carried:
         values[tag] = f"{new_tag}@{carried}" if carried else new_tag
-    if image.digest is not None and bump.digest:
-        values[image.digest] = _digest_text(image, bump.digest)
+    if image.digest is not None and update.digest:
+        values[image.digest] = _digest_text(image, update.digest)
     elif image.digest is not None and not stays:
         values[image.digest] = ""
     return values

@@ -94,9 +94,9 @@ def branch_name(request: BumpRequest, target: str) -> str:
         request: The bump.
         target: The branch that it is for.
     """
-    references = [bump.reference for bump in request.bumps]
+    references = [update.reference for update in request.updates]
     what = sorted(f"{reference.repository}{reference.suffix}" for reference in references)
-    where = [sorted(request.patterns), sorted(request.paths), target]
+    where = [sorted(request.file), sorted(request.path), target]
     digest = hashlib.sha256(json.dumps([what, where]).encode()).hexdigest()
     first = references[0]
     version = first.tag or (first.digest or "").partition(":")[2][:12]

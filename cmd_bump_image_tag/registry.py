@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cicd_common.gitlab.connection import Connection
     from cicd_common.registry_login import Login
     from cmd_bump_image_tag.image_reference import ImageReference
-    from cmd_bump_image_tag.images import Bump
+    from cmd_bump_image_tag.images import Update
 
 # Of an index too: the digest to pin is the one that serves every platform.
 MANIFEST_TYPES = (
@@ -52,38 +52,38 @@ MOST_TAGS = 1000
 
 
 def verify(
-    bumps: Sequence[Bump], *, pin: bool, connection: Connection, environ: Mapping[str, str]
-) -> tuple[Bump, ...]:
+    updates: Sequence[Update], *, pin: bool, connection: Connection, environ: Mapping[str, str]
+) -> tuple[Update, ...]:
     """Makes sure that registries have the tags and digests that are to be set.
 
     Args:
-        bumps: What is to be set.
-        pin: Whether a bump without a digest shall have the one found.
+        updates: What is to be set.
+        pin: Whether an update without a digest has to get the one found.
         connection: How patiently to ask, and which authority to trust; its token is GitLab's,
             and stays here.
         environ: The environment, for the credentials: `registry_login.find_login`.
 
     Returns:
-        The bumps, with the digests found if these shall be pinned.
+        The updates, with the digests found if these shall be pinned.
 
     Raises:
         CommandError: As `resolve` and `find_login` do, for the first of them.
     """
 
-    def verified(bump: Bump) -> Bump:
+    def verified(update: Update) -> Update:
         ask = partial(
             resolve,
-            login=find_login(bump.reference.domain, environ),
+            login=find_login(update.reference.domain, environ),
             request_timeout=connection.request_timeout,
             retry_for=connection.retry_for,
             ca_file=connection.ca_file,
         )
-        found = ask(replace(bump.reference, digest=None)) if bump.tag else None
-        if bump.digest:
-            ask(replace(bump.reference, tag=None))
-        return replace(bump, digest=bump.digest or found) if pin else bump
+        found = ask(replace(update.reference, digest=None)) if update.tag else None
+        if update.digest:
+            ask(replace(update.reference, tag=None))
+        return replace(update, digest=update.digest or found) if pin else update
 
-    outcomes = side_by_side(bumps, verified)
+    outcomes = side_by_side(updates, verified)
     for outcome in outcomes:
         if isinstance(outcome, CommandError):
             raise outcome

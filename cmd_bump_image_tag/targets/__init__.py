@@ -31,7 +31,7 @@ class Snapshot:
     revisions: Mapping[str, str]
 
 
-class Way(Protocol):
+class Target(Protocol):
     """Where files are read and written."""
 
     def read(self) -> Snapshot:

@@ -64,7 +64,7 @@ def _locked(folder: Path) -> Iterator[None]:
         descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
-        raise RefusedError(f"cannot lock {folder}", why=f"{error.strerror}.") from error
+        raise RefusedError(f"Cannot lock {folder}.", why=f"{error.strerror}.") from error
     try:
         yield
     finally:

@@ -34,7 +34,7 @@ class Selection:
 
 
 def select(paths: Collection[str], patterns: Sequence[str]) -> Selection:
-    """Choose files by patterns; the same for a working directory and for a listing from GitLab.
+    """Chooses files by patterns; the same for a working directory and for a listing from GitLab.
 
     Args:
         paths: The repository's files.
@@ -54,13 +54,13 @@ def select(paths: Collection[str], patterns: Sequence[str]) -> Selection:
             continue
         found = set(_below(paths, wanted) or _matching(paths, wanted))
         if not found and patterns:
-            raise NotFoundError(f"no file {pattern}", hint="Check --file, and the branch.")
+            raise NotFoundError(f"No file {pattern}.", hint="Check --file, and the branch.")
         chosen |= found
     return Selection(tuple(sorted(chosen | named)), frozenset(named))
 
 
 def find(root: Path, patterns: Sequence[str]) -> Selection:
-    """Choose files of a working directory; links within it count as what they lead to.
+    """Chooses files of a working directory; links within it count as what they lead to.
 
     Args:
         root: The working directory.
@@ -74,7 +74,7 @@ def find(root: Path, patterns: Sequence[str]) -> Selection:
 
 
 def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
-    """Read files.
+    """Reads files.
 
     Args:
         root: The working directory.
@@ -88,12 +88,12 @@ def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
         try:
             contents[path] = (root / path).read_bytes()
         except OSError as error:
-            raise RefusedError(f"cannot read {path}", why=f"{error.strerror}.") from error
+            raise RefusedError(f"Cannot read {path}.", why=f"{error.strerror}.") from error
     return contents
 
 
 def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> None:
-    """Replace files, each in one step, with their mode and owner; all are written before any.
+    """Replaces files, each in one step, with their mode and owner; all are written before any.
 
     A file of somebody else's, whose owner no new file could be given, is written in place.
 
@@ -113,7 +113,7 @@ def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes])
             fresh[path] = _write_beside(targets[path], content)
         for path in after:
             if (root / path).read_bytes() != before[path]:
-                raise ConflictError(f"{path} has changed meanwhile", hint="Run this again.")
+                raise ConflictError(f"{path} has changed meanwhile.", hint="Run this again.")
         for path, new in fresh.items():
             if new is not None:
                 new.replace(targets[path])
@@ -121,7 +121,7 @@ def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes])
                 _write_in_place(targets[path], after[path])
     except OSError as error:
         raise RefusedError(
-            f"cannot write {error.filename}",
+            f"Cannot write {error.filename}.",
             why=f"{error.strerror}.",
             hint="Run this as the files' owner; in a container: "
             'docker run --user "$(id -u):$(id -g)"',
@@ -132,7 +132,7 @@ def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes])
 
 
 def _write_beside(target: Path, content: bytes) -> Path | None:
-    """Write a new file next to the one that it shall replace, with its mode and owner.
+    """Writes a new file next to the one that it shall replace, with its mode and owner.
 
     Returns:
         The new file; None where only the old one itself may be written.
@@ -164,7 +164,7 @@ def _write_in_place(target: Path, content: bytes) -> None:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Yield the regular files below a directory but git's own; links are not followed."""
+    """Yields the regular files below a directory but git's own; links are not followed."""
     pending = [""]
     while pending:
         folder = pending.pop()
@@ -178,18 +178,18 @@ def _walk(root: Path) -> Iterator[str]:
 
 
 def _within(root: Path, pattern: str) -> str:
-    """Return a pattern relative to the directory, and what it leads to if it is a link."""
+    """Returns a pattern relative to the directory, and what it leads to if it is a link."""
     home = Path(os.path.realpath(root))
     target = Path(os.path.realpath(root / pattern))
     if not target.is_relative_to(home):
-        raise RefusedError(f"{pattern} leads out of {root}")
+        raise RefusedError(f"{pattern} leads out of {root}.")
     return target.relative_to(home).as_posix()
 
 
 def _normal(pattern: str) -> str:
     normal = posixpath.normpath(pattern) if pattern else "."
     if normal.startswith(("../", "/")) or normal == "..":
-        raise RefusedError(f"{pattern} leads out of the repository")
+        raise RefusedError(f"{pattern} leads out of the repository.")
     return "" if normal == "." else normal
 
 
@@ -199,7 +199,7 @@ def _below(paths: Iterable[str], folder: str) -> list[str]:
 
 
 def _matching(paths: Iterable[str], pattern: str) -> list[str]:
-    """Match a glob; one that ends openly, such as `apps/**`, is for YAML files alone."""
+    """Matches a glob; one that ends openly, such as `apps/**`, is for YAML files alone."""
     parts = pattern.split("/")
     return [
         path
@@ -240,5 +240,5 @@ def follow(pattern: str, links: Mapping[str, str]) -> str:
         target = posixpath.join(posixpath.dirname(link), links[link])
         path = posixpath.normpath(target + path[len(link) :])
         if path.startswith(("/", "../")) or path == "..":
-            raise RefusedError(f"{pattern} leads out of the repository")
-    raise RefusedError(f"{pattern} leads in circles")
+            raise RefusedError(f"{pattern} leads out of the repository.")
+    raise RefusedError(f"{pattern} leads in circles.")

@@ -58,26 +58,26 @@ class Lines:
 
     @classmethod
     def of(cls, text: str) -> Lines:
-        """Count a text's lines, ended by LF, CRLF or CR."""
+        """Counts a text's lines, ended by LF, CRLF or CR."""
         return cls([found.end() for found in _LINE_END.finditer(text)])
 
     def number(self, offset: int) -> int:
-        """Return the number, from 1, of the line that holds the character at an offset."""
+        """Returns the number, from 1, of the line that holds the character at an offset."""
         return bisect_left(self.ends, offset + 1) + 1
 
     def of_scalar(self, scalar: Scalar) -> int:
-        """Return the number of the line on which a scalar's text is, or begins in a block."""
+        """Returns the number of the line on which a scalar's text is, or begins in a block."""
         if scalar.style in ("|", ">"):
             return self.number(scalar.start) + 1
         return self.number(max(scalar.end - 1, 0))
 
     def start(self, number: int) -> int:
-        """Return the offset of a line's first character."""
+        """Returns the offset of a line's first character."""
         return self.ends[number - 2] if number > 1 else 0
 
 
-def comments(scan: Scan, lines: Lines) -> Comments:
-    """Find the comments that ask for something.
+def find_comments(scan: Scan, lines: Lines) -> Comments:
+    """Finds the comments that ask for something.
 
     Args:
         scan: The text's documents.
@@ -89,7 +89,7 @@ def comments(scan: Scan, lines: Lines) -> Comments:
     # The plain searches are many times faster, and nearly always say no.
     if POLICY_WORD not in scan.text and "bump:" not in scan.text:
         return Comments()
-    for number in sorted({lines.number(wish.start()) for wish in _WISH.finditer(scan.text)}):
+    for number in sorted({lines.number(update.start()) for update in _WISH.finditer(scan.text)}):
         starts = starts or [scalar.start for scalar in scan.scalars]
         scalar, comment = _comment(scan, starts, lines.start(number))
         if _IGNORE.search(comment):
@@ -101,7 +101,7 @@ def comments(scan: Scan, lines: Lines) -> Comments:
 
 
 def _comment(scan: Scan, starts: list[int], line_start: int) -> tuple[Scalar | None, str]:
-    """Return a line's comment and the last scalar that ends before it, or the block it heads."""
+    """Returns a line's comment and the last scalar that ends before it, or the block it heads."""
     found = _LINE_END.search(scan.text, line_start)
     line_end = found.start() if found else len(scan.text)
     index = bisect_left(starts, line_end) - 1

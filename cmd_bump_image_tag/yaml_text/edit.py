@@ -69,17 +69,17 @@ class Splice(NamedTuple):
 
 @lru_cache(maxsize=1024)  # one bump writes the same value in many places
 def is_string(text: str) -> bool:
-    """Return whether YAML reads a plain scalar as a string, by its rules of 1.1 and of 1.2."""
+    """Returns whether YAML reads a plain scalar as a string, by its rules of 1.1 and of 1.2."""
     return _NOT_A_STRING.fullmatch(text.replace("_", "")) is None
 
 
 def content(scalar: Scalar) -> str:
-    """Return what a scalar says, with nothing for YAML's nulls."""
+    """Returns what a scalar says, with nothing for YAML's nulls."""
     return "" if not scalar.style and scalar.value in _NULLS else scalar.value
 
 
 def is_settled(scalar: Scalar, value: str) -> bool:
-    """Return whether the scalar says this already, and says it as a string."""
+    """Returns whether the scalar says this already, and says it as a string."""
     if not value:
         return not content(scalar)
     if scalar.value != value:
@@ -88,7 +88,7 @@ def is_settled(scalar: Scalar, value: str) -> bool:
 
 
 def splice(text: str, scalar: Scalar, value: str) -> Splice:
-    """Return the change that makes a scalar say something else.
+    """Returns the change that makes a scalar say something else.
 
     Args:
         text: The text that the scalar stands in.
@@ -119,7 +119,7 @@ def _plain(text: str, start: int, scalar: Scalar, value: str) -> Splice:
 
 
 def _quoted(text: str, start: int, scalar: Scalar, value: str) -> Splice:
-    """Replace what differs at the end, so that the part before keeps its escapes."""
+    """Replaces what differs at the end, so that the part before keeps its escapes."""
     pairs = zip(scalar.value, value, strict=False)
     kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     position = start + 1
@@ -135,7 +135,7 @@ def _quoted(text: str, start: int, scalar: Scalar, value: str) -> Splice:
 
 
 def _block(text: str, start: int, scalar: Scalar, value: str) -> Splice:
-    """Replace a block scalar's one line; its header and indentation stay."""
+    """Replaces a block scalar's one line; its header and indentation stay."""
     lines = text[start : scalar.end].rstrip()
     if not value or not scalar.value or not lines.endswith(scalar.value):
         raise UnsafeError("it is a block of text", scalar)
@@ -158,7 +158,7 @@ _SEEN = {
 
 
 def edit(text: str, values: Mapping[Scalar, str]) -> str:
-    """Return a text with new values for some of its scalars.
+    """Returns a text with new values for some of its scalars.
 
     Args:
         text: The text, without a byte-order mark.
@@ -178,7 +178,7 @@ def edit(text: str, values: Mapping[Scalar, str]) -> str:
 
 
 def _verify(text: str, edited: str, wanted: dict[int, str]) -> None:
-    """Parse both texts and compare them event by event.
+    """Parses both texts and compare them event by event.
 
     Args:
         text: The text as it was.

@@ -33,7 +33,7 @@ class KeyPath:
 
     @classmethod
     def parse(cls, text: str) -> KeyPath:
-        """Read a path.
+        """Reads a path.
 
         Raises:
             UsageError: The text is no path that ends in a key or an index.
@@ -46,7 +46,7 @@ class KeyPath:
             position = found.end()
         if not steps or position != len(text):
             raise UsageError(
-                f"{text!r} is no path of keys",
+                f"{text!r} is not a path of keys.",
                 hint="Write it as for Helm's --set: spec.values.image.tag, images[0].tag, a\\.b.c",
             )
         return cls(text, tuple(steps))
@@ -57,7 +57,7 @@ class KeyPath:
         return next((step for step in reversed(self.steps) if isinstance(step, str)), "")
 
     def find(self, root: Node) -> Node | None:
-        """Return the node at the end of the path; None where there is none."""
+        """Returns the node at the end of the path; None where there is none."""
         node: Node | None = root
         for step in self.steps:
             node = _step(node, step)

@@ -119,7 +119,7 @@ class _Frame:
 
 
 def events(text: str) -> Iterator[yaml.Event]:
-    """Parse a text.
+    """Parses a text.
 
     Args:
         text: The text without a byte-order mark: marks count from its first character.
@@ -132,7 +132,7 @@ def events(text: str) -> Iterator[yaml.Event]:
 
     if not yaml.__with_libyaml__:
         raise RefusedError(
-            "PyYAML is installed without libyaml",
+            "PyYAML is installed without libyaml.",
             why="Only libyaml's parser says exactly where a value stands.",
             hint="Install a wheel of pyyaml from PyPI: pip install --only-binary :all: pyyaml",
         )
@@ -149,7 +149,7 @@ def events(text: str) -> Iterator[yaml.Event]:
 
 
 def scan(text: str) -> Scan:
-    """Read a text's documents.
+    """Reads a text's documents.
 
     Args:
         text: The text without a byte-order mark.
@@ -228,7 +228,7 @@ class _Builder:
         self.frames.append(_Frame(node))
 
     def _whereabouts(self) -> tuple[int | None, str]:
-        """Return the number of the enclosing mapping of a node that starts now, and its key."""
+        """Returns the number of the enclosing mapping of a node that starts now, and its key."""
         frame = self.frames[-1]
         if isinstance(frame.node, Mapping):
             key = frame.pending.value if isinstance(frame.pending, Scalar) else ""
@@ -236,7 +236,7 @@ class _Builder:
         return frame.node.outer, frame.node.key
 
     def _attach(self, node: Node, anchor: str | None) -> None:
-        """Hang a node into the collection that is open."""
+        """Attaches a node into the collection that is open."""
         if anchor is not None:
             self.anchors[anchor] = node
         frame = self.frames[-1]

@@ -1,17 +1,38 @@
 """Documents with the wanted edit written into them: `image: web:⟦1.0→1.1⟧`."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeAlias
 
 import pytest
 
-from cmd_bump_image_tag.images import Bump
-from cmd_bump_image_tag.plan import Result, bump
+from cmd_bump_image_tag.images import Update
+from cmd_bump_image_tag.plan import Plan, plan_bump
+from cmd_bump_image_tag.request import BumpRequest
+from cmd_bump_image_tag.targets import Snapshot
 
 _EDIT = re.compile("⟦(?P<old>[^→⟧]*)→(?P<new>[^⟧]*)⟧")
 
-Check: TypeAlias = Callable[..., Result]
+Check: TypeAlias = Callable[..., Plan]
+
+
+def plan(
+    files: Mapping[str, bytes],
+    updates: Sequence[Update],
+    *,
+    paths: Sequence[str] = (),
+    allow_downgrade: bool = False,
+    named: Collection[str] = (),
+    chosen: bool = True,
+) -> Plan:
+    """Plan a bump of files, as if --file had chosen them."""
+    request = BumpRequest(
+        image=tuple(update.text for update in updates),
+        file=("*",) if chosen else (),
+        path=tuple(paths),
+        allow_downgrade=allow_downgrade,
+    )
+    return plan_bump(Snapshot(files, frozenset(named), {}), request)
 
 
 def sides(template: str) -> tuple[bytes, bytes]:
@@ -30,17 +51,17 @@ def check() -> Check:
 
     def check(
         template: str,
-        *bumps: str,
+        *images: str,
         path: str = "app.yaml",
         paths: Sequence[str] = (),
         allow_downgrade: bool = False,
-    ) -> Result:
+    ) -> Plan:
         old, new = sides(template)
-        wishes = [Bump.parse(text) for text in bumps]
-        result = bump({path: old}, wishes, paths=paths, allow_downgrade=allow_downgrade)
+        updates = [Update.parse(text) for text in images]
+        result = plan({path: old}, updates, paths=paths, allow_downgrade=allow_downgrade)
         assert result.contents.get(path, old).decode() == new.decode()
         assert bool(result.changes) == (old != new)
-        again = bump({path: new}, wishes, paths=paths, allow_downgrade=allow_downgrade)
+        again = plan({path: new}, updates, paths=paths, allow_downgrade=allow_downgrade)
         assert not again.contents, "bumping twice is bumping once"
         return result
 

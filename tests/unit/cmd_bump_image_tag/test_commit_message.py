@@ -4,13 +4,13 @@ import pytest
 
 from cicd_common.errors import UsageError
 from cmd_bump_image_tag.commit_message import check_template, commit_message, subject
-from cmd_bump_image_tag.images import Bump
-from cmd_bump_image_tag.plan import Change
+from cmd_bump_image_tag.images import Update
+from cmd_bump_image_tag.result import Change
 
 DIGEST = f"sha256:{'a' * 64}"
-WEB = Bump("example.com/web", "v2", DIGEST)
-API = Bump("example.com/api", "v2")
-UNTOUCHED = Bump("example.com/other", "v9")
+WEB = Update("example.com/web", "v2", DIGEST)
+API = Update("example.com/api", "v2")
+UNTOUCHED = Update("example.com/other", "v9")
 CHANGES = [
     Change("a.yaml", 1, "example.com/web:v1", f"example.com/web:v2@{DIGEST}", "example.com/web"),
     Change("a.yaml", 7, "v0", "v2", "example.com/api"),
@@ -51,7 +51,7 @@ def test_the_old_tag_is_found_in_what_stood_there(old: str, tag: str) -> None:
 
 
 def test_a_bump_by_digest_alone_is_named_by_it() -> None:
-    bump = Bump("example.com/web", digest=DIGEST)
+    bump = Update("example.com/web", digest=DIGEST)
     change = Change("a.yaml", 1, "x", "y", "example.com/web")
     assert subject("{tag}", [bump], [change], "") == DIGEST
 

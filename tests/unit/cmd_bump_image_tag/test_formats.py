@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 
-from cmd_bump_image_tag.plan import Result
+from cmd_bump_image_tag.plan import Plan
 
 IMAGES = {
     "pod": """
@@ -184,7 +184,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_each_format_has_its_places(name: str, check: Callable[..., Result]) -> None:
+def test_each_format_has_its_places(name: str, check: Callable[..., Plan]) -> None:
     template = dedent(IMAGES[name]).lstrip()
     if "⟦" in template:
         check(template, "web=2.0")
@@ -205,7 +205,7 @@ def test_each_format_has_its_places(name: str, check: Callable[..., Result]) -> 
     ],
 )
 def test_some_formats_are_told_by_their_path(
-    path: str, template: str, check: Callable[..., Result]
+    path: str, template: str, check: Callable[..., Plan]
 ) -> None:
     check(template, "web=2.0", path=path)
 
@@ -226,7 +226,7 @@ def test_some_formats_are_told_by_their_path(
     ],
 )
 def test_what_is_filled_in_later_is_reported_and_left_alone(
-    text: str, check: Callable[..., Result]
+    text: str, check: Callable[..., Plan]
 ) -> None:
     result = check(f"{text}\n---\nimage: web:⟦1→2⟧\n", "web=2")
     (warning,) = result.warnings
@@ -244,7 +244,7 @@ def test_what_is_filled_in_later_is_reported_and_left_alone(
     ],
 )
 def test_an_image_that_leaves_its_tag_to_others_is_reported_and_left_alone(
-    path: str, text: str, check: Callable[..., Result]
+    path: str, text: str, check: Callable[..., Plan]
 ) -> None:
     result = check(f"{text}\n---\nimage: {{repository: web, tag: ⟦v1→v2⟧}}\n", "web=v2", path=path)
     (warning,) = result.warnings

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import pytest
 
 from cicd_common.errors import NotFoundError, RefusedError, UsageError
-from cmd_bump_image_tag.images import Bump
-from cmd_bump_image_tag.plan import Result, bump
+from cmd_bump_image_tag.images import Update
+from cmd_bump_image_tag.plan import Plan
 from cmd_bump_image_tag.yaml_text.keypaths import KeyPath
+from tests.unit.cmd_bump_image_tag.conftest import plan
 
-Check = Callable[..., Result]
+Check = Callable[..., Plan]
 
 OLD = "sha256:" + "a" * 64
 NEW = "sha256:" + "b" * 64
@@ -52,7 +53,7 @@ def test_a_policy_is_followed_in_every_file_of_the_run() -> None:
         "b.yaml": f"image: web:1 {mark('flux:web')}\n".encode(),
         "c.yaml": f"version: v1 {mark('other:web:tag')}\n".encode(),
     }
-    result = bump(files, [Bump("web", "v2")])
+    result = plan(files, [Update("web", "v2")])
     assert result.contents == {
         "a.yaml": f"version: v2 {mark('flux:web:tag')}\n".encode(),
         "b.yaml": f"image: web:v2 {mark('flux:web')}\n".encode(),
@@ -107,19 +108,19 @@ def test_what_is_no_marker_of_a_single_value_changes_nothing(line: str, check: C
 def test_a_digest_elsewhere_is_not_left_behind_its_tag() -> None:
     text = f"image: web:v1 {mark('f:web')}\nd: {OLD} {mark('f:web:digest')}\n".encode()
     with pytest.raises(RefusedError, match="would outlive its tag"):
-        bump({"a.yaml": text}, [Bump("web", "v2")])
-    assert not bump({"a.yaml": text}, [Bump("web", "v1")]).contents
-    assert NEW.encode() in bump({"a.yaml": text}, [Bump("web", "v2", NEW)]).contents["a.yaml"]
+        plan({"a.yaml": text}, [Update("web", "v2")])
+    assert not plan({"a.yaml": text}, [Update("web", "v1")]).contents
+    assert NEW.encode() in plan({"a.yaml": text}, [Update("web", "v2", NEW)]).contents["a.yaml"]
 
 
 def test_a_policy_of_two_images_is_refused() -> None:
     text = f"a: web:1 {mark('f:web')}\nb: api:1 {mark('f:web')}\n".encode()
     with pytest.raises(RefusedError, match="tied to two images"):
-        bump({"a.yaml": text}, [Bump("web", "v2"), Bump("api", "v2")])
+        plan({"a.yaml": text}, [Update("web", "v2"), Update("api", "v2")])
 
 
 @pytest.mark.parametrize(
-    ("template", "path", "wish"),
+    ("template", "path", "update"),
     [
         ("spec: {values: {image: {tag: ⟦1.0→v2⟧}}}", "spec.values.image.tag", "web=v2"),
         ("a: [{b: x}, {b: ⟦v1→v2⟧}]", "a[1].b", "web=v2"),
@@ -137,37 +138,37 @@ def test_a_policy_of_two_images_is_refused() -> None:
         ("image: web:⟦v1→v2⟧", "image", "web=v2"),
     ],
 )
-def test_a_path_edits_its_key_as_well(template: str, path: str, wish: str, check: Check) -> None:
-    check(template, wish, paths=[path])
+def test_a_path_edits_its_key_as_well(template: str, path: str, update: str, check: Check) -> None:
+    check(template, update, paths=[path])
 
 
 def test_a_path_that_leads_nowhere_is_not_found() -> None:
     with pytest.raises(NotFoundError, match=r"image\.tog"):
-        bump({"a.yaml": b"image: {tag: v1}"}, [Bump("web", "v2")], paths=["image.tog"])
+        plan({"a.yaml": b"image: {tag: v1}"}, [Update("web", "v2")], paths=["image.tog"])
 
 
 @pytest.mark.parametrize("text", ["a: {b: c}", "a: api:1", "a: x y", "a: ${TAG}", f"a: {OLD}"])
 def test_a_path_to_something_else_is_refused(text: str) -> None:
     with pytest.raises(RefusedError):
-        bump({"a.yaml": text.encode()}, [Bump("web", "v2")], paths=["a"])
+        plan({"a.yaml": text.encode()}, [Update("web", "v2")], paths=["a"])
 
 
 def test_a_path_to_another_images_tag_is_refused() -> None:
-    with pytest.raises(RefusedError, match="not one image's alone"):
-        bump({"a.yaml": b"a: {repository: api, tag: v1}"}, [Bump("web", "v2")], paths=["a.tag"])
+    with pytest.raises(RefusedError, match="belongs to more than one image"):
+        plan({"a.yaml": b"a: {repository: api, tag: v1}"}, [Update("web", "v2")], paths=["a.tag"])
 
 
 def test_a_bare_tag_and_several_images_are_a_usage_error() -> None:
     files = {"a.yaml": b"a: v1"}
     with pytest.raises(UsageError):
-        bump(files, [Bump("web", "v2"), Bump("api", "v2")], paths=["a"])
+        plan(files, [Update("web", "v2"), Update("api", "v2")], paths=["a"])
 
 
 def test_in_a_scan_a_path_of_several_files_is_refused() -> None:
     files = {"a.yaml": b"image: {tag: v1}", "b.yaml": b"image: {tag: v1}"}
     with pytest.raises(RefusedError, match="2 files"):
-        bump(files, [Bump("web", "v2")], paths=["image.tag"], chosen=False)
-    assert len(bump(files, [Bump("web", "v2")], paths=["image.tag"]).contents) == 2
+        plan(files, [Update("web", "v2")], paths=["image.tag"], chosen=False)
+    assert len(plan(files, [Update("web", "v2")], paths=["image.tag"]).contents) == 2
 
 
 @pytest.mark.parametrize("text", ["", "a.", "a..b", "a[x]", "a[", "a[1", "a\\", "[1]a"])

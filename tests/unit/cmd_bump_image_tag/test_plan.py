@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from cmd_bump_image_tag.images import Bump
-from cmd_bump_image_tag.plan import Change, Result, bump
+from cmd_bump_image_tag.images import Update
+from cmd_bump_image_tag.plan import Plan
+from cmd_bump_image_tag.result import Change
+from tests.unit.cmd_bump_image_tag.conftest import plan
 
-Check = Callable[..., Result]
+Check = Callable[..., Plan]
 
 OLD = "sha256:" + "a" * 64
 NEW = "sha256:" + "b" * 64
@@ -52,7 +54,7 @@ def test_all_but_the_tag_stays_byte_for_byte(name: str, check: Check) -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "wish"),
+    ("template", "update"),
     [
         ("image: {repository: web, tag: ⟦1.0→1.1-rc⟧}", "web=1.1-rc"),
         ('image: {repository: web, tag: ⟦1.0→"1.1"⟧}', "web=1.1"),
@@ -75,13 +77,13 @@ def test_all_but_the_tag_stays_byte_for_byte(name: str, check: Check) -> None:
     ],
 )
 def test_a_tag_that_yaml_would_read_as_something_else_is_quoted(
-    template: str, wish: str, check: Check
+    template: str, update: str, check: Check
 ) -> None:
-    check(template, wish)
+    check(template, update)
 
 
 @pytest.mark.parametrize(
-    ("template", "wish"),
+    ("template", "update"),
     [
         (f"image: web:⟦1@{OLD}→2⟧", "web=2"),
         (f"image: web:⟦1@{OLD}→2@{NEW}⟧", f"web=2@{NEW}"),
@@ -104,15 +106,15 @@ def test_a_tag_that_yaml_would_read_as_something_else_is_quoted(
         (f"images: [{{name: web, digest: ⟦{OLD}→{NEW}⟧}}]", f"web=v2@{NEW}"),
     ],
 )
-def test_a_stale_digest_never_outlives_its_tag(template: str, wish: str, check: Check) -> None:
-    check(template, wish, path="kustomization.yaml" if "images" in template else "app.yaml")
+def test_a_stale_digest_never_outlives_its_tag(template: str, update: str, check: Check) -> None:
+    check(template, update, path="kustomization.yaml" if "images" in template else "app.yaml")
 
 
 def test_a_kustomize_entry_that_is_pinned_by_its_digest_alone_stays_so(check: Check) -> None:
     template = f"images: [{{name: web, digest: {OLD}}}, {{name: web, newTag: v⟦1→2⟧}}]"
     result = check(template, "web=v2", path="kustomization.yaml")
     assert result.warnings == (
-        "kustomization.yaml:1: web is pinned by its digest alone; give --digest: left alone",
+        "kustomization.yaml:1: Left alone: web is pinned by its digest alone; give --digest.",
     )
 
 
@@ -191,19 +193,19 @@ def test_a_downgrade_may_be_allowed(check: Check) -> None:
 
 
 def test_files_without_the_image_are_not_read() -> None:
-    result = bump({"a.yaml": b"\xff[", "b.yaml": b"image: web:1\n"}, [Bump("web", "2")])
+    result = plan({"a.yaml": b"\xff[", "b.yaml": b"image: web:1\n"}, [Update("web", "2")])
     assert result.contents == {"b.yaml": b"image: web:2\n"}
     assert not result.warnings
 
 
 def test_in_a_scan_what_is_no_yaml_is_skipped_with_a_warning() -> None:
     files = {"a.yaml": b"image: web:1\n", "b.yaml": b"{{ if x }}\nimage: web:1\n"}
-    result = bump(files, [Bump("web", "2")])
+    result = plan(files, [Update("web", "2")])
     assert list(result.contents) == ["a.yaml"]
     (warning,) = result.warnings
-    assert warning.startswith("b.yaml:2: skipped")
+    assert warning.startswith("b.yaml:2: Skipped")
 
 
 def test_a_name_is_found_where_it_is_spelled_by_escapes_alone() -> None:
-    result = bump({"a.yaml": rb'image: "\x77eb:1"'}, [Bump("web", "2")])
+    result = plan({"a.yaml": rb'image: "\x77eb:1"'}, [Update("web", "2")])
     assert result.contents == {"a.yaml": rb'image: "\x77eb:2"'}

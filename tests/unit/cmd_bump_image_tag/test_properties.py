@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cicd_common.errors import CommandError
-from cmd_bump_image_tag.images import Bump
-from cmd_bump_image_tag.plan import bump
+from cmd_bump_image_tag.images import Update
+from tests.unit.cmd_bump_image_tag.conftest import plan
 
 Sides: TypeAlias = Callable[[str], tuple[bytes, bytes]]
 NAME = "registry.example.com:5000/shop/web"
@@ -128,10 +128,10 @@ def test_an_edit_changes_the_wanted_scalars_and_nothing_else(
 ) -> None:
     path, template = data.draw(documents(old, new))
     before, after = sides(template)
-    wish = [Bump(NAME, new)]
-    result = bump({path: before}, wish, allow_downgrade=True)
+    update = [Update(NAME, new)]
+    result = plan({path: before}, update, allow_downgrade=True)
     assert result.contents.get(path, before).decode() == after.decode()
-    assert not bump({path: after}, wish).contents
+    assert not plan({path: after}, update).contents
 
 
 FRAGMENTS = [
@@ -151,14 +151,14 @@ def scalars(data: bytes) -> list[str]:
 
 
 def hold(path: str, data: bytes) -> None:
-    """Bump a file that may be anything, and hold the outcome against what must be true."""
-    wish = [Bump("web", "v2")]
+    """Update a file that may be anything, and hold the outcome against what must be true."""
+    update = [Update("web", "v2")]
     try:
-        result = bump({path: data}, wish, paths=["a.tag"] if b"a:" in data else ())
+        result = plan({path: data}, update, paths=["a.tag"] if b"a:" in data else ())
     except CommandError:
         return
     after = result.contents.get(path, data)
-    assert bump({path: after}, wish).contents == {}
+    assert plan({path: after}, update).contents == {}
     if result.contents:
         old, new = scalars(data), scalars(after)
         changed = [pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from cicd_common.errors import CommandError, NotFoundError, RefusedError, UsageError
-from cmd_bump_image_tag.images import Bump
-from cmd_bump_image_tag.plan import bump
+from cmd_bump_image_tag.images import Update
+from tests.unit.cmd_bump_image_tag.conftest import plan
 
 OLD = "sha256:" + "a" * 64
 
 
-def failure(files: Mapping[str, str | bytes], *wishes: str, **options: Any) -> CommandError:
+def failure(files: Mapping[str, str | bytes], *updates: str, **options: Any) -> CommandError:
     contents = {p: d.encode() if isinstance(d, str) else d for p, d in files.items()}
     with pytest.raises(CommandError) as caught:
-        bump(contents, [Bump.parse(wish) for wish in wishes], **options)
+        plan(contents, [Update.parse(update) for update in updates], **options)
     return caught.value
 
 
@@ -109,7 +109,7 @@ def test_nothing_matched_names_the_nearest(text: str, names: list[str]) -> None:
 def test_nothing_matched_says_what_could_not_be_read() -> None:
     error = failure({"app.yaml": "image: [web:1"}, "web=2")
     assert isinstance(error, NotFoundError)
-    assert "app.yaml:2: skipped" in error.why
+    assert "app.yaml:2: Skipped" in error.why
 
 
 def test_each_image_must_be_somewhere() -> None:
@@ -151,25 +151,24 @@ def test_a_digest_needs_a_tag_to_follow() -> None:
 def test_a_file_that_was_named_must_be_yaml(data: bytes, why: str) -> None:
     error = failure({"app.yaml": data, "b.yaml": "image: web:1"}, "web=2", named=["app.yaml"])
     assert isinstance(error, RefusedError)
-    assert str(error) == "app.yaml is not YAML"
+    assert str(error) == "app.yaml is not YAML."
     assert error.why.startswith(why)
 
 
 @pytest.mark.parametrize(
-    "wish", ["Web=1", "web:1=2", "web=1:2", "web=", "web", f"web@{OLD}=1", "web=1@sha256:a", "=1"]
+    "update", ["Web=1", "web:1=2", "web=1:2", "web=", "web", f"web@{OLD}=1", "web=1@sha256:a", "=1"]
 )
-def test_a_wish_that_is_none_is_a_usage_error(wish: str) -> None:
+def test_a_wish_that_is_none_is_a_usage_error(update: str) -> None:
     with pytest.raises(UsageError):
-        Bump.parse(wish)
+        Update.parse(update)
 
 
-def test_no_wish_and_two_wishes_for_one_image_are_usage_errors() -> None:
-    assert isinstance(failure({"app.yaml": "image: web:1"}), UsageError)
+def test_two_tags_for_one_image_are_a_usage_error() -> None:
     error = failure({"app.yaml": "image: web:1"}, "web=1", "docker.io/library/web=2")
     assert isinstance(error, UsageError)
 
 
 def test_a_name_takes_the_tag_that_is_given_beside_it() -> None:
-    assert Bump.parse("web", "1", OLD) == Bump("web", "1", OLD)
-    assert Bump.parse("web=2", "1", OLD) == Bump("web", "2")
-    assert Bump.parse(f"web=@{OLD}") == Bump("web", None, OLD)
+    assert Update.parse("web", "1", OLD) == Update("web", "1", OLD)
+    assert Update.parse("web=2", "1", OLD) == Update("web", "2")
+    assert Update.parse(f"web=@{OLD}") == Update("web", None, OLD)

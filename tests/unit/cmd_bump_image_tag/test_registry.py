@@ -24,7 +24,7 @@ from cicd_common.errors import (
 from cicd_common.gitlab.connection import Connection
 from cicd_common.registry_login import Login
 from cmd_bump_image_tag.image_reference import ImageReference
-from cmd_bump_image_tag.images import Bump
+from cmd_bump_image_tag.images import Update
 from cmd_bump_image_tag.registry import resolve, verify
 
 if TYPE_CHECKING:
@@ -382,23 +382,23 @@ def test_verified_bumps_are_pinned_if_asked_and_keep_a_digest_of_their_own() -> 
         f"/v2/group/db/manifests/{OTHER}": Reply(200, {"Docker-Content-Digest": OTHER}),
     }
     with serving(answering(manifests)) as host:
-        web = Bump(f"{host.name}/group/web", "v1")
+        web = Update(f"{host.name}/group/web", "v1")
         others = (
-            Bump(f"{host.name}/group/api", "v2", OTHER),
-            Bump(f"{host.name}/group/db", None, OTHER),
+            Update(f"{host.name}/group/api", "v2", OTHER),
+            Update(f"{host.name}/group/db", None, OTHER),
         )
         connection = Connection("", request_timeout=5, retry_for=0)
         environ = {"DOCKER_CONFIG": "/nonexistent"}
         verified = verify((web, *others), pin=False, connection=connection, environ=environ)
         assert verified == (web, *others)
         pinned = verify((web, *others), pin=True, connection=connection, environ=environ)
-        assert pinned == (Bump(web.name, "v1", DIGEST), *others)
+        assert pinned == (Update(web.name, "v1", DIGEST), *others)
         assert pinned[0].reference.digest == DIGEST
 
 
 def test_the_first_bump_that_is_missing_is_named() -> None:
     with serving(answering({MANIFEST: Reply(200, FOUND)})) as host:
-        bumps = [Bump(f"{host.name}/group/{name}", "v1") for name in ("web", "one", "two")]
+        bumps = [Update(f"{host.name}/group/{name}", "v1") for name in ("web", "one", "two")]
         connection = Connection("", request_timeout=5, retry_for=0)
         environ = {"DOCKER_CONFIG": "/nonexistent"}
         with pytest.raises(NotFoundError, match="group/one:v1"):
@@ -414,7 +414,7 @@ def test_a_jobs_credentials_are_for_its_own_registry() -> None:
             "DOCKER_CONFIG": "/nonexistent",
         }
         connection = Connection("", request_timeout=5, retry_for=0)
-        bumps = [Bump(f"{host.name}/group/web", "v1") for host in (own, other)]
+        bumps = [Update(f"{host.name}/group/web", "v1") for host in (own, other)]
         with pytest.raises(AuthError, match=other.name):
             verify(bumps, pin=False, connection=connection, environ=environ)
     assert own.authorizations == ["", BASIC]

@@ -1,29 +1,31 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cicd_common.errors import UsageError
-from cmd_bump_image_tag.images import Bump
 from cmd_bump_image_tag.merge_requests import branch_name
-from cmd_bump_image_tag.plan import Change
-from cmd_bump_image_tag.request import BumpRequest, Destination
-from cmd_bump_image_tag.run import BumpResult
+from cmd_bump_image_tag.request import BumpRequest
+from cmd_bump_image_tag.result import BumpResult, Change
 
+WEB = ("example.com/web=v2",)
 CHANGE = Change("a.yaml", 1, "v1", "v2", "example.com/web")
 
 
 @pytest.mark.parametrize(
-    ("destination", "way"),
+    ("options", "target"),
     [
-        (Destination(), "files"),
-        (Destination(project="a/b"), "api"),
-        (Destination(repository="git@example.com:a/b.git"), "git"),
-        (Destination(via="git", project="a/b"), "git"),
+        ({}, "files"),
+        ({"project": "a/b"}, "api"),
+        ({"repository": "git@example.com:a/b.git"}, "git"),
+        ({"via": "git", "project": "a/b"}, "git"),
     ],
 )
-def test_the_way_follows_from_where_the_bump_is_to_go(destination: Destination, way: str) -> None:
-    destination.check()
-    assert destination.way == way
+def test_the_target_follows_from_the_other_options(options: dict[str, Any], target: str) -> None:
+    request = BumpRequest(image=WEB, **options)
+    request.check()
+    assert request.target == target
 
 
 @pytest.mark.parametrize(
@@ -31,26 +33,26 @@ def test_the_way_follows_from_where_the_bump_is_to_go(destination: Destination, 
 )
 def test_a_branch_that_git_would_not_take_is_refused(branch: str) -> None:
     with pytest.raises(UsageError):
-        Destination(project="a/b", branch=branch).check()
+        BumpRequest(image=WEB, project="a/b", branch=branch).check()
 
 
 def test_without_an_image_there_is_nothing_to_do() -> None:
     with pytest.raises(UsageError):
-        BumpRequest(()).check()
+        BumpRequest().check()
 
 
 @pytest.mark.parametrize("tag", ["v1..2", "1.lock", "x" * 128, "A_b.c-d", "1."])
 def test_any_tag_makes_a_branch_that_git_takes(tag: str) -> None:
-    name = branch_name(BumpRequest((Bump("example.com/web", tag),)), "main")
-    Destination(project="a/b", branch=name).check()
+    name = branch_name(BumpRequest(image=("example.com/web",), tag=tag), "main")
+    BumpRequest(image=WEB, project="a/b", branch=name).check()
     assert len(name) < 100
 
 
 def test_the_branch_does_not_depend_on_the_order_of_what_is_asked_for() -> None:
-    web, api = Bump("example.com/web", "v1"), Bump("example.com/api", "v1")
+    web, api = "example.com/web=v1", "example.com/api=v1"
     names = [
-        branch_name(BumpRequest(bumps, patterns), "main")
-        for bumps, patterns in (((web, api), ("a", "b")), ((api, web), ("b", "a")))
+        branch_name(BumpRequest(image=image, file=file), "main")
+        for image, file in (((web, api), ("a", "b")), ((api, web), ("b", "a")))
     ]
     assert len({name.rpartition("-")[2] for name in names}) == 1
 

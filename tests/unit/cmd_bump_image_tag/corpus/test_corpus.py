@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cmd_bump_image_tag.images import Bump
-from cmd_bump_image_tag.plan import bump
+from cmd_bump_image_tag.images import Update
+from tests.unit.cmd_bump_image_tag.conftest import plan
 
 HERE = Path(__file__).parent / "documents"
-WISH = Bump("registry.example.com:5000/shop/web", "1.5.0")
+WISH = Update("registry.example.com:5000/shop/web", "1.5.0")
 
 TEMPLATES = {
     path.relative_to(HERE).as_posix(): path.read_bytes().decode()
@@ -70,9 +70,9 @@ def sides(template: str, edit: str = "⟦([^→⟧]*)→([^⟧]*)⟧") -> tuple[
 
 
 def assert_bumped(path: str, old: bytes, new: bytes) -> None:
-    result = bump({path: old}, [WISH], allow_downgrade=True)
+    result = plan({path: old}, [WISH], allow_downgrade=True)
     assert result.contents[path].decode() == new.decode()
-    assert not bump({path: new}, [WISH]).contents
+    assert not plan({path: new}, [WISH]).contents
 
 
 CASES = [

@@ -157,16 +157,16 @@ def test_a_full_disk_leaves_all_as_it_was(root: Path, monkeypatch: pytest.Monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RefusedError, match=r"cannot write .*/a\.yaml"):
+    with pytest.raises(RefusedError, match=r"Cannot write .*/a\.yaml"):
         replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
     assert sorted(path.name for path in root.iterdir()) == [".git", "a.yaml", "b"]
     assert (root / "a.yaml").read_text() == "a.yaml"
 
 
 def test_what_cannot_be_read_or_written_is_refused(root: Path) -> None:
-    with pytest.raises(RefusedError, match="cannot read"):
+    with pytest.raises(RefusedError, match="Cannot read"):
         read(root, ["missing.yaml"])
     before = read(root, ["a.yaml"])
     (root / "a.yaml").unlink()
-    with pytest.raises(RefusedError, match="cannot write"):
+    with pytest.raises(RefusedError, match="Cannot write"):
         replace(root, before, {"a.yaml": b"new"})

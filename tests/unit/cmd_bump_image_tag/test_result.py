@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cmd_bump_image_tag.run import unified
+from cmd_bump_image_tag.result import unified_diff
 
 
 def test_a_change_shows_with_its_context() -> None:
     old = "".join(f"line {number}\n" for number in range(1, 11))
-    assert unified("a.yaml", old.encode(), old.replace("5", "five").encode()) == (
+    assert unified_diff("a.yaml", old.encode(), old.replace("5", "five").encode()) == (
         "--- a/a.yaml\n+++ b/a.yaml\n@@ -2,7 +2,7 @@\n"
         " line 2\n line 3\n line 4\n-line 5\n+line five\n line 6\n line 7\n line 8\n"
     )
 
 
 def test_no_change_is_no_diff() -> None:
-    assert unified("a.yaml", b"a\n", b"a\n") == ""
+    assert unified_diff("a.yaml", b"a\n", b"a\n") == ""
 
 
 @pytest.mark.parametrize("end", ["", "\n"])
@@ -45,7 +45,7 @@ def test_git_applies_it_whatever_changes(
 
 def _applies(folder: Path, old: bytes, new: bytes) -> None:
     (folder / "a.yaml").write_bytes(old)
-    patch = unified("a.yaml", old, new)
+    patch = unified_diff("a.yaml", old, new)
     if patch:
         subprocess.run(["git", "apply", "-"], input=patch.encode(), cwd=folder, check=True)
     assert (folder / "a.yaml").read_bytes() == new

@@ -4,7 +4,7 @@ import pytest
 
 from cicd_common.errors import RefusedError
 from cmd_bump_image_tag.commit_message import check_not_older, trailers
-from cmd_bump_image_tag.plan import Change
+from cmd_bump_image_tag.result import Change
 
 HERE = "https://gitlab.example.com/g/p/-/pipelines"
 CHANGE = Change("a.yaml", 1, "v1", "v2", "example.com/web")

@@ -36,7 +36,7 @@ def check_project(facts: ProjectFacts) -> Opinion:
     project = facts.project
     if not facts.token.is_job_token:
         return passed(project.web_url)
-    facts.gitlab.get(facts.route("pipelines"), per_page=1)
+    facts.gitlab.get_list(facts.route("pipelines"), per_page=1)
     return passed("lets this job's token in")
 
 

@@ -48,7 +48,7 @@ def look_before(way: Way, project: Project) -> Before:
     if way.reader is None:
         return Before(None)
     try:
-        newest = way.reader.get(f"projects/{project.id}/pipelines", per_page=1)
+        newest = way.reader.get_list(f"projects/{project.id}/pipelines", per_page=1)
     except (AuthError, ForbiddenError, NotFoundError) as problem:
         return Before(None, problem)
     return Before(max((int(field(pipeline, "id")) for pipeline in newest), default=0))
@@ -77,7 +77,7 @@ def find_started(way: Way, project: Project, ref: str, before: Before) -> Pipeli
     if way.reader is None or before.newest is None:
         raise UnavailableError("These credentials cannot read the project's pipelines.")
     username = way.username()
-    answer = way.reader.get(
+    answer = way.reader.get_list(
         f"projects/{project.id}/pipelines",
         ref=ref.removeprefix("refs/heads/").removeprefix("refs/tags/"),
         source=way.source,

@@ -29,7 +29,7 @@ class Fault:
         first: Only the first so many matching requests; without both, all.
         status: Answers with this status instead of handling the request. 302 with a `Location`
             header is a redirect, 200 with an HTML body the page of a proxy in between.
-        body: That answer's: a map becomes JSON, text is HTML; None is an error page.
+        body: That answer's: a map or a list becomes JSON, text is HTML; None is an error page.
         headers: That answer's.
         meanwhile: Is called before the request is handled: what happens on the server meanwhile.
         delay: Seconds that pass before the request is handled.
@@ -45,7 +45,7 @@ class Fault:
     nth: int | None = None
     first: int | None = None
     status: int | None = None
-    body: Mapping[str, Any] | str | None = None
+    body: Mapping[str, Any] | list[Any] | str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     meanwhile: Callable[[], object] | None = None
     delay: float = 0.0

@@ -151,7 +151,7 @@ class CommitsApi:
 
     def messages(self, path: str) -> Iterable[str]:
         """The messages of the last commits that touched a file."""
-        commits = self.gitlab.get(
+        commits = self.gitlab.get_list(
             f"{self._repository}/commits",
             ref_name=self._head(),
             path=path,
@@ -243,7 +243,7 @@ class CommitsApi:
         """The commit whose answer was lost: its message, and each file as it was to be."""
         if self.start_branch is not None and not self._exists():
             return None
-        commits = self.gitlab.get(
+        commits = self.gitlab.get_list(
             f"{self._repository}/commits",
             ref_name=f"{since}..{self.branch}",
             per_page=HISTORY,

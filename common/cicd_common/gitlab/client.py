@@ -14,7 +14,9 @@ import gitlab
 
 from cicd_common import __version__
 from cicd_common.errors import AuthError, CommandError, ForbiddenError, UnavailableError
+from cicd_common.gitlab import fields
 from cicd_common.gitlab.connection import parse_base_url
+from cicd_common.gitlab.fields import NOT_GITLAB
 from cicd_common.gitlab.responses import explain_auth, explain_forbidden
 from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.session import SafeSession
@@ -27,11 +29,13 @@ if TYPE_CHECKING:
     import requests
 
     from cicd_common.gitlab.connection import Connection
+    from cicd_common.gitlab.fields import JsonObject
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 PER_PAGE = 100  # the most that GitLab gives at once
+MOST_PAGES = 5_000  # half a million records: more is a server whose pages do not end
 
 
 class GitLab:
@@ -74,13 +78,21 @@ class GitLab:
         """What kind of credential this client has, if any."""
         return self.connection.token.kind if self.connection.token else None
 
-    def get(self, path: str, /, **query: object) -> Any:
-        """Reads JSON.
+    def get(self, path: str, /, **query: object) -> JsonObject:
+        """Reads an object; `fields` reads what it holds.
 
         Raises:
             CommandError: There was no usable answer within the limits.
         """
-        return _json(self._request("GET", path, query=query))
+        return fields.record(_json(self._request("GET", path, query=query)))
+
+    def get_list(self, path: str, /, **query: object) -> list[JsonObject]:
+        """Reads one page of a list of objects.
+
+        Raises:
+            CommandError: There was no usable answer within the limits.
+        """
+        return fields.records(_json(self._request("GET", path, query=query)))
 
     def get_text(self, path: str, /, **query: object) -> str:
         """Reads text, such as a job's log.
@@ -98,26 +110,33 @@ class GitLab:
         """
         return self._request("GET", path, query=query).content
 
-    def get_all(self, path: str, /, **query: object) -> Iterator[Any]:
-        """Reads a list, page by page as it is consumed.
+    def get_all(self, path: str, /, **query: object) -> Iterator[JsonObject]:
+        """Reads a list of objects, page by page as it is consumed.
 
         The next page is asked for at the address of the first: GitLab builds its `Link` from its
-        external URL, which may be another host, so that only its query is taken over.
+        external URL, which can be another host, so that only its query is taken over.
 
         Raises:
-            CommandError: There was no usable answer within the limits.
+            CommandError: There was no usable answer within the limits, or the pages do not end.
         """
         page: dict[str, object] = {"per_page": PER_PAGE, **query}
-        while True:
+        asked: list[JsonObject] = []
+        content = b""
+        for _ in range(MOST_PAGES):
             response = self._request("GET", path, query=page)
-            yield from _json(response)
-            following = response.links.get("next", {}).get("url", "")
-            if number := response.headers.get("X-Next-Page"):
-                page["page"] = number
-            elif following:
-                page |= dict(parse_qsl(urlsplit(following).query))
-            else:
+            yield from fields.records(_json(response))
+            following = _next_page(response)
+            if not following:
                 return
+            # A cache or a proxy that does not know the parameter gives the same page for ever.
+            if following in asked or response.content == content:
+                break
+            asked.append(following)
+            content = response.content
+            page |= following
+        raise UnavailableError(
+            f"The pages of a list do not end ({path}).", why=NOT_GITLAB, retryable=False
+        )
 
     def write(
         self,
@@ -125,7 +144,7 @@ class GitLab:
         path: str,
         body: dict[str, object],
         *,
-        read: Callable[[Any], T],
+        read: Callable[[JsonObject], T],
         find: Callable[[], T | None],
         check: str,
         second_is_refused: bool = True,
@@ -148,7 +167,7 @@ class GitLab:
             CommandError: It did not happen; or, as `UnavailableError`, nobody knows.
         """
         return reconcile(
-            lambda: read(_json(self._request(method, path, body=body))),
+            lambda: read(fields.record(_json(self._request(method, path, body=body)))),
             find,
             backoff=Backoff(self.connection.retry_for),
             check=check,
@@ -203,48 +222,40 @@ class GitLab:
             ) from error
 
     @functools.cached_property
-    def _token_description(self) -> dict[str, Any] | None:
+    def _token_description(self) -> JsonObject | None:
         """What GitLab tells about the token; None where it does not. Asked for at most once."""
         if self.token_kind not in {TokenKind.ACCESS, TokenKind.OAUTH}:
             return None
         try:
-            answer = self._api.http_request(
-                "get", "/personal_access_tokens/self", max_retries=0, obey_rate_limit=False
-            ).json()
+            return fields.record(
+                _json(
+                    self._api.http_request(
+                        "get", "/personal_access_tokens/self", max_retries=0, obey_rate_limit=False
+                    )
+                )
+            )
         except CommandError:
             return None
-        return answer if isinstance(answer, dict) else None
+
+
+def _next_page(response: requests.Response) -> dict[str, object]:
+    """What the query of the next page has beyond that of the first; empty after the last."""
+    if number := response.headers.get("X-Next-Page"):
+        return {"page": number}
+    try:
+        address = response.links.get("next", {}).get("url", "")
+        return dict(parse_qsl(urlsplit(address).query))
+    except ValueError as error:
+        raise UnavailableError("The address of the next page is not a URL.") from error
 
 
 def _json(response: requests.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError as error:
-        raise UnavailableError(
-            f"The answer is no JSON ({urlsplit(response.url).path}).",
-            why="Something else than GitLab's API seems to answer at this address.",
-        ) from error
+    return fields.parse(response.content, urlsplit(response.url).path)
 
 
 def field(answer: Any, *names: str) -> Any:
-    """A value deep in an answer, or an error that says what the answer lacks.
-
-    Args:
-        answer: What GitLab sent.
-        names: The keys that lead to the value.
-
-    Raises:
-        UnavailableError: The answer has no such value, so that it is none of GitLab's.
-    """
-    value = answer
-    for name in names:
-        if not isinstance(value, dict) or name not in value:
-            raise UnavailableError(
-                f"GitLab's answer lacks {'.'.join(names)}.",
-                why="Something else than GitLab's API seems to answer at this address.",
-            )
-        value = value[name]
-    return value
+    """A value of any type: `fields` has the readers that check it."""
+    return fields.value(answer, *names)
 
 
 def quoted(text: str | int) -> str:

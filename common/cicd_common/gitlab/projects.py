@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from cicd_common.errors import NotFoundError, UsageError
-from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import GitLab, quoted
 from cicd_common.gitlab.session import origin, same_origin
 from cicd_common.gitlab.tokens import TokenKind
 
@@ -125,10 +126,10 @@ def find_project(gitlab: GitLab, text: str) -> Project:
             answer=error.answer,
         ) from error
     return Project(
-        id=str(field(answer, "id")),
-        path=field(answer, "path_with_namespace"),
-        web_url=f"{gitlab.base_url}/{field(answer, 'path_with_namespace')}",
-        default_branch=answer.get("default_branch"),
+        id=str(fields.number(answer, "id")),
+        path=fields.text(answer, "path_with_namespace"),
+        web_url=f"{gitlab.base_url}/{fields.text(answer, 'path_with_namespace')}",
+        default_branch=fields.optional_text(answer, "default_branch") or None,
     )
 
 
@@ -158,8 +159,8 @@ def find_default_branch(gitlab: GitLab, project: Project) -> str:
         return project.default_branch
     if gitlab.token_kind is TokenKind.JOB:
         for branch in gitlab.get_all(f"projects/{project.id}/repository/branches"):
-            if branch.get("default"):
-                return str(branch["name"])
+            if fields.flag(branch, "default"):
+                return fields.text(branch, "name")
     raise NotFoundError(
         f"{project.path} has no default branch.",
         why="Its repository is empty.",
@@ -188,4 +189,4 @@ def find_commit(gitlab: GitLab, project: Project, ref: str) -> str:
             hint="Check --ref.",
             answer=error.answer,
         ) from error
-    return str(field(answer, "id"))
+    return fields.text(answer, "id")

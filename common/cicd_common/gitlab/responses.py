@@ -25,6 +25,7 @@ from cicd_common.errors import (
     TimeLimitError,
     UnavailableError,
 )
+from cicd_common.gitlab import fields
 from cicd_common.gitlab.tokens import Token, TokenKind
 
 if TYPE_CHECKING:
@@ -54,7 +55,10 @@ def read_answer(response: requests.Response) -> Answer:
     return Answer(
         status=response.status_code,
         text=_one_line(text),
-        retry_after=parse_retry_after(response.headers.get("Retry-After")),
+        # By the server's own clock: ours can be hours ahead, which makes every date pass.
+        retry_after=parse_retry_after(
+            response.headers.get("Retry-After"), now=parse_date(response.headers.get("Date"))
+        ),
         server_error=server_error,
         headers=response.headers,
     )
@@ -65,7 +69,7 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
 
     Args:
         value: The header: seconds, or an HTTP date.
-        now: The time to measure a date against; default: the present.
+        now: The time to measure a date against: the server's; default: ours.
 
     Returns:
         Seconds to wait, not below 0; None where there is no such header or it makes no sense.
@@ -75,13 +79,17 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
     value = value.strip()
     if re.fullmatch(r"\d{1,9}", value):
         return float(value)
+    date = parse_date(value)
+    return None if date is None else max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+
+
+def parse_date(value: str | None) -> datetime | None:
+    """Reads an HTTP date (RFC 9110, section 5.6.7); None if there is none, or it makes no sense."""
     try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
+        date = parsedate_to_datetime(value or "")
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=UTC)
-    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
 
 
 def is_throttled(answer: Answer) -> bool:
@@ -174,18 +182,20 @@ def _words(response: requests.Response) -> tuple[str, str]:
     """GitLab's own words in the body, and its machine-readable error code."""
     if "html" in response.headers.get("Content-Type", "").lower():
         return f"{response.status_code} {response.reason} (an HTML page)", ""
+    text = response.content.decode("utf-8", "replace")
     try:
-        body = response.json()
-    except ValueError:
-        return response.text, ""
-    if not isinstance(body, dict):
-        return json.dumps(body), ""
-    code = body.get("error")
-    parts = [body.get("message"), body.get("error_description")]
-    words = " ".join(filter(None, map(_flatten, parts)))
-    if isinstance(code, str) and body.get("error_description"):
-        return words, code
-    return " ".join(filter(None, (words, _flatten(code)))), code if isinstance(code, str) else ""
+        body = fields.parse(response.content, response.url)
+        if not isinstance(body, dict):
+            return text, ""
+        code = body.get("error")
+        parts = [body.get("message"), body.get("error_description")]
+        words = " ".join(filter(None, map(_flatten, parts)))
+        if isinstance(code, str) and body.get("error_description"):
+            return words, code
+        words = " ".join(filter(None, (words, _flatten(code))))
+        return words, code if isinstance(code, str) else ""
+    except (UnavailableError, RecursionError):
+        return text, ""
 
 
 def _flatten(value: object) -> str:

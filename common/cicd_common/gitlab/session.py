@@ -25,6 +25,7 @@ from urllib3.exceptions import NewConnectionError, ProxyError
 from urllib3.util import create_urllib3_context
 
 from cicd_common.errors import UnavailableError, UsageError
+from cicd_common.gitlab import fields
 from cicd_common.gitlab.responses import error_of, read_answer
 from cicd_common.gitlab.retry import Backoff, retry
 
@@ -272,8 +273,8 @@ def _is_nonsense(response: requests.Response) -> bool:
     if "json" not in kind or response.request.method == "HEAD":  # which has no body
         return False
     try:
-        response.json()
-    except (ValueError, RecursionError):
+        fields.parse(response.content, response.url)
+    except UnavailableError:
         return True
     return False
 

@@ -374,7 +374,9 @@ def read_by_jobs(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline 
     Raises:
         CommandError: There was no usable answer.
     """
-    answers = gitlab.get(f"projects/{project_id}/pipelines/{pipeline_id}/jobs", per_page=PER_PAGE)
+    answers = gitlab.get_list(
+        f"projects/{project_id}/pipelines/{pipeline_id}/jobs", per_page=PER_PAGE
+    )
     return _pipeline_of(gitlab, answers, parse_jobs(answers))
 
 
@@ -386,7 +388,7 @@ def read_by_bridges(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeli
     """
     # GitLab 19.2 renamed this to `trigger_jobs`, and still takes the old name.
     path = f"projects/{project_id}/pipelines/{pipeline_id}/bridges"
-    answers = gitlab.get(path, per_page=PER_PAGE)
+    answers = gitlab.get_list(path, per_page=PER_PAGE)
     return _pipeline_of(gitlab, answers, parse_bridges(gitlab, answers))
 
 

@@ -115,7 +115,7 @@ def read_estimate(gitlab: GitLab, pipeline: Pipeline) -> Estimate | None:
         only, so that no wait fails for it.
     """
     try:
-        answers = gitlab.get(
+        answers = gitlab.get_list(
             f"projects/{pipeline.project_id}/pipelines",
             ref=pipeline.ref,
             status="success",
@@ -230,7 +230,7 @@ class ProjectWatch:
         watched = {pipeline.id: pipeline for pipeline in pipelines}
         since = self._since.get(children) or _first_moment(pipelines, unseen_for)
         try:
-            answers = self._gitlab.get(
+            answers = self._gitlab.get_list(
                 f"projects/{self._project_id}/pipelines",
                 updated_after=since.isoformat(),
                 order_by="updated_at",

@@ -241,7 +241,7 @@ class Seeker:
 
     def _is_branch(self, name: str) -> bool:
         # The route of a single branch takes no job token; a search by both ends does.
-        branches = self._gitlab.get(f"{self._address}/repository/branches", search=f"^{name}$")
+        branches = self._gitlab.get_list(f"{self._address}/repository/branches", search=f"^{name}$")
         return any(branch.get("name") == name for branch in branches)
 
     def _unfinished(self, ref: str | None) -> tuple[Pipeline, ...]:
@@ -270,7 +270,9 @@ class Seeker:
     def _list(self, count: int | None, **query: str | None) -> list[Pipeline]:
         """The newest pipelines first; all of them if `count` is None."""
         read = (
-            functools.partial(self._gitlab.get, per_page=count) if count else self._gitlab.get_all
+            functools.partial(self._gitlab.get_list, per_page=count)
+            if count
+            else self._gitlab.get_all
         )
         answers = read(
             f"{self._address}/pipelines",

@@ -165,13 +165,13 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(
 
 def test_thirty_projects_are_triggered_side_by_side(trigger: Trigger, gitlab: Sandbox) -> None:
     """The server answers no request before five of its kind are under way."""
-    answers = [
+    answers: list[tuple[str, str, dict[str, object] | list[object]]] = [
         (
             "GET",
             r"/projects/[^/]+$",
             {"id": 7, "path_with_namespace": "a/b", "default_branch": "m"},
         ),
-        ("GET", r"/pipelines\?", {}),
+        ("GET", r"/pipelines\?", []),
         (
             "POST",
             r"/pipeline$",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -69,21 +71,106 @@ def test_netrc_is_no_source_of_credentials(
     assert "Authorization" not in http.request_history[-1].headers
 
 
+def numbered(*ids: int) -> list[dict[str, int]]:
+    return [{"id": number} for number in ids]
+
+
 def test_a_list_is_read_page_by_page_at_the_first_pages_address(http: Mocker) -> None:
     http.get(
         f"{API}/projects/1/pipelines",
         [
-            {"json": [1, 2], "headers": {"X-Next-Page": "2"}},
-            {"json": [3], "headers": {"Link": '<https://else.example/x?cursor=abc>; rel="next"'}},
-            {"json": [4], "headers": {"X-Next-Page": ""}},
+            {"json": numbered(1, 2), "headers": {"X-Next-Page": "2"}},
+            {
+                "json": numbered(3),
+                "headers": {"Link": '<https://else.example/x?cursor=abc>; rel="next"'},
+            },
+            {"json": numbered(4), "headers": {"X-Next-Page": ""}},
         ],
     )
-    assert list(client().get_all("projects/1/pipelines", ref="main")) == [1, 2, 3, 4]
+    answers = list(client().get_all("projects/1/pipelines", ref="main"))
+    assert [answer["id"] for answer in answers] == [1, 2, 3, 4]
     queries = [request.qs for request in http.request_history]
     assert [query.get("page") for query in queries] == [None, ["2"], ["2"]]
     assert queries[2]["cursor"] == ["abc"]
     assert all(query["ref"] == ["main"] for query in queries)
     assert {request.hostname for request in http.request_history} == {"gitlab.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "most"),
+    [
+        ([{"X-Next-Page": "2"}], 2),
+        ([{"Link": '<https://h/x?cursor=abc>; rel="next"'}], 2),
+        ([{"X-Next-Page": "2"}, {"X-Next-Page": "1"}], 3),
+        ([{"X-Next-Page": str(number)} for number in range(2, 6000)], 5000),
+    ],
+    ids=["the same page", "the same cursor", "in circles", "without end"],
+)
+def test_pages_that_do_not_end_are_an_error(
+    http: Mocker, headers: list[dict[str, str]], most: int
+) -> None:
+    numbers = itertools.count()
+    turns = itertools.cycle(headers)
+
+    def page(_: object, context: Any) -> list[dict[str, int]]:
+        context.headers.update(next(turns))
+        return numbered(next(numbers))
+
+    http.get(f"{API}/projects/1/pipelines", json=page)
+    with pytest.raises(UnavailableError, match="do not end"):
+        list(client(retry_for=60).get_all("projects/1/pipelines"))
+    assert http.call_count <= most
+
+
+def test_a_page_that_comes_again_under_another_number_is_an_error(http: Mocker) -> None:
+    numbers = itertools.count(2)
+
+    def page(_: object, context: Any) -> list[dict[str, int]]:
+        context.headers["X-Next-Page"] = str(next(numbers))
+        return numbered(1, 2)
+
+    http.get(f"{API}/projects/1/pipelines", json=page)
+    with pytest.raises(UnavailableError, match="do not end"):
+        list(client(retry_for=60).get_all("projects/1/pipelines"))
+    assert http.call_count == 2
+
+
+@pytest.mark.parametrize("link", ["http://[::1", "http://[x]/?a=1"])
+def test_an_address_of_a_next_page_that_is_none_is_an_error(http: Mocker, link: str) -> None:
+    http.get(f"{API}/x", json=[], headers={"Link": f'<{link}>; rel="next"'})
+    with pytest.raises(UnavailableError):
+        list(client().get_all("x"))
+
+
+WRONG: list[Any] = [None, 1, True, "text", float("inf"), [None], ["x"], [1], [[]]]
+
+
+@pytest.mark.parametrize("answer", [*WRONG, {}, {"message": "x"}])
+def test_a_list_is_a_list_of_objects_or_an_error(http: Mocker, answer: object) -> None:
+    http.get(f"{API}/x", text=json.dumps(answer))
+    with pytest.raises(UnavailableError):
+        client().get_list("x")
+    with pytest.raises(UnavailableError):
+        list(client().get_all("x"))
+
+
+@pytest.mark.parametrize("answer", [*WRONG, []])
+def test_an_object_is_an_object_or_an_error(http: Mocker, answer: object) -> None:
+    http.get(f"{API}/x", text=json.dumps(answer))
+    with pytest.raises(UnavailableError):
+        client().get("x")
+
+
+@pytest.mark.parametrize("answer", [*WRONG, []])
+def test_a_write_whose_answer_is_of_another_shape_is_looked_for(
+    http: Mocker, answer: object
+) -> None:
+    posts = http.post(f"{API}/projects/1/repository/tags", text=json.dumps(answer))
+    made = client().write(
+        "POST", "projects/1/repository/tags", {}, read=str, find=lambda: "found", check="the tags"
+    )
+    assert made == "found"
+    assert posts.call_count == 1
 
 
 def test_a_file_is_read_byte_for_byte_whatever_its_path_is_called(http: Mocker) -> None:
@@ -92,8 +179,8 @@ def test_a_file_is_read_byte_for_byte_whatever_its_path_is_called(http: Mocker) 
 
 
 def test_only_pages_that_are_wanted_are_read(http: Mocker) -> None:
-    http.get(f"{API}/projects/1/pipelines", json=[1, 2], headers={"X-Next-Page": "2"})
-    assert next(client().get_all("projects/1/pipelines")) == 1
+    http.get(f"{API}/projects/1/pipelines", json=numbered(1, 2), headers={"X-Next-Page": "2"})
+    assert next(client().get_all("projects/1/pipelines")) == {"id": 1}
     assert http.call_count == 1
 
 

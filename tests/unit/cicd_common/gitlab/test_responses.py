@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cicd_common.errors import Answer, UnavailableError
-from cicd_common.gitlab.responses import error_of, is_throttled, parse_retry_after, read_answer
+from cicd_common.gitlab.responses import (
+    error_of,
+    is_throttled,
+    parse_date,
+    parse_retry_after,
+    read_answer,
+)
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -55,6 +61,23 @@ def test_long_and_many_lined_texts_become_one_line() -> None:
     assert len(answer.text) == 501
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "application/json"),
+        ('{"message":' * 900 + "1" + "}" * 900, "application/json"),
+        ('{"message":"\\ud800"}', "application/json"),
+        ("words", "text/plain; charset=idna"),
+        ("words", "text/plain; charset=\0"),
+        ("words", "text/plain; charset=undefined"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_still_an_answer(body: str, kind: str) -> None:
+    answer = read_answer(response(500, body, kind))
+    assert answer.status == 500
+    answer.text.encode()
+
+
 @given(st.binary(), st.sampled_from(["application/json", "text/html", "text/plain", ""]))
 def test_any_bytes_at_all_are_read(body: bytes, kind: str) -> None:
     answer = read_answer(response(500, body, kind))
@@ -80,6 +103,25 @@ def test_any_bytes_at_all_are_read(body: bytes, kind: str) -> None:
 )
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
     assert parse_retry_after(value, now=NOW) == seconds
+
+
+@pytest.mark.parametrize("ahead", [-7200, 0, 7200])
+def test_a_date_to_retry_after_is_measured_with_the_servers_clock(ahead: float) -> None:
+    servers = datetime.now(UTC) + timedelta(seconds=ahead)
+    answer = response(503, "")
+    answer.headers["Date"] = format_datetime(servers, usegmt=True)
+    later = servers + timedelta(seconds=90)
+    answer.headers["Retry-After"] = format_datetime(later, usegmt=True)
+    assert read_answer(answer).retry_after == 90
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Feb 30 11111111111111111111 23:59:59", "Fri, 31 Dec 9999 23:59:59 -2359", "x" * 5000],
+)
+def test_a_date_that_no_calendar_has_is_passed_over(value: str) -> None:
+    assert parse_retry_after(value) is None
+    assert parse_date(value) is None
 
 
 @given(st.text())

@@ -85,6 +85,8 @@ class ScriptedGitLab:
             self.looks.append((self.alarm.at, path))
         return self._answer(path, query)
 
+    get_list = get
+
     def _answer(self, path: str, query: Mapping[str, object]) -> Any:
         self.requests.append((self.alarm.at, path))
         self.alarm.at += self.latency

@@ -49,7 +49,7 @@ class BusyGitLab:
         moment = (NOW + timedelta(seconds=seconds)).isoformat()
         self.pipelines[pipeline.id - 1] |= {"status": status, "updated_at": moment}
 
-    def get(self, path: str, **query: Any) -> list[dict[str, Any]]:
+    def get_list(self, path: str, **query: Any) -> list[dict[str, Any]]:
         assert path == "projects/1/pipelines"
         self.queries.append(query)
         found = [

@@ -234,7 +234,11 @@ def merge_when_ready(
 def _may_pass(refusal: CommandError) -> bool:
     """Whether GitLab may only not have got so far: it checks branches after they change."""
     status = refusal.answer.status if refusal.answer else 0
-    return status in (HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.CONFLICT)
+    return status in (
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.UNPROCESSABLE_ENTITY,  # GitLab 19.4 to an auto-merge, where others say 405
+    )
 
 
 def _not_yet(refusal: CommandError, now: MergeRequest) -> CommandError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from sandbox import auth, git_http, scripted
+from sandbox import auth, background, git_http
 from sandbox.api import ROUTER
 from sandbox.context import Call, Instance
 from sandbox.web import ApiError, Response, as_json, read_params
 
 if TYPE_CHECKING:
     from sandbox.cable import Cable
+    from sandbox.model import State
     from sandbox.web import Request
 
 _API = "/api/v4"
@@ -41,6 +42,10 @@ class Application:
         if path == f"{self._root}{_CABLE}":
             return self._cable.answer(request)
         repository = git_http.PATH.fullmatch(path.removeprefix(self._root))
+        if repository and not repository["suffix"]:
+            # As GitLab does: an address without `.git` leads to the one with it.
+            located = request.target.replace(f"/{repository['rest']}", f".git/{repository['rest']}")
+            return Response(301, headers={"Location": self._instance.state.origin + located})
         if repository:
             return git_http.answer(
                 self._instance, request, repository["project"], repository["rest"]
@@ -57,13 +62,24 @@ class Application:
             return as_json({"message": "500 Internal Server Error"}, 500)
 
     def _call(self, request: Request, path: str) -> Response:
-        route, path_params = ROUTER.find(request.method, path)
         state = self._instance.state
+        route, path_params = ROUTER.find(request.method, path, state.version)
         # One lock for a whole call: what a handler reads is still so when it writes.
         with state.lock:
-            scripted.refresh(state)
+            background.catch_up(state)
             caller = auth.authenticate(state, request, route)
-            call = Call(self._instance, request, caller, read_params(request, path_params))
-            answer = route.handler(call)
+            params = read_params(request, path_params)
+            answer = route.handler(Call(self._instance, request, caller, params))
+            if unread := params.unread():
+                raise _unread(state, request, unread)
+            background.catch_up(state)
             state.changed.notify_all()
         return answer if isinstance(answer, Response) else as_json(answer)
+
+
+def _unread(state: State, request: Request, names: list[str]) -> ApiError:
+    """Refuse what the sandbox does not do, so that no client relies on something ignored."""
+    where = f"{request.method} {request.path}"
+    problem = f"The sandbox does not read {', '.join(names)} of {where}"
+    state.problems.append(problem)
+    return ApiError(400, {"error": problem})

@@ -43,7 +43,7 @@ def authenticate(state: State, request: Request, route: Route) -> Caller:
 
     Raises:
         ApiError: 401 for a token that is unknown, expired or revoked, or of a job that has ended;
-            403 for one whose scopes do not do.
+            403 for one whose scopes are not enough.
     """
     bearer = request.headers.get("Authorization", "").partition("Bearer ")[2].strip()
     secret = bearer or request.headers.get("PRIVATE-TOKEN", "")
@@ -57,7 +57,7 @@ def authenticate(state: State, request: Request, route: Route) -> Caller:
             raise unauthorized()
         _check(state, token, request, route)
         return Caller(user=token.user, token=token)
-    if job_secret and route.job_token:
+    if job_secret and route.job_token and state.version.has(route.job_token):
         job = live_job(state, job_secret)
         if job is None:
             raise unauthorized()
@@ -78,6 +78,9 @@ def _check(state: State, token: Token, request: Request, route: Route) -> None:
     problem = token_problem(state, token)
     if problem:
         raise ApiError(401, {"error": "invalid_token", "error_description": problem})
+    if token.permissions is not None:
+        _check_permission(token.permissions, route)
+        return
     accepted = {"api", *route.scopes}
     if request.method in ("GET", "HEAD"):
         accepted.add("read_api")
@@ -88,5 +91,18 @@ def _check(state: State, token: Token, request: Request, route: Route) -> None:
                 "error": "insufficient_scope",
                 "error_description": _TOO_SMALL,
                 "scope": " ".join(sorted(accepted)),
+            },
+        )
+
+
+def _check_permission(granted: frozenset[str], route: Route) -> None:
+    """Hold a fine-grained token against the route; source: `Gitlab::Auth::GranularPermissions…`."""
+    if route.permission not in granted:
+        raise ApiError(
+            403,
+            {
+                "error": "insufficient_granular_scope",
+                "error_description": "Access denied: Your Personal Access Token lacks the "
+                f"required permissions: [{route.permission}].",
             },
         )

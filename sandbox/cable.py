@@ -10,7 +10,6 @@ import logging
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from websockets.datastructures import Headers
 from websockets.http11 import Request as Handshake
@@ -47,9 +46,8 @@ class Cable(Shared):
 
     def answer(self, request: Request) -> Response:
         """Answers the handshake; whatever is wrong with it, there is no such page."""
-        parts = urlsplit(self.state.external_url)
         protocol = ServerProtocol(
-            origins=[Origin(f"{parts.scheme}://{parts.netloc}")],
+            origins=[Origin(self.state.origin)],
             select_subprotocol=_select_subprotocol,
             logger=_SILENT,
         )

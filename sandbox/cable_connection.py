@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from websockets.frames import Frame, Opcode
 
-from sandbox import auth, scripted, subscription
+from sandbox import auth, background, subscription
 from sandbox.ci.status import composite
 from sandbox.model import ENDED
 from sandbox.permissions import may_see
@@ -95,7 +95,7 @@ class Shared:
     def find(self, number: int, user: User | None) -> Pipeline | None:
         """A pipeline, if the user can see it."""
         with self.state.lock:
-            scripted.refresh(self.state)
+            background.catch_up(self.state)
             pipeline = self.state.pipelines.get(number)
             hidden = pipeline is None or not may_see(pipeline.project, user)
             return None if hidden or self.faults.unauthorized else pipeline
@@ -280,7 +280,7 @@ class CableConnection:
         """What is to be told, once for each change of a pipeline or of one of its stages."""
         changes = []
         with self._cable.state.lock, self._lock:
-            scripted.refresh(self._cable.state)
+            background.catch_up(self._cable.state)
             for identifier, entry in self._subscriptions.items():
                 before, entry.seen = entry.seen, _statuses(entry.pipeline)
                 count = sum(before.get(name) != status for name, status in entry.seen.items())

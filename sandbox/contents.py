@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandbox import git
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
+    from datetime import datetime
 
     from sandbox.model import User
 
@@ -62,19 +65,23 @@ def last_commit(repository: Path, sha: str, path: str) -> str | None:
     return git.run(repository, "log", "-1", "--format=%H", sha, "--", path).decode().strip()
 
 
-def history(repository: Path, revisions: str, path: str = "") -> list[str]:
+def history(
+    repository: Path, revisions: str, path: str = "", options: Sequence[str] = ()
+) -> list[str]:
     """The commits of a revision or of a range such as `A..B`, the newest first.
 
     Args:
         repository: The bare repository.
-        revisions: What `git log` takes.
+        revisions: What `git log` takes; empty for those of every branch and tag.
         path: Only those that touched it.
+        options: What else limits them, as options of `git rev-list`.
 
     Raises:
         GitError: There is no such revision.
     """
     below = ["--", path] if path else ["--"]
-    listed = git.run(repository, "rev-list", "--end-of-options", revisions, *below)
+    which = ["--end-of-options", revisions] if revisions else ["--branches", "--tags"]
+    listed = git.run(repository, "rev-list", *options, *which, *below)
     return listed.decode().split()
 
 
@@ -84,6 +91,57 @@ def archive(repository: Path, sha: str, *, prefix: str, path: str = "") -> bytes
     return git.run(
         repository, "archive", "--format=tar.gz", f"--prefix={prefix}/", sha, "--", *below
     )
+
+
+def rebase(
+    repository: Path, head: str, onto: str, *, committer: User, when: datetime
+) -> str | None:
+    """Put the commits of one branch on top of another, without its merges; moves no ref.
+
+    Args:
+        repository: The bare repository.
+        head: The branch's commit.
+        onto: The other's.
+        committer: Who does it.
+        when: The new commits' time.
+
+    Returns:
+        The new head; None if a commit does not fit.
+    """
+    listed = git.run(repository, "rev-list", "--reverse", "--no-merges", f"{onto}..{head}")
+    with tempfile.TemporaryDirectory() as folder:
+        index = str(Path(folder, "index"))
+        for sha in listed.decode().split():
+            git.run(repository, "read-tree", onto, GIT_INDEX_FILE=index)
+            patch = git.run(
+                repository, "diff-tree", "-p", "--binary", "--full-index", f"{sha}^", sha
+            )
+            try:
+                git.run(
+                    repository, "apply", "--cached", "--3way", stdin=patch, GIT_INDEX_FILE=index
+                )
+            except git.GitError:
+                return None
+            tree = git.run(repository, "write-tree", GIT_INDEX_FILE=index).decode().strip()
+            onto = _commit_again(repository, sha, tree, onto, committer=committer, when=when)
+    return onto
+
+
+def _commit_again(
+    repository: Path, sha: str, tree: str, parent: str, *, committer: User, when: datetime
+) -> str:
+    """Make a commit of another tree and parent, with the author and message of an old one."""
+    old = git.commits(repository, [sha])[sha]
+    who = {
+        "GIT_AUTHOR_NAME": old.author_name,
+        "GIT_AUTHOR_EMAIL": old.author_email,
+        "GIT_AUTHOR_DATE": old.authored_at.isoformat(),
+        "GIT_COMMITTER_NAME": committer.name,
+        "GIT_COMMITTER_EMAIL": committer.email,
+        "GIT_COMMITTER_DATE": when.isoformat(),
+    }
+    made = git.run(repository, "commit-tree", tree, "-p", parent, stdin=old.message.encode(), **who)
+    return made.decode().strip()
 
 
 def merge(

@@ -10,7 +10,6 @@ from sandbox.model import Access
 from sandbox.web import ApiError, forbidden, not_found, unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from sandbox.model import Job, Pipeline, Project, State, Token, User
@@ -43,7 +42,6 @@ class Instance:
     state: State
     scheduler: Steering  # of pipelines whose jobs run
     director: Steering  # of scripted ones
-    later: Callable[[Callable[[], None]], None]  # work after the answer, one after the other
 
     def steering(self, pipeline: Pipeline) -> Steering:
         """What acts on a pipeline."""
@@ -150,7 +148,7 @@ class Call:
             return ApiError(405, {"message": "Non GET methods are not allowed for moved projects"})
         segment = named.replace("/", "%2F")
         target = self.request.target.replace(segment, str(project.id), 1)
-        location = self.state.external_url + target
+        location = self.state.origin + target
         return ApiError(
             301,
             {"message": f"This resource has been moved permanently to {location}"},

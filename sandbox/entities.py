@@ -10,7 +10,17 @@ from sandbox import git, permissions
 from sandbox.model import Access
 
 if TYPE_CHECKING:
-    from sandbox.model import Job, Pipeline, Project, Release, State, Token, User, Variable
+    from sandbox.model import (
+        Job,
+        Pipeline,
+        Project,
+        Release,
+        ReleaseLink,
+        State,
+        Token,
+        User,
+        Variable,
+    )
 
 # Detailed status of a status: its icon's name after `status_`, its text, its label.
 _DETAILED = {
@@ -161,6 +171,12 @@ def project(state: State, record: Project, role: Access) -> dict[str, Any]:
         **basic_project(state, record),
         "empty_repo": not git.refs(record.repository, "refs/heads/"),
         "archived": False,
+        "merge_requests_enabled": True,
+        "merge_requests_access_level": "enabled",
+        "issues_enabled": True,
+        "only_allow_merge_if_pipeline_succeeds": record.pipelines_must_succeed,
+        "allow_merge_on_skipped_pipeline": record.skipped_pipelines_count_as_success,
+        "merge_method": "merge",
         "jobs_enabled": record.ci_enabled,
         "builds_access_level": "enabled" if record.ci_enabled else "disabled",
         "ci_job_token_scope_enabled": record.job_token_allowlist is not None,
@@ -210,9 +226,24 @@ def release(state: State, project: Project, record: Release) -> dict[str, Any]:
         "commit": commit(state, project, tagged[0].sha) if tagged else None,
         "commit_path": f"/{project.path}/-/commit/{tagged[0].sha}" if tagged else None,
         "tag_path": f"/{project.path}/-/tags/{quote(record.tag, safe='')}",
-        "assets": {"count": 0, "sources": [], "links": []},
+        "assets": {
+            "count": len(record.links),
+            "sources": [],
+            "links": [release_link(link) for link in reversed(record.links)],
+        },
         "evidences": [],
         "_links": {"self": f"{url}/-/releases/{quote(record.tag, safe='')}"},
+    }
+
+
+def release_link(record: ReleaseLink) -> dict[str, Any]:
+    """A link to an asset of a release."""
+    return {
+        "id": record.id,
+        "name": record.name,
+        "url": record.url,
+        "direct_asset_url": record.url,
+        "link_type": record.kind,
     }
 
 
@@ -237,11 +268,16 @@ def pipeline_basic(state: State, pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
+def pipeline_basic_with_metadata(state: State, pipeline: Pipeline) -> dict[str, Any]:
+    """A pipeline in a project's list."""
+    return {**pipeline_basic(state, pipeline), "name": pipeline.name}
+
+
 def pipeline(state: State, record: Pipeline) -> dict[str, Any]:
     """A pipeline in full."""
     return {
         **pipeline_basic(state, record),
-        "before_sha": git.NO_OBJECT,
+        "before_sha": record.before_sha,
         "tag": record.tag,
         "yaml_errors": record.yaml_errors,
         "user": user_basic(state, record.user),

@@ -10,13 +10,13 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from sandbox.model import NO_COMMIT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from sandbox.model import User
-
-NO_OBJECT = "0" * 40
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 # A branch by its full name; no name of a ref has one of these characters in it, but `@`.
@@ -281,7 +281,7 @@ def write_tag(
             **date,
         )
     else:
-        run(repository, "update-ref", f"refs/tags/{name}", sha, NO_OBJECT)
+        run(repository, "update-ref", f"refs/tags/{name}", sha, NO_COMMIT)
     return tags(repository, name=name)[0]
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote
 
-from sandbox import auth, git, permissions, pushes
+from sandbox import auth, background, git, permissions, push_options, pushes, versions
 from sandbox.context import Caller
-from sandbox.model import Access
+from sandbox.model import NO_COMMIT, Access
 from sandbox.web import Response
 
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox.context import Instance
-    from sandbox.model import Project, State
+    from sandbox.model import Job, Project, State
     from sandbox.web import Request
 
-PATH = re.compile(r"/(?P<project>.+?)\.git/(?P<rest>info/refs|git-(?:upload|receive)-pack)")
+PATH = re.compile(
+    r"/(?P<project>.+?)(?P<suffix>\.git)?/(?P<rest>info/refs|git-(?:upload|receive)-pack)"
+)
 
 _REALM = {"WWW-Authenticate": 'Basic realm="GitLab"'}
 _DENIED = (
@@ -126,14 +128,24 @@ def _authorize(
         raise _Denied(404, _NO_PROJECT)
     job = caller.job
     if job and not permissions.takes_job_token_of(project, job):
-        raise _Denied(403, f"Authentication by CI/CD job token not allowed to {project.path}.")
+        source = job.pipeline.project.path.rpartition("/")[2]
+        raise _Denied(
+            403,
+            f"Authentication by CI/CD job token not allowed from {source} to {project.path}.",
+        )
     if not pushing and not permissions.may_read_code(project, user):
         raise _Denied(403, _NO_DOWNLOAD)
-    if pushing and job and not (project.job_token_push and job.pipeline.project is project):
+    if pushing and job and not _may_push(state, project, job):
         raise _Denied(403, _NO_UPLOAD)
     if pushing and permissions.access(project, user) < Access.DEVELOPER:
         raise _Denied(403, _NO_PUSH)
     return caller, project
+
+
+def _may_push(state: State, project: Project, job: Job) -> bool:
+    """Whether a job token may push: where a setting allows it, to the job's own project."""
+    allowed = project.job_token_push and state.version.has(versions.PUSH_BY_JOB_TOKEN)
+    return allowed and job.pipeline.project is project
 
 
 def _authenticate(state: State, request: Request, *, pushing: bool) -> Caller:
@@ -158,29 +170,31 @@ def _authenticate(state: State, request: Request, *, pushing: bool) -> Caller:
     token = state.tokens.get(password)
     if token is None or auth.token_problem(state, token):
         raise denied
-    enough = (
-        {"api", "write_repository"}
-        if pushing
-        else {
-            "api",
-            "write_repository",
-            "read_repository",
-        }
-    )
-    if not enough & token.scopes:
+    if token.permissions is not None:
+        enough = {"push_code"} if pushing else {"download_code"}
+        granted = token.permissions
+    else:
+        enough = {"api", "write_repository"} | (set() if pushing else {"read_repository"})
+        granted = token.scopes
+    if not enough & granted:
         raise _Denied(403, _NO_PUSH if pushing else _NO_DOWNLOAD)
     return Caller(user=token.user, token=token)
 
 
 def _receive(instance: Instance, project: Project, request: Request, caller: Caller) -> Response:
     """Lets git receive a push, or refuse it, and starts the pipelines of what has changed."""
-    commands, options = _read_commands(_body(request))
+    commands, given = _read_commands(_body(request))
+    options = push_options.read_options(given)
     state, user = instance.state, caller.user
     if user is None:
         raise TypeError("nobody pushes anonymously")
     role = permissions.access(project, user)
-    with state.lock:
-        refusals = [_refusal(project, role, command) for command in commands]
+    with state.changed:
+        background.catch_up(state)
+        refusals = [
+            *(_unsupported(state, option) for option in options.unknown),
+            *(_refusal(project, role, command) for command in commands),
+        ]
         refusal = next((text for text in refusals if text is not None), None)
         protected = " ".join(_update_only(project, commands))
         verdict = {"GITLAB_PROTECTED": protected, "REMOTE_USER": user.username}
@@ -188,22 +202,38 @@ def _receive(instance: Instance, project: Project, request: Request, caller: Cal
             verdict["GITLAB_REFUSAL"] = refusal
         response = _run_backend(state, project, request, "git-receive-pack", **verdict)
         now = git.refs(project.repository, "refs/")
-    done = [command for command in commands if now.get(command.ref) == command.new != command.old]
-    if caller.job is None:  # a push with a job token starts no pipeline
-        pushes.announce(
-            instance,
-            [
-                pushes.Push(project, command.ref, sha, user, "ci.skip" in options)
-                for command in done
-                if (sha := git.resolve(project.repository, command.ref))
-            ],
-        )
+        done = [
+            pushes.Push(
+                project,
+                command.ref,
+                sha,
+                user,
+                options.skip_ci,
+                before=command.old,
+                variables=options.variables,
+                starts_pipelines=caller.job is None,
+            )
+            for command in commands
+            if now.get(command.ref) == command.new != command.old
+            and (sha := git.resolve(project.repository, command.ref))
+        ]
+        pushes.announce(state, done)
+        push_options.follow(state, done, options)
+        background.catch_up(state)
+        state.changed.notify_all()
     return response
+
+
+def _unsupported(state: State, option: str) -> str:
+    """Refuse a push option that nothing would follow from."""
+    problem = f"The sandbox does not read the push option {option}"
+    state.problems.append(problem)
+    return problem
 
 
 def _refusal(project: Project, role: Access, command: _Command) -> str | None:
     """What GitLab's checks say against one change, in the words of `Gitlab::Checks`."""
-    deletion = command.new == git.NO_OBJECT
+    deletion = command.new == NO_COMMIT
     kind, _, name = command.ref.removeprefix("refs/").partition("/")
     if kind == "tags":
         return _tag_refusal(project, role, name, command)
@@ -218,8 +248,8 @@ def _refusal(project: Project, role: Access, command: _Command) -> str | None:
 
 
 def _tag_refusal(project: Project, role: Access, name: str, command: _Command) -> str | None:
-    if command.new != git.NO_OBJECT:
-        exists = command.old != git.NO_OBJECT
+    if command.new != NO_COMMIT:
+        exists = command.old != NO_COMMIT
         return permissions.tag_refusal(project, role, name, exists=exists)
     if permissions.protection(project.protected_tags, name):
         return "You can only delete protected tags using the web interface."
@@ -231,7 +261,7 @@ def _update_only(project: Project, commands: Iterable[_Command]) -> list[str]:
     return [
         command.ref
         for command in commands
-        if git.NO_OBJECT not in (command.old, command.new)
+        if NO_COMMIT not in (command.old, command.new)
         and command.ref.startswith("refs/heads/")
         and permissions.protection(
             project.protected_branches, command.ref.removeprefix("refs/heads/")
@@ -282,6 +312,7 @@ def _run_backend(
         "http.receivepack": "true",
         "receive.advertisePushOptions": "true",
         "uploadpack.allowAnySHA1InWant": "true",
+        "uploadpack.allowFilter": "true",
     }
     entries = {
         **{f"GIT_CONFIG_KEY_{number}": key for number, key in enumerate(config)},

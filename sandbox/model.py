@@ -9,43 +9,20 @@ from __future__ import annotations
 import itertools
 import threading
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+from sandbox.agenda import INSTANT, Agenda, Slow
+from sandbox.clocks import WallClock
+from sandbox.versions import DEFAULT, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
 
-
-class Clock(Protocol):
-    """Where the sandbox gets the time, so that a test can drive scripted pipelines by hand."""
-
-    def now(self) -> datetime:
-        """The time, aware, in UTC."""
-
-
-class WallClock:
-    """The machine's own clock."""
-
-    def now(self) -> datetime:
-        """The time, aware, in UTC."""
-        return datetime.now(UTC)
-
-
-class ManualClock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self, start: datetime | None = None) -> None:
-        self._now = start or datetime(2026, 1, 5, 9, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        """The time, aware, in UTC."""
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Goes on by so many seconds."""
-        self._now += timedelta(seconds=seconds)
+    from sandbox.clocks import Clock
 
 
 class Access(IntEnum):
@@ -61,6 +38,7 @@ class Access(IntEnum):
 
 
 JOB_TOKEN_PREFIX = "glcbt-"
+NO_COMMIT = "0" * 40
 
 TokenKind = Literal["personal", "project", "group", "oauth"]
 
@@ -108,6 +86,7 @@ class Token:
     created_at: datetime
     expires_at: datetime | None = None
     revoked: bool = False
+    permissions: frozenset[str] | None = None  # of a fine-grained token; None: it is another kind
 
 
 @dataclass(eq=False)
@@ -125,7 +104,8 @@ class ProtectedRef:
     """Who may create a tag, or push to a branch, whose name matches a wildcard pattern."""
 
     pattern: str
-    level: Access = Access.MAINTAINER
+    level: Access = Access.MAINTAINER  # NONE: no one
+    deploy_key: bool = False  # whether a deploy key may, too, which admits no token
 
 
 @dataclass(eq=False)
@@ -149,6 +129,17 @@ class Release:
     description: str
     created_at: datetime
     author: User
+    links: list[ReleaseLink] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class ReleaseLink:
+    """A link to an asset of a release."""
+
+    id: int
+    name: str
+    url: str
+    kind: str = "other"
 
 
 @dataclass(eq=False)
@@ -163,11 +154,36 @@ class MergeRequest:
     target_branch: str
     author: User
     created_at: datetime
+    updated_at: datetime
+    prepared_at: datetime  # until then it is `preparing`
+    checked_at: datetime  # until then it is `checking`
     state: Literal["opened", "closed", "merged"] = "opened"
     remove_source_branch: bool = False
-    auto_merge: bool = False
+    labels: list[str] = field(default_factory=list)
+    assignees: list[User] = field(default_factory=list)
+    reviewers: list[User] = field(default_factory=list)
+    waiting: AutoMerge | None = None
+    merged_at: datetime | None = None
+    merge_user: User | None = None
     merge_commit_sha: str | None = None
-    unchecked: int = 0  # looks for which GitLab has not yet found out whether it can be merged
+    merge_error: str | None = None
+    sha: str | None = None  # the head of its source branch, which stays when the branch is removed
+    unchecked: int = 0  # reads for which GitLab has not yet found out whether it can be merged
+
+    @property
+    def auto_merge(self) -> bool:
+        """Whether GitLab is to merge it later."""
+        return self.waiting is not None
+
+
+@dataclass(eq=False)
+class AutoMerge:
+    """A merge that GitLab carries out once everything is as it must be."""
+
+    user: User
+    sha: str
+    remove_source_branch: bool
+    due: bool = False  # whether the merge is on the agenda
 
 
 @dataclass(eq=False)
@@ -193,13 +209,18 @@ class Project:
     trigger_tokens: list[TriggerToken] = field(default_factory=list)
     releases: dict[str, Release] = field(default_factory=dict)
     merge_requests: list[MergeRequest] = field(default_factory=list)
-    merge_checks: int = 0  # looks for which a new merge request stays unchecked
+    merge_checks: int = 0  # reads for which a new merge request stays unchecked
+    pipelines_must_succeed: bool = False
+    skipped_pipelines_count_as_success: bool = False
+    auto_cancel: bool = True  # "Auto-cancel redundant pipelines"
+    labels: set[str] = field(default_factory=set)
     # Happens once, between the check of `last_commit_id` and the write: GitLab locks nothing there.
     meanwhile: Callable[[], object] | None = None
     # What a pre-receive hook answers to every push and tag; None: it accepts. May be empty.
     hook_message: str | None = None
-    # What its pipelines follow in place of their configuration.
+    # What its pipelines follow in place of their configuration, and those of merge requests.
     script: ScriptedPipeline | None = None
+    merge_request_script: ScriptedPipeline | None = None
     pipeline_iids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
 
@@ -232,6 +253,7 @@ class ScriptedJob:
         trace: Its log, from its start on.
         downstream: The pipeline that it starts, which makes it a trigger job.
         downstream_after: Seconds of its timeline after which that pipeline exists.
+        artifacts: Its artifacts, content by path, once it has succeeded or failed.
     """
 
     name: str
@@ -246,6 +268,7 @@ class ScriptedJob:
     trace: str = ""
     downstream: ScriptedPipeline | None = None
     downstream_after: float = 0
+    artifacts: Mapping[str, bytes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +323,10 @@ class Job:
     spec: object | None = None  # what the executor needs to run it; its own business
     scheduled_at: datetime | None = None  # when a delayed job is to start
     dotenv: list[Variable] = field(default_factory=list)  # of its artifacts:reports:dotenv
+    artifacts: bytes | None = None  # the zip of its archive
+    artifacts_expire_at: datetime | None = None
+    artifacts_access: Literal["all", "developer", "none"] = "all"
+    erased_at: datetime | None = None
     script: ScriptedJob | None = None
     timeline: Timeline | None = None  # of a scripted job: what it follows now
 
@@ -318,6 +345,9 @@ class Pipeline:
     created_at: datetime
     updated_at: datetime
     tag: bool = False
+    before_sha: str = NO_COMMIT  # where the branch was before the push
+    merge_request: MergeRequest | None = None
+    readable_from: datetime | None = None  # until then a read replica does not have it
     status: str = "created"
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -343,6 +373,8 @@ class State:
 
     root: Path  # where repositories and job directories live
     clock: Clock = field(default_factory=WallClock)
+    version: Version = field(default_factory=lambda: Version.parse(DEFAULT))
+    slow: Slow = INSTANT
     lock: threading.RLock = field(default_factory=threading.RLock)
     users: dict[int, User] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)  # by secret
@@ -355,8 +387,20 @@ class State:
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(101))
     external_url: str = ""  # set once the server listens; ends without a slash
     registry: str | None = None  # host:port of a container registry, for CI_REGISTRY
+    storage_url: str | None = None  # of the object storage that artifacts are downloaded from
     pipelines_per_minute: int | None = None  # of one project, user and commit; None: no limit
+    dotenv_variables: int = 20  # the limits of self-managed GitLab
+    dotenv_bytes: int = 5120
+    # What clients sent that the sandbox does not read, and bugs in what happens after an answer.
+    problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Ties the condition to the lock."""
+        """Tie the condition to the lock, and the agenda to the clock."""
         self.changed = threading.Condition(self.lock)
+        self.agenda = Agenda(self.clock)
+
+    @property
+    def origin(self) -> str:
+        """The scheme, host and port of `external_url`, which a request's target follows."""
+        parts = urlsplit(self.external_url)
+        return f"{parts.scheme}://{parts.netloc}"

@@ -34,7 +34,7 @@ def paginate(
     page = call.params.integer("page", 1)
     per_page = min(call.params.integer("per_page", 20), MOST_PER_PAGE)
     if page < 1 or per_page < 1:
-        raise invalid("page does not have a valid value" if page < 1 else "per_page is invalid")
+        raise invalid(f"{'page' if page < 1 else 'per_page'} does not have a valid value")
     last = max(1, -(-len(records) // per_page))
     shown = records[(page - 1) * per_page : page * per_page]
     following = page + 1 if page < last else None
@@ -59,4 +59,4 @@ def paginate(
 def _url(call: Call, page: int, per_page: int) -> str:
     query = dict(parse_qsl(call.request.query, keep_blank_values=True))
     query |= {"page": str(page), "per_page": str(per_page)}
-    return f"{call.state.external_url}{call.request.path}?{urlencode(query)}"
+    return f"{call.state.origin}{call.request.path}?{urlencode(query)}"

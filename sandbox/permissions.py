@@ -56,13 +56,14 @@ def takes_job_token_of(project: Project, job: Job) -> bool:
 def protection(rules: list[ProtectedRef], name: str) -> ProtectedRef | None:
     """The mildest of the rules that match a name."""
     matching = [rule for rule in rules if fnmatchcase(name, rule.pattern)]
-    return min(matching, key=lambda rule: rule.level, default=None)
+    return min(matching, key=lambda rule: rule.level or Access.OWNER + 1, default=None)
 
 
 def may_update(rules: list[ProtectedRef], name: str, role: Access) -> bool:
     """Whether a role, a Developer's at least, may write a branch or create a tag."""
     rule = protection(rules, name)
-    return role >= (rule.level if rule else Access.DEVELOPER)
+    level = rule.level if rule else Access.DEVELOPER
+    return level is not Access.NONE and role >= level
 
 
 _BAD_NAME = re.compile(

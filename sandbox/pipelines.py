@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sandbox import git, permissions, scripted
+from sandbox import git, permissions, scripted, versions
 from sandbox.ci import PipelineRefused, create_pipeline
 from sandbox.model import Access
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from sandbox.model import Job, Pipeline, Project, State, User, Variable
 
+_KEY = re.compile(r"[a-zA-Z0-9_]{1,255}")
 _RATE_WINDOW = timedelta(minutes=1)
 _NOT_ON_THIS_REF = (
     "You do not have sufficient permission to run a pipeline on '{ref}'. "
@@ -31,6 +33,7 @@ def start(
     source: str,
     user: User,
     variables: Sequence[Variable] = (),
+    payload: Variable | None = None,
     inputs: Mapping[str, object] | None = None,
     upstream: Job | None = None,
 ) -> Pipeline:
@@ -46,6 +49,7 @@ def start(
         source: `api`, `trigger` or `pipeline`.
         user: Who asks.
         variables: The pipeline's own variables.
+        payload: The TRIGGER_PAYLOAD that GitLab adds.
         inputs: Its inputs.
         upstream: The job that asks, if one does.
 
@@ -55,13 +59,18 @@ def start(
     Raises:
         PipelineRefused: Why it does not come to be.
     """
-    if variables and permissions.access(project, user) < project.pipeline_variables_role:
+    counts = payload is not None and state.version.has(versions.PAYLOAD_IS_A_USERS_VARIABLE)
+    role = permissions.access(project, user)
+    if (variables or counts) and role < project.pipeline_variables_role:
         raise PipelineRefused(["Insufficient permissions to set pipeline variables"])
+    _check_keys(variables)
+    if payload:
+        variables = [*variables, payload]
     tag, name, sha = _permitted_ref(project, ref, user)
     if _too_many(state, project, user, sha):
         raise PipelineRefused(["Too many pipelines created in the last minute. Try again later."])
     if project.script:
-        return scripted.create(
+        pipeline = scripted.create(
             state,
             project.script,
             project,
@@ -73,7 +82,8 @@ def start(
             created_at=state.clock.now(),
             variables=variables,
         )
-    pipeline = create_pipeline(
+        return _lagging(state, pipeline)
+    created = create_pipeline(
         state,
         project,
         ref=name,
@@ -85,9 +95,27 @@ def start(
         inputs=inputs,
         upstream=upstream,
     )
-    if pipeline is None:
+    if created is None:
         raise TypeError("only a push may end without a pipeline")
+    return _lagging(state, created)
+
+
+def _lagging(state: State, pipeline: Pipeline) -> Pipeline:
+    """The pipeline, which read replicas have some time later."""
+    if state.slow.replica:
+        pipeline.readable_from = state.clock.now() + timedelta(seconds=state.slow.replica)
     return pipeline
+
+
+def _check_keys(variables: Sequence[Variable]) -> None:
+    """Refuse variables as `Chain::Build::Associations` and `Ci::HasVariable` do."""
+    keys = [variable.key for variable in variables]
+    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    if twice:
+        name = "name" if len(twice) == 1 else "names"
+        raise PipelineRefused([f"Duplicate variable {name}: {', '.join(twice)}"])
+    if not all(_KEY.fullmatch(key) for key in keys):
+        raise PipelineRefused(["can contain only letters, digits and '_'."], field="variables.key")
 
 
 def _permitted_ref(project: Project, ref: str, user: User) -> tuple[bool, str, str]:

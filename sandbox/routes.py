@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from sandbox.versions import ALWAYS
 from sandbox.web import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from sandbox.context import Call
+    from sandbox.versions import Span, Version
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,10 @@ class Route:
         method: GET, POST, …; HEAD is answered like GET.
         template: The path below `/api/v4`, with `:names` that take one encoded segment each.
         handler: Answers a call, with a `Response` or with what becomes a 200 in JSON.
-        job_token: Whether a CI job token is taken; where it is not, it is ignored and the
-            request is anonymous.
+        job_token: The versions that take a CI job token; where it is not taken it is ignored,
+            and the request is anonymous. None: no version does.
+        versions: The versions that have the route.
+        permission: What a fine-grained token needs, in GitLab's words.
         authenticated: Whether an anonymous request is refused (401) before anything else.
         scopes: The scopes that do, beside `api`, and `read_api` for reads; `*` is any.
     """
@@ -32,7 +36,9 @@ class Route:
     method: str
     template: str
     handler: Callable[[Call], object]
-    job_token: bool = False
+    permission: str
+    job_token: Span | None = None
+    versions: Span = ALWAYS
     authenticated: bool = False
     scopes: frozenset[str] = frozenset()
 
@@ -54,8 +60,10 @@ class Routes:
         self,
         method: str,
         template: str,
+        permission: str,
         *,
-        job_token: bool = False,
+        job_token: Span | None = None,
+        versions: Span = ALWAYS,
         authenticated: bool = False,
         scopes: Collection[str] = (),
     ) -> Callable[[Callable[[Call], object]], Callable[[Call], object]]:
@@ -68,7 +76,9 @@ class Routes:
                     method,
                     template,
                     handler,
+                    permission,
                     job_token=job_token,
+                    versions=versions,
                     authenticated=always or (self._authenticated_writes and method != "GET"),
                     scopes=frozenset(scopes),
                 )
@@ -85,12 +95,13 @@ class Router:
         self.routes = tuple(table)
         self._table = [(route.pattern, route) for route in table]
 
-    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+    def find(self, method: str, path: str, version: Version) -> tuple[Route, dict[str, str]]:
         """The route, and the decoded parameters of the path.
 
         Args:
             method: The request's method.
             path: The encoded path below `/api/v4`.
+            version: The version that is played.
 
         Raises:
             ApiError: 404 for an unknown path, 405 for a known one that lacks the method.
@@ -98,7 +109,7 @@ class Router:
         known_path = False
         for pattern, route in self._table:
             match = pattern.fullmatch(path)
-            if match is None:
+            if match is None or not version.has(route.versions):
                 continue
             if route.method == ("GET" if method == "HEAD" else method):
                 return route, {name: unquote(value) for name, value in match.groupdict().items()}

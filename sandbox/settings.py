@@ -44,11 +44,20 @@ def _protected_level(level: Access) -> dict[str, Any]:
     }
 
 
+def _protected_levels(record: ProtectedRef) -> list[dict[str, Any]]:
+    """A rule's lines; source of a deploy key's: `doc/api/protected_tags.md`."""
+    levels = [_protected_level(record.level)]
+    if record.deploy_key:
+        key = {"access_level_description": "Deploy key", "deploy_key_id": 1}
+        levels.append({**_protected_level(Access.MAINTAINER), **key})
+    return levels
+
+
 def protected_tag(record: ProtectedRef) -> dict[str, Any]:
     """A rule for tags."""
     return {
         "name": record.pattern,
-        "create_access_levels": [_protected_level(record.level)],
+        "create_access_levels": _protected_levels(record),
     }
 
 
@@ -57,7 +66,7 @@ def protected_branch(record: ProtectedRef) -> dict[str, Any]:
     return {
         "id": crc32(record.pattern.encode()),
         "name": record.pattern,
-        "push_access_levels": [_protected_level(record.level)],
+        "push_access_levels": _protected_levels(record),
         "merge_access_levels": [_protected_level(record.level)],
         "allow_force_push": False,
         "code_owner_approval_required": False,

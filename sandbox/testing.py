@@ -5,6 +5,8 @@ A `conftest.py` imports the fixtures by name.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +40,42 @@ class Api(requests.Session):
     ) -> requests.Response:
         """Sends a request to a path below `/api/v4`."""
         return super().request(method, f"{self.base}{path}", **kwargs)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class World:
+    """A server and what the fixtures of the same names would give."""
+
+    gitlab: Sandbox
+    executor: User
+    project: Project
+    api: Api
+
+    def with_job_token(self) -> Api:
+        """Return a client with the token of a running job of the project."""
+        return Api(
+            self.gitlab,
+            **{"JOB-TOKEN": self.gitlab.add_running_job(self.project, self.executor).token},
+        )
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[World]:
+    """Serve with other settings than the fixtures: a version, a clock, slow workers.
+
+    Args:
+        settings: Those of `Sandbox`.
+    """
+    with Sandbox(run_jobs=False, **settings) as running:
+        executor = running.add_user("ci-cd-executor")
+        project = running.add_project(
+            "tech-lunch/service-tests",
+            {"README.md": "# Service tests\n"},
+            members={executor: Access.MAINTAINER},
+        )
+        secret = running.add_token(executor).secret
+        with Api(running, **{"PRIVATE-TOKEN": secret}) as session:
+            yield World(running, executor, project, session)
 
 
 def outcome(answer: requests.Response) -> tuple[int, Any]:

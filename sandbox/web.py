@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from email.message import Message
     from io import BufferedIOBase
+
+
+_ON = ("true", "1", "t", "on", "yes")
+_OFF = ("false", "0", "f", "off", "no", "")
 
 
 @dataclass(frozen=True)
@@ -104,52 +109,112 @@ def invalid(problem: str) -> ApiError:
 
 
 class Params:
-    """The parameters of a request: of its path, its query and its body, checked when read."""
+    """The parameters of a request: of its path, its query and its body, checked when read.
+
+    What a handler does not read is known: see `unread`.
+    """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = values
+        self._values = values
+        self._read: set[str] = set()
+
+    def has(self, name: str) -> bool:
+        """Return True if the parameter was sent."""
+        self._read.add(name)
+        return name in self._values
+
+    def any(self, name: str, default: Any = None) -> Any:
+        """Return a parameter as it was sent."""
+        self._read.add(name)
+        return self._values.get(name, default)
+
+    def unread(self) -> list[str]:
+        """Return the names of the parameters that no handler has read, in order."""
+        return [name for name in self._values if name not in self._read]
 
     def require(self, *names: str) -> None:
-        """Refuses a request that lacks parameters, naming them all.
+        """Refuse a request that lacks parameters, naming them all.
 
         Raises:
             ApiError: 400.
         """
-        missing = [f"{name} is missing" for name in names if name not in self.values]
+        missing = [f"{name} is missing" for name in names if name not in self._values]
         if missing:
             raise invalid(", ".join(missing))
 
     def text(self, name: str, default: str = "") -> str:
-        """A string; a number or a flag is turned into one, as GitLab does."""
-        value = self.values.get(name)
+        """Return a string; a number or a flag is turned into one, as GitLab does."""
+        value = self.any(name)
         if value is None:
             return default
         if isinstance(value, (dict, list)):
             raise invalid(f"{name} is invalid")
+        if isinstance(value, bool):
+            return str(value).lower()
         return str(value)
 
     def choice(self, name: str, values: Collection[str], default: str = "") -> str:
-        """One of a few words."""
+        """Return one of a few words."""
         value = self.text(name, default)
         if value not in (*values, default):
             raise invalid(f"{name} does not have a valid value")
         return value
 
     def integer(self, name: str, default: int) -> int:
-        """A whole number."""
+        """Return a whole number."""
         try:
             return int(self.text(name, str(default)))
         except ValueError:
             raise invalid(f"{name} is invalid") from None
 
     def flag(self, name: str) -> bool:
-        """Whether it is switched on."""
-        return self.text(name, "false").lower() in ("true", "1", "t", "on", "yes")
+        """Return True if it is switched on."""
+        value = self.text(name, "false").lower()
+        if value not in (*_ON, *_OFF):
+            raise invalid(f"{name} is invalid")
+        return value in _ON
 
     def texts(self, name: str) -> list[str]:
-        """A list of strings: given as `name[]`, as a list or as one value."""
-        value = self.values.get(name, [])
+        """Return a list of strings: sent as `name[]`, as a list or as one value."""
+        value = self.any(name, [])
         return [str(item) for item in (value if isinstance(value, list) else [value])]
+
+    def listed(self, name: str) -> list[str]:
+        """Return a list that may also be sent as one string with commas; empty items are none."""
+        return [item.strip() for text in self.texts(name) for item in text.split(",") if item]
+
+    def numbers(self, name: str) -> list[int]:
+        """Return such a list of whole numbers."""
+        try:
+            return [int(item) for item in self.listed(name)]
+        except ValueError:
+            raise invalid(f"{name} is invalid") from None
+
+    def maps(self, name: str, keys: Collection[str]) -> list[dict[str, Any]]:
+        """Return a list of maps.
+
+        Args:
+            name: The parameter.
+            keys: What the maps may have; another key is an error of the sandbox's own.
+        """
+        value = self.any(name) or []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise invalid(f"{name} is invalid")
+        strange = {key for item in value for key in item} - {*keys}
+        for key in sorted(strange):
+            self._values = {**self._values, f"{name}[][{key}]": None}
+        return value
+
+    def time(self, name: str) -> datetime | None:
+        """Return a time, in UTC if it names no zone; None if it was not sent."""
+        text = self.text(name)
+        if not text:
+            return None
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise invalid(f"{name} is invalid") from None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def read_params(request: Request, path_params: Mapping[str, str]) -> Params:
@@ -161,7 +226,10 @@ def read_params(request: Request, path_params: Mapping[str, str]) -> Params:
     values = _pairs(parse_qsl(request.query, keep_blank_values=True))
     if request.body:
         values |= _read_body(request)
-    return Params({**values, **path_params})
+    found = Params({**values, **path_params})
+    for name in path_params:
+        found.has(name)
+    return found
 
 
 def _read_body(request: Request) -> dict[str, Any]:

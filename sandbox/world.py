@@ -6,17 +6,21 @@ import secrets
 import shutil
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from sandbox import git, git_http, projects, pushes, scripted
+from sandbox import background, git, git_http, projects, pushes, scripted
+from sandbox.agenda import INSTANT
 from sandbox.application import Application
 from sandbox.cable import Cable
 from sandbox.ci import Scheduler
+from sandbox.ci.environment import variables_of
+from sandbox.ci.variables import as_values, expand_all
+from sandbox.clocks import WallClock
 from sandbox.context import Instance
 from sandbox.model import (
+    NO_COMMIT,
     Access,
     Project,
     ScriptedJob,
@@ -26,17 +30,18 @@ from sandbox.model import (
     Token,
     TriggerToken,
     User,
-    WallClock,
 )
 from sandbox.server import Server
+from sandbox.versions import DEFAULT, FINE_GRAINED_TOKENS, Version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
-    from concurrent.futures import Future
     from datetime import datetime
 
+    from sandbox.agenda import Slow
+    from sandbox.clocks import Clock
     from sandbox.faults import Fault
-    from sandbox.model import Clock, Job, Pipeline, TokenKind
+    from sandbox.model import Job, Pipeline, TokenKind
     from sandbox.server import RecordedRequest
 
 # A scripted pipeline changes by the clock, which notifies nobody.
@@ -60,6 +65,9 @@ class Sandbox:
         job_path: A folder whose programs jobs find first.
         shell_runner: Whether jobs run in this machine's shell even where there is Docker: as by a
             runner with the shell executor, which ignores `image` and `services`.
+        version: The version of GitLab that it plays, such as `18.2`; `sandbox/versions.py` has
+            what differs.
+        slow: How long its background workers take; they take no time unless told otherwise.
 
     Attributes:
         url: Where it serves.
@@ -79,23 +87,25 @@ class Sandbox:
         job_environment: Mapping[str, str] | None = None,
         job_path: Path | None = None,
         shell_runner: bool = False,
+        version: str = DEFAULT,
+        slow: Slow = INSTANT,
     ) -> None:
         self._temporary = root is None
         self.state = State(
-            root=root or Path(tempfile.mkdtemp(prefix="gitlab-")), clock=clock or WallClock()
+            root=root or Path(tempfile.mkdtemp(prefix="gitlab-")),
+            clock=clock or WallClock(),
+            version=Version.parse(version),
+            slow=slow,
         )
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="sandbox-worker")
-        self._work: list[Future[None]] = []
         self._scheduler = Scheduler(
             self.state,
+            catch_up=background.catch_up,
             run_jobs=run_jobs,
             extra_env=job_environment or {},
             path_prepend=job_path,
             shell_runner=shell_runner,
         )
-        self._instance = Instance(
-            self.state, self._scheduler, scripted.Director(self.state), self._later
-        )
+        self._instance = Instance(self.state, self._scheduler, scripted.Director(self.state))
         git_http.install_hooks(self.state.root)
         self.cable = Cable(self.state)
         application = Application(self._instance, self.cable, relative_root)
@@ -112,15 +122,11 @@ class Sandbox:
     def __exit__(self, *exception: object) -> None:
         """Ends every connection, thread and job, and removes the temporary folder."""
         self._server.stop()
-        self._worker.shutdown()
         self._scheduler.stop()
         if self._temporary:
             shutil.rmtree(self.state.root, ignore_errors=True)
-        for work in self._work:
-            work.result()  # a bug in what happens after an answer shall be seen
-
-    def _later(self, work: Callable[[], None]) -> None:
-        self._work.append(self._worker.submit(work))
+        if self.state.problems and not any(exception):
+            raise AssertionError("\n".join(self.state.problems))
 
     # Records
 
@@ -146,18 +152,36 @@ class Sandbox:
         name: str = "ci-cd-execution",
         expires_at: datetime | None = None,
         revoked: bool = False,
+        permissions: Collection[str] | None = None,
     ) -> Token:
-        """An access token; its `secret` is what a client sends."""
+        """Make an access token; its `secret` is what a client sends.
+
+        Args:
+            user: Whose token.
+            kind: Its kind.
+            scopes: Its scopes.
+            name: Its name.
+            expires_at: When it expires; None is never.
+            revoked: Whether it is revoked.
+            permissions: What a fine-grained token may do, in place of scopes; None makes another
+                kind of token.
+
+        Raises:
+            ValueError: The version does not have fine-grained tokens.
+        """
+        if permissions is not None and not self.state.version.has(FINE_GRAINED_TOKENS):
+            raise ValueError(f"GitLab {self.state.version} has no fine-grained tokens")
         token = Token(
             id=next(self.state.ids),
             secret=f"glpat-{secrets.token_urlsafe(20)}",
             kind=kind,
             name=name,
             user=user,
-            scopes=frozenset(scopes),
+            scopes=frozenset(scopes) if permissions is None else frozenset({"granular"}),
             created_at=self.state.clock.now(),
             expires_at=expires_at,
             revoked=revoked,
+            permissions=None if permissions is None else frozenset(permissions),
         )
         with self.state.lock:
             self.state.tokens[token.secret] = token
@@ -217,9 +241,10 @@ class Sandbox:
             The commit's SHA.
         """
         branch = branch or project.default_branch
-        with self.state.lock:
+        with self.state.changed:
             author = self._someone_of(project)
-            parent = git.resolve(project.repository, f"refs/heads/{branch}") or git.resolve(
+            before = git.resolve(project.repository, f"refs/heads/{branch}")
+            parent = before or git.resolve(
                 project.repository, f"refs/heads/{project.default_branch}"
             )
             sha = git.write_commit(
@@ -231,9 +256,16 @@ class Sandbox:
                 when=self.state.clock.now(),
                 parent=parent,
             )
-        if start_pipeline:
-            push = pushes.Push(project, f"refs/heads/{branch}", sha, author)
-            pushes.announce(self._instance, [push])
+            push = pushes.Push(
+                project,
+                f"refs/heads/{branch}",
+                sha,
+                author,
+                before=before or NO_COMMIT,
+                starts_pipelines=start_pipeline,
+            )
+            pushes.announce(self.state, [push])
+            self.state.changed.notify_all()
         return sha
 
     def tag(self, project: Project, name: str, ref: str | None = None, message: str = "") -> str:
@@ -318,7 +350,7 @@ class Sandbox:
         """Ends a job of `add_running_job`, and with it its token."""
         with self.state.changed:
             job.timeline = Timeline(self.state.clock.now(), ((0, status),))
-            scripted.refresh(self.state)
+            background.catch_up(self.state)
             self.state.changed.notify_all()
 
     # Looking
@@ -341,12 +373,17 @@ class Sandbox:
     def pipelines(self, project: Project) -> list[Pipeline]:
         """A project's pipelines as they are now, oldest first."""
         with self.state.lock:
-            scripted.refresh(self.state)
+            background.catch_up(self.state)
             return [
                 pipeline
                 for pipeline in self.state.pipelines.values()
                 if pipeline.project is project
             ]
+
+    def job_variables(self, job: Job) -> dict[str, str]:
+        """The variables that a job has, or would have, their references resolved."""
+        with self.state.lock:
+            return as_values(expand_all(variables_of(self.state, job)))
 
     @property
     def requests(self) -> list[RecordedRequest]:
@@ -370,10 +407,10 @@ class Sandbox:
         """
         deadline = time.monotonic() + timeout
         with self.state.changed:
-            scripted.refresh(self.state)
+            background.catch_up(self.state)
             while not holds():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError(f"not within {timeout} seconds")
                 self.state.changed.wait(min(left, _LOOK_AGAIN_SECONDS))
-                scripted.refresh(self.state)
+                background.catch_up(self.state)

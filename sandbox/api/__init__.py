@@ -17,6 +17,7 @@ from sandbox.api import (
     tags,
     tree,
     triggers,
+    users,
 )
 from sandbox.routes import Router
 
@@ -25,6 +26,7 @@ ROUTER = Router(
         route
         for module in (
             instance,
+            users,
             projects,
             members,
             protected_refs,

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 routes = Routes()
 
 
-@routes.on("GET", "/projects/:id/repository/archive")
-@routes.on("GET", "/projects/:id/repository/archive.tar.gz")
+@routes.on("GET", "/projects/:id/repository/archive", "download_code")
+@routes.on("GET", "/projects/:id/repository/archive.tar.gz", "download_code")
 def show(call: Call) -> Response:
     """A tar.gz, whose one folder is named as `Gitlab::Git::Repository#archive_prefix` does."""
     project = call.code()
     ref = call.params.text("sha") or project.default_branch
     path = call.params.text("path")
+    call.params.flag("include_lfs_blobs")  # the sandbox has none
     sha = git.resolve(project.repository, ref)
     if sha is None or (path and contents.find(project.repository, sha, path) is None):
         raise not_found("File")

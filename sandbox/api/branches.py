@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sandbox import entities, git
+from sandbox import entities, git, versions
 from sandbox.api.tags import matches
 from sandbox.paging import paginate
 from sandbox.routes import Routes
@@ -19,7 +19,7 @@ routes = Routes()
 _PREFIX = "refs/heads/"
 
 
-@routes.on("GET", "/projects/:id/repository/branches", job_token=True)
+@routes.on("GET", "/projects/:id/repository/branches", "read_branch", job_token=versions.ALWAYS)
 def index(call: Call) -> Response:
     """The branches by name, or those that match `search`."""
     project = call.code()
@@ -36,7 +36,7 @@ def index(call: Call) -> Response:
     )
 
 
-@routes.on("GET", "/projects/:id/repository/branches/:branch")
+@routes.on("GET", "/projects/:id/repository/branches/:branch", "read_branch")
 def show(call: Call) -> dict[str, Any]:
     """One branch."""
     project = call.code()

@@ -4,37 +4,57 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sandbox import contents, entities, git, permissions, pushes
+from sandbox import contents, entities, git, permissions, pushes, versions
+from sandbox.model import NO_COMMIT
 from sandbox.paging import paginate
 from sandbox.routes import Routes
 from sandbox.web import as_json, forbidden, invalid, not_found, refuse
 
 if TYPE_CHECKING:
     from sandbox.context import Call
-    from sandbox.model import Project
-    from sandbox.web import Response
+    from sandbox.model import Project, User
+    from sandbox.web import Params, Response
 
 routes = Routes()
 
 _ACTIONS = ("create", "update", "delete")
+_ACTION_KEYS = ("action", "file_path", "content", "encoding", "last_commit_id")
 
 
-@routes.on("GET", "/projects/:id/repository/commits")
+@routes.on("GET", "/projects/:id/repository/commits", "read_commit")
 def index(call: Call) -> Response:
     """The commits of a ref or of a range such as `A..B`, the newest first."""
-    project = call.code()
-    revisions = call.params.text("ref_name") or project.default_branch
+    project, params = call.code(), call.params
+    revisions = params.text("ref_name") or project.default_branch
+    if params.flag("all"):
+        revisions = ""
+    path, limits = params.text("path"), _limits(params)
     try:
-        shas = contents.history(project.repository, revisions, call.params.text("path"))
+        shas = contents.history(project.repository, revisions, path, limits)
     except git.GitError:
         shas = []  # GitLab finds no commits of a ref that does not exist
     return paginate(call, shas, lambda sha: entities.commit(call.state, project, sha))
 
 
-@routes.on("GET", "/projects/:id/repository/commits/:sha", job_token=True)
+def _limits(params: Params) -> list[str]:
+    """What limits the commits, as options of `git rev-list`."""
+    since, until = params.time("since"), params.time("until")
+    author = params.text("author")
+    topological = params.choice("order", ("default", "topo"), "default") == "topo"
+    options = {
+        f"--max-age={since and int(since.timestamp())}": since is not None,
+        f"--min-age={until and int(until.timestamp())}": until is not None,
+        f"--author={author}": bool(author),
+        "--first-parent": params.flag("first_parent"),
+        "--topo-order": topological,
+    }
+    return [option for option, given in options.items() if given]
+
+
+@routes.on("GET", "/projects/:id/repository/commits/:sha", "read_commit", job_token=versions.ALWAYS)
 def show(call: Call) -> dict[str, Any]:
     """The commit of a SHA, a short SHA, a branch or a tag."""
     project = call.code()
@@ -64,7 +84,7 @@ class _Action:
     last_commit_id: str
 
 
-@routes.on("POST", "/projects/:id/repository/commits")
+@routes.on("POST", "/projects/:id/repository/commits", "create_commit")
 def create(call: Call) -> Response:
     """Commits several files at once; its pipeline starts after the answer.
 
@@ -75,7 +95,11 @@ def create(call: Call) -> Response:
     project, params = call.code(), call.params
     params.require("branch", "commit_message", "actions")
     branch = params.text("branch")
-    actions = _read_actions(params.values["actions"])
+    actions = [
+        _read_action(number, value)
+        for number, value in enumerate(params.maps("actions", _ACTION_KEYS))
+    ]
+    author = _author(call)
     if not permissions.may_update(project.protected_branches, branch, call.access(project)):
         raise forbidden("You are not allowed to push into this branch")
     start = _start(call, project, branch)
@@ -85,15 +109,18 @@ def create(call: Call) -> Response:
         meanwhile, project.meanwhile = project.meanwhile, None
         meanwhile()
         start = _start(call, project, branch)
-    sha = _write(call, project, branch, start, actions)
-    pushes.announce(call.instance, [pushes.Push(project, f"refs/heads/{branch}", sha, call.user)])
+    ref = f"refs/heads/{branch}"
+    before = git.refs(project.repository, ref).get(ref, NO_COMMIT)
+    sha = _write(call, project, branch, start, actions, author=author)
+    pushes.announce(call.state, [pushes.Push(project, ref, sha, call.user, before=before)])
     return as_json(_detail(call, project, sha), 201)
 
 
-def _read_actions(values: object) -> list[_Action]:
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise invalid("actions is invalid")
-    return [_read_action(number, value) for number, value in enumerate(values)]
+def _author(call: Call) -> User:
+    """The caller, or who the request names as the author."""
+    name = call.params.text("author_name", call.user.name)
+    email = call.params.text("author_email", call.user.email)
+    return replace(call.user, name=name, email=email)
 
 
 def _read_action(number: int, value: dict[str, Any]) -> _Action:
@@ -118,13 +145,15 @@ def _read_action(number: int, value: dict[str, Any]) -> _Action:
 def _start(call: Call, project: Project, branch: str) -> str | None:
     """The commit that the new one follows; None in an empty repository."""
     params = call.params
+    start_sha, force = params.text("start_sha"), params.flag("force")
     heads = git.refs(project.repository, "refs/heads/")
     if not heads:
         return None
-    start_sha = params.text("start_sha")
+    if start_sha and params.has("start_branch"):
+        raise invalid("start_branch, start_sha are mutually exclusive")
     start_branch = params.text("start_branch", branch)
     elsewhere = bool(start_sha) or start_branch != branch
-    if elsewhere and f"refs/heads/{branch}" in heads and not params.flag("force"):
+    if elsewhere and f"refs/heads/{branch}" in heads and not force:
         raise refuse(
             400,
             f"A branch called '{branch}' already exists. "
@@ -157,7 +186,13 @@ def _check_unchanged(project: Project, action: _Action, start: str | None) -> No
 
 
 def _write(
-    call: Call, project: Project, branch: str, start: str | None, actions: list[_Action]
+    call: Call,
+    project: Project,
+    branch: str,
+    start: str | None,
+    actions: list[_Action],
+    *,
+    author: User,
 ) -> str:
     modes = {}
     for action in actions:
@@ -177,7 +212,7 @@ def _write(
         branch,
         {action.path: action.content for action in actions},
         message=call.params.text("commit_message"),
-        author=call.user,
+        author=author,
         when=call.now,
         parent=start,
         modes=modes,

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from sandbox import contents, git
+from sandbox import contents, git, versions
 from sandbox.routes import Routes
 from sandbox.web import Response, not_found
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 routes = Routes()
 
 
-@routes.on("GET", "/projects/:id/repository/files/:file_path")
+@routes.on("GET", "/projects/:id/repository/files/:file_path", "read_repository_file")
 def show(call: Call) -> dict[str, Any]:
     """A file with its content, and the last commit that touched it."""
     project = call.code()
@@ -41,7 +41,12 @@ def show(call: Call) -> dict[str, Any]:
     }
 
 
-@routes.on("GET", "/projects/:id/repository/files/:file_path/raw", job_token=True)
+@routes.on(
+    "GET",
+    "/projects/:id/repository/files/:file_path/raw",
+    "read_repository_file",
+    job_token=versions.ALWAYS,
+)
 def raw(call: Call) -> Response:
     """A file's bytes."""
     project = call.code()

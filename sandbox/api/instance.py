@@ -11,30 +11,28 @@ from sandbox.web import not_found
 if TYPE_CHECKING:
     from sandbox.context import Call
 
-VERSION = "18.9.0"
-
 routes = Routes(authenticated=True)
 
 
-@routes.on("GET", "/version", scopes=["read_user"])
-@routes.on("GET", "/metadata", scopes=["read_user"])
-def version(_: Call) -> dict[str, Any]:
+@routes.on("GET", "/version", "read_version", scopes=["read_user"])
+@routes.on("GET", "/metadata", "read_metadata", scopes=["read_user"])
+def version(call: Call) -> dict[str, Any]:
     """The server's version."""
     return {
-        "version": VERSION,
+        "version": str(call.state.version),
         "revision": "0" * 11,
         "kas": {"enabled": False, "externalUrl": None, "version": None},
         "enterprise": False,
     }
 
 
-@routes.on("GET", "/user", scopes=["read_user"])
+@routes.on("GET", "/user", "read_user", scopes=["read_user"])
 def user(call: Call) -> dict[str, Any]:
     """The token's user."""
     return entities.current_user(call.state, call.user)
 
 
-@routes.on("GET", "/personal_access_tokens/self", scopes=["*"])
+@routes.on("GET", "/personal_access_tokens/self", "read_personal_access_token", scopes=["*"])
 def token(call: Call) -> dict[str, Any]:
     """The token itself, whatever its scopes."""
     if call.caller.token is None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 routes = Routes(authenticated=True)
 
 
-@routes.on("GET", "/projects/:id/job_token_scope")
+@routes.on("GET", "/projects/:id/job_token_scope", "read_job_token_scope")
 def show(call: Call) -> dict[str, Any]:
     """Whether the allowlist is in force."""
     project = call.project(Access.MAINTAINER)
@@ -27,7 +27,7 @@ def show(call: Call) -> dict[str, Any]:
     }
 
 
-@routes.on("GET", "/projects/:id/job_token_scope/allowlist")
+@routes.on("GET", "/projects/:id/job_token_scope/allowlist", "read_job_token_scope")
 def projects(call: Call) -> Response:
     """The projects of the allowlist, of which the project itself is always one."""
     project = call.project(Access.MAINTAINER)
@@ -39,7 +39,7 @@ def projects(call: Call) -> Response:
     return paginate(call, listed, lambda each: entities.basic_project(call.state, each))
 
 
-@routes.on("GET", "/projects/:id/job_token_scope/groups_allowlist")
+@routes.on("GET", "/projects/:id/job_token_scope/groups_allowlist", "read_job_token_scope")
 def groups(call: Call) -> Response:
     """The groups of the allowlist, whose projects may all come in."""
     project = call.project(Access.MAINTAINER)

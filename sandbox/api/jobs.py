@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sandbox import entities
+from sandbox import entities, versions
 from sandbox.model import ENDED, Access
 from sandbox.routes import Routes
 from sandbox.web import Response, as_json, forbidden, no_record, not_found, refuse
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 routes = Routes(authenticated=True)
 
 
-@routes.on("GET", "/job", job_token=True)
+@routes.on("GET", "/job", "read_job", job_token=versions.ALWAYS)
 def current(call: Call) -> dict[str, Any]:
     """The job that the request's job token belongs to."""
     if call.caller.job is None:
@@ -24,13 +24,13 @@ def current(call: Call) -> dict[str, Any]:
     return entities.job(call.state, call.caller.job)
 
 
-@routes.on("GET", "/projects/:id/jobs/:job_id")
+@routes.on("GET", "/projects/:id/jobs/:job_id", "read_job")
 def show(call: Call) -> dict[str, Any]:
     """One job; trigger jobs are not among them."""
     return entities.job(call.state, _find(call))
 
 
-@routes.on("GET", "/projects/:id/jobs/:job_id/trace")
+@routes.on("GET", "/projects/:id/jobs/:job_id/trace", "read_job")
 def trace(call: Call) -> Response:
     """A job's log, empty before it has started."""
     job = _find(call)
@@ -46,7 +46,7 @@ def trace(call: Call) -> Response:
     )
 
 
-@routes.on("POST", "/projects/:id/jobs/:job_id/play")
+@routes.on("POST", "/projects/:id/jobs/:job_id/play", "play_job")
 def play(call: Call) -> dict[str, Any]:
     """Starts a manual job, or a trigger job."""
     job = _find(call, Access.DEVELOPER, bridges=True)
@@ -56,7 +56,7 @@ def play(call: Call) -> dict[str, Any]:
     return (entities.bridge if job.bridge else entities.job)(call.state, job)
 
 
-@routes.on("POST", "/projects/:id/jobs/:job_id/retry")
+@routes.on("POST", "/projects/:id/jobs/:job_id/retry", "retry_job")
 def retry(call: Call) -> Response:
     """Puts a new job in the place of one that has ended."""
     job = _find(call, Access.DEVELOPER, bridges=True)
@@ -66,7 +66,7 @@ def retry(call: Call) -> Response:
     return as_json(entities.job(call.state, new), 201)
 
 
-@routes.on("POST", "/projects/:id/jobs/:job_id/cancel")
+@routes.on("POST", "/projects/:id/jobs/:job_id/cancel", "cancel_job")
 def cancel(call: Call) -> Response:
     """Cancels a job."""
     job = _find(call, Access.DEVELOPER)

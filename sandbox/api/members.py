@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 routes = Routes(authenticated=True)
 
 
-@routes.on("GET", "/projects/:id/members/all/:user_id")
+@routes.on("GET", "/projects/:id/members/all/:user_id", "read_member")
 def show(call: Call) -> dict[str, Any]:
     """One member, be it of the project or of a group above it."""
     project = call.project()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sandbox import entities, git, pipelines
+from sandbox import entities, git, pipelines, versions
 from sandbox.ci import PipelineRefused
 from sandbox.model import STATUSES, Access, Variable
 from sandbox.paging import paginate
@@ -14,6 +13,7 @@ from sandbox.web import Response, as_json, forbidden, invalid, no_record, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from sandbox.context import Call
     from sandbox.model import Job, Pipeline, Project
@@ -55,7 +55,9 @@ _ORDERS: dict[str, Callable[[Pipeline], Any]] = {
 }
 
 
-@routes.on("GET", "/projects/:id/pipelines", job_token=True)
+@routes.on(
+    "GET", "/projects/:id/pipelines", "read_pipeline", job_token=versions.PIPELINES_BY_JOB_TOKEN
+)
 def index(call: Call) -> Response:
     """The project's pipelines; its child pipelines only with `source=parent_pipeline`."""
     project, params = call.project(), call.params
@@ -63,6 +65,37 @@ def index(call: Call) -> Response:
     scope = params.choice("scope", (*_SCOPES, "branches", "tags"))
     order = _ORDERS[params.choice("order_by", _ORDERS, "id")]
     descending = params.choice("sort", ("asc", "desc"), "desc") == "desc"
+    filters = _filters(call, source)
+    found = [
+        pipeline
+        for pipeline in _of(call, project)
+        if (pipeline.source != "parent_pipeline" or source == "parent_pipeline")
+        and all(holds(pipeline) for holds in filters)
+    ]
+    found = _in_scope(project, found, scope)
+    found.sort(key=lambda pipeline: (order(pipeline), pipeline.id), reverse=descending)
+    return paginate(
+        call, found, lambda pipeline: entities.pipeline_basic_with_metadata(call.state, pipeline)
+    )
+
+
+def _of(call: Call, project: Project) -> list[Pipeline]:
+    return [
+        pipeline
+        for pipeline in call.state.pipelines.values()
+        if pipeline.project is project and _is_readable(call, pipeline)
+    ]
+
+
+def _is_readable(call: Call, pipeline: Pipeline) -> bool:
+    """Whether the read replica, which answers reads alone, has the pipeline by now."""
+    lag = pipeline.readable_from
+    return call.request.method not in ("GET", "HEAD") or lag is None or lag <= call.now
+
+
+def _filters(call: Call, source: str) -> list[Callable[[Pipeline], bool]]:
+    """What a listed pipeline must be."""
+    params = call.params
     wanted = {
         "ref": params.text("ref"),
         "sha": params.text("sha"),
@@ -70,39 +103,27 @@ def index(call: Call) -> Response:
         "status": params.choice("status", STATUSES),
         "source": source,
     }
-    found = [
-        pipeline
-        for pipeline in _of(call, project)
-        if (pipeline.source != "parent_pipeline" or source == "parent_pipeline")
-        and all(getattr(pipeline, field) == value for field, value in wanted.items() if value)
-        and params.text("username", pipeline.user.username) == pipeline.user.username
-        and _in_time(call, pipeline)
+    username, broken = params.text("username"), params.has("yaml_errors")
+    with_errors = params.flag("yaml_errors")
+    return [
+        lambda pipeline: all(getattr(pipeline, n) == v for n, v in wanted.items() if v),
+        lambda pipeline: username in ("", pipeline.user.username),
+        lambda pipeline: not broken or with_errors == (pipeline.yaml_errors is not None),
+        *_times(call),
     ]
-    found = _in_scope(project, found, scope)
-    found.sort(key=lambda pipeline: (order(pipeline), pipeline.id), reverse=descending)
-    return paginate(call, found, lambda pipeline: entities.pipeline_basic(call.state, pipeline))
 
 
-def _of(call: Call, project: Project) -> list[Pipeline]:
-    return [pipeline for pipeline in call.state.pipelines.values() if pipeline.project is project]
+def _times(call: Call) -> list[Callable[[Pipeline], bool]]:
+    updated = [call.params.time(f"updated_{side}") for side in ("after", "before")]
+    created = [call.params.time(f"created_{side}") for side in ("after", "before")]
+    return [
+        lambda pipeline: _between(pipeline.updated_at, *updated),
+        lambda pipeline: _between(pipeline.created_at, *created),
+    ]
 
 
-def _in_time(call: Call, pipeline: Pipeline) -> bool:
-    return all(
-        _time(call, f"{field}_after", moment) <= moment <= _time(call, f"{field}_before", moment)
-        for field, moment in (("updated", pipeline.updated_at), ("created", pipeline.created_at))
-    )
-
-
-def _time(call: Call, name: str, default: datetime) -> datetime:
-    text = call.params.text(name)
-    if not text:
-        return default
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise invalid(f"{name} is invalid") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _between(moment: datetime, after: datetime | None, before: datetime | None) -> bool:
+    return (after is None or after <= moment) and (before is None or moment <= before)
 
 
 def _in_scope(project: Project, found: list[Pipeline], scope: str) -> list[Pipeline]:
@@ -121,7 +142,7 @@ def _in_scope(project: Project, found: list[Pipeline], scope: str) -> list[Pipel
     return list(newest.values())
 
 
-@routes.on("GET", "/projects/:id/pipelines/latest")
+@routes.on("GET", "/projects/:id/pipelines/latest", "read_pipeline")
 def latest(call: Call) -> dict[str, Any]:
     """The newest pipeline of a branch's, or the default branch's, newest commit."""
     project = call.project()
@@ -137,7 +158,12 @@ def latest(call: Call) -> dict[str, Any]:
     return entities.pipeline_with_metadata(call.state, max(found, key=_ORDERS["id"]))
 
 
-@routes.on("GET", "/projects/:id/pipelines/:pipeline_id", job_token=True)
+@routes.on(
+    "GET",
+    "/projects/:id/pipelines/:pipeline_id",
+    "read_pipeline",
+    job_token=versions.PIPELINES_BY_JOB_TOKEN,
+)
 def show(call: Call) -> dict[str, Any]:
     """One pipeline."""
     return entities.pipeline_with_metadata(call.state, _find(call, call.project()))
@@ -145,12 +171,17 @@ def show(call: Call) -> dict[str, Any]:
 
 def _find(call: Call, project: Project) -> Pipeline:
     pipeline = call.state.pipelines.get(call.params.integer("pipeline_id", 0))
-    if pipeline is None or pipeline.project is not project:
+    if pipeline is None or pipeline.project is not project or not _is_readable(call, pipeline):
         raise no_record()
     return pipeline
 
 
-@routes.on("GET", "/projects/:id/pipelines/:pipeline_id/jobs", job_token=True)
+@routes.on(
+    "GET",
+    "/projects/:id/pipelines/:pipeline_id/jobs",
+    "read_job",
+    job_token=versions.PIPELINE_JOBS_BY_JOB_TOKEN,
+)
 def jobs(call: Call) -> Response:
     """A pipeline's jobs without its trigger jobs, the newest first."""
     pipeline = _find(call, call.project())
@@ -163,8 +194,19 @@ def jobs(call: Call) -> Response:
     return paginate(call, found, lambda job: entities.job(call.state, job))
 
 
-@routes.on("GET", "/projects/:id/pipelines/:pipeline_id/bridges", job_token=True)
-@routes.on("GET", "/projects/:id/pipelines/:pipeline_id/trigger_jobs", job_token=True)
+@routes.on(
+    "GET",
+    "/projects/:id/pipelines/:pipeline_id/bridges",
+    "read_job",
+    job_token=versions.PIPELINES_BY_JOB_TOKEN,
+)
+@routes.on(
+    "GET",
+    "/projects/:id/pipelines/:pipeline_id/trigger_jobs",
+    "read_job",
+    job_token=versions.PIPELINES_BY_JOB_TOKEN,
+    versions=versions.TRIGGER_JOBS,
+)
 def bridges(call: Call) -> Response:
     """A pipeline's trigger jobs, the newest first."""
     pipeline = _find(call, call.project())
@@ -180,20 +222,22 @@ def _in_job_scope(call: Call, pipeline: Pipeline) -> list[Job]:
     return [job for job in newest_first if not scope or job.status in scope]
 
 
-@routes.on("GET", "/projects/:id/pipelines/:pipeline_id/variables")
+@routes.on("GET", "/projects/:id/pipelines/:pipeline_id/variables", "read_pipeline_variable")
 def variables(call: Call) -> list[dict[str, Any]]:
     """A pipeline's own variables."""
     pipeline = _find(call, call.project(Access.DEVELOPER))
     return [entities.variable(variable) for variable in pipeline.variables]
 
 
-@routes.on("GET", "/projects/:id/pipelines/:pipeline_id/test_report_summary")
+@routes.on(
+    "GET", "/projects/:id/pipelines/:pipeline_id/test_report_summary", "read_pipeline_test_report"
+)
 def test_report_summary(call: Call) -> dict[str, Any]:
     """The counts of a pipeline's tests."""
     return entities.test_report_summary(_find(call, call.project()))
 
 
-@routes.on("POST", "/projects/:id/pipelines/:pipeline_id/cancel")
+@routes.on("POST", "/projects/:id/pipelines/:pipeline_id/cancel", "cancel_pipeline")
 def cancel(call: Call) -> dict[str, Any]:
     """Cancels what can be canceled; 200 even if that is nothing."""
     pipeline = _find(call, call.project(Access.DEVELOPER))
@@ -201,7 +245,7 @@ def cancel(call: Call) -> dict[str, Any]:
     return entities.pipeline(call.state, pipeline)
 
 
-@routes.on("POST", "/projects/:id/pipelines/:pipeline_id/retry")
+@routes.on("POST", "/projects/:id/pipelines/:pipeline_id/retry", "retry_pipeline")
 def retry(call: Call) -> Response:
     """Runs the failed and canceled jobs again."""
     pipeline = _find(call, call.project(Access.DEVELOPER))
@@ -209,11 +253,13 @@ def retry(call: Call) -> Response:
     return as_json(entities.pipeline(call.state, pipeline), 201)
 
 
-@routes.on("POST", "/projects/:id/pipeline")
+@routes.on("POST", "/projects/:id/pipeline", "create_pipeline")
 def create(call: Call) -> Response:
     """Starts a pipeline with an access token; one that is refused is not saved."""
     project = call.project(Access.DEVELOPER)
     call.params.require("ref")
+    variables = _read_variables(call)
+    inputs = read_inputs(call, versions.PIPELINE_INPUTS)
     try:
         pipeline = pipelines.start(
             call.state,
@@ -221,30 +267,28 @@ def create(call: Call) -> Response:
             ref=call.params.text("ref"),
             source="api",
             user=call.user,
-            variables=_read_variables(call),
-            inputs=read_inputs(call),
+            variables=variables,
+            inputs=inputs,
         )
     except PipelineRefused as refusal:
-        raise refuse(400, {"base": refusal.messages}) from None
+        raise refuse(400, {refusal.field: refusal.messages}) from None
     return as_json(entities.pipeline(call.state, pipeline), 201)
 
 
 def _read_variables(call: Call) -> list[Variable]:
-    given = call.params.values.get("variables") or []
-    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        raise invalid("variables is invalid")
     found = []
-    for item in given:
+    given = call.params.maps("variables", ("key", "value", "variable_type"))
+    for number, item in enumerate(given):
         kind = item.get("variable_type", "env_var")
         if kind not in ("env_var", "file"):
-            raise invalid("variables[0][variable_type] does not have a valid value")
+            raise invalid(f"variables[{number}][variable_type] does not have a valid value")
         found.append(Variable(str(item.get("key", "")), str(item.get("value", "")), kind))
     return found
 
 
-def read_inputs(call: Call) -> dict[str, object]:
-    """The `inputs` of a new pipeline."""
-    inputs = call.params.values.get("inputs") or {}
+def read_inputs(call: Call, taken_by: versions.Span) -> dict[str, object]:
+    """The `inputs` of a new pipeline; an older version ignores them."""
+    inputs = call.params.any("inputs") or {}
     if not isinstance(inputs, dict):
         raise invalid("inputs is invalid")
-    return inputs
+    return inputs if call.state.version.has(taken_by) else {}

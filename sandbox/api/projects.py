@@ -24,14 +24,14 @@ _VARIABLES_ROLES = {
 }
 
 
-@routes.on("GET", "/projects/:id")
+@routes.on("GET", "/projects/:id", "read_project")
 def show(call: Call) -> dict[str, Any]:
     """One project."""
     project = call.project()
     return entities.project(call.state, project, call.access(project))
 
 
-@routes.on("POST", "/projects")
+@routes.on("POST", "/projects", "create_project")
 def create(call: Call) -> Response:
     """Creates a private project in the user's own namespace."""
     name = call.params.text("name")
@@ -61,7 +61,7 @@ def create(call: Call) -> Response:
     return as_json(entities.project(call.state, project, Access.OWNER), 201)
 
 
-@routes.on("PUT", "/projects/:id")
+@routes.on("PUT", "/projects/:id", "update_project")
 def update(call: Call) -> dict[str, Any]:
     """Changes the one setting that the tests change."""
     project = call.project(Access.MAINTAINER)
@@ -73,7 +73,7 @@ def update(call: Call) -> dict[str, Any]:
     return entities.project(call.state, project, call.access(project))
 
 
-@routes.on("DELETE", "/projects/:id")
+@routes.on("DELETE", "/projects/:id", "delete_project")
 def delete(call: Call) -> Response:
     """Deletes a project; its pipelines and jobs stay in the records, which nobody sees."""
     project = call.project(Access.OWNER)

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 routes = Routes(authenticated=True)
 
 
-@routes.on("GET", "/projects/:id/protected_tags")
+@routes.on("GET", "/projects/:id/protected_tags", "read_protected_tag")
 def tags(call: Call) -> Response:
     """The rules for tags; a Maintainer's to see."""
     project = call.project(Access.MAINTAINER)
     return paginate(call, project.protected_tags, settings.protected_tag)
 
 
-@routes.on("GET", "/projects/:id/protected_branches")
+@routes.on("GET", "/projects/:id/protected_branches", "read_protected_branch")
 def branches(call: Call) -> Response:
     """The rules for branches; a Maintainer's to see."""
     project = call.project(Access.MAINTAINER)

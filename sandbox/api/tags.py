@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from sandbox import entities, git, permissions, pushes
+from sandbox import entities, git, permissions, pushes, versions
 from sandbox.model import Access
 from sandbox.paging import paginate
 from sandbox.routes import Routes
@@ -20,18 +21,17 @@ _SORT_KEYS = {"updated": "creatordate", "name": "refname", "version": "version:r
 
 
 def matches(search: str, name: str) -> bool:
-    """Whether a ref's name matches a search: `^start`, `end$`, or a part of it."""
-    name, search = name.lower(), search.lower()
+    """Whether a ref's name matches a search: `^start`, `end$`, or a part of it, with `*` in it.
+
+    Source: `regex_search` of `GitRefsFinder` in GitLab's source.
+    """
     start, end = search.startswith("^"), search.endswith("$")
-    wanted = search.removeprefix("^").removesuffix("$")
-    if start and end:
-        return name == wanted
-    if start:
-        return name.startswith(wanted)
-    return name.endswith(wanted) if end else wanted in name
+    wanted = re.escape(search.removeprefix("^").removesuffix("$")).replace(r"\*", ".*?")
+    pattern = ("^" if start else "") + wanted + ("$" if end else "")
+    return re.search(pattern, name, re.IGNORECASE) is not None
 
 
-@routes.on("GET", "/projects/:id/repository/tags", job_token=True)
+@routes.on("GET", "/projects/:id/repository/tags", "read_tag", job_token=versions.ALWAYS)
 def index(call: Call) -> Response:
     """The tags, the newest first unless told otherwise."""
     project = call.code()
@@ -43,14 +43,19 @@ def index(call: Call) -> Response:
     return paginate(call, found, lambda tag: entities.tag(call.state, project, tag))
 
 
-@routes.on("GET", "/projects/:id/repository/tags/:tag_name", job_token=True)
+@routes.on(
+    "GET",
+    "/projects/:id/repository/tags/:tag_name",
+    "read_tag",
+    job_token=versions.TAG_BY_JOB_TOKEN,
+)
 def show(call: Call) -> dict[str, Any]:
     """One tag."""
     project = call.code()
     return entities.tag(call.state, project, _find(project, call.params.text("tag_name")))
 
 
-@routes.on("POST", "/projects/:id/repository/tags")
+@routes.on("POST", "/projects/:id/repository/tags", "create_tag")
 def create(call: Call) -> Response:
     """Creates a tag; its pipeline starts after the answer."""
     project = call.code()
@@ -95,11 +100,11 @@ def create_tag(call: Call, project: Project, message: str) -> git.Tag:
     except git.GitError:
         raise refuse(400, f"Failed to create a tag: {name}") from None
     push = pushes.Push(project, f"refs/tags/{name}", tag.sha, call.user)
-    pushes.announce(call.instance, [push])
+    pushes.announce(call.state, [push])
     return tag
 
 
-@routes.on("DELETE", "/projects/:id/repository/tags/:tag_name")
+@routes.on("DELETE", "/projects/:id/repository/tags/:tag_name", "delete_tag")
 def delete(call: Call) -> Response:
     """Removes a tag."""
     project = call.code(Access.DEVELOPER)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 routes = Routes()
 
 
-@routes.on("GET", "/projects/:id/repository/tree")
+@routes.on("GET", "/projects/:id/repository/tree", "read_repository_tree")
 def index(call: Call) -> Response:
     """A folder's entries, or all below it; in numbered pages, or with a keyset."""
     project, params = call.code(), call.params
@@ -42,7 +42,7 @@ def _keyset(call: Call, entries: list[Entry]) -> Response:
     headers = {}
     if start + per_page < len(entries):
         query = dict(parse_qsl(call.request.query)) | {"page_token": shown[-1].path}
-        address = f"{call.state.external_url}{call.request.path}?{urlencode(query)}"
+        address = f"{call.state.origin}{call.request.path}?{urlencode(query)}"
         headers["Link"] = f'<{address}>; rel="next"'
     return as_json([_present(entry) for entry in shown], headers=headers)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from sandbox import auth, entities, permissions, pipelines
+from sandbox import auth, entities, permissions, pipelines, versions
 from sandbox.api.pipelines import read_inputs
 from sandbox.ci import PipelineRefused
 from sandbox.model import Variable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 routes = Routes()
 
 
-@routes.on("POST", "/projects/:id/trigger/pipeline")
+@routes.on("POST", "/projects/:id/trigger/pipeline", "create_pipeline")
 def create(call: Call) -> Response:
     """Starts a pipeline as the trigger token's owner, or as the job's user.
 
@@ -30,6 +31,7 @@ def create(call: Call) -> Response:
     if not call.params.text("ref"):
         raise invalid("ref is empty")
     variables = _read_variables(call)
+    inputs = read_inputs(call, versions.TRIGGER_INPUTS)
     project = permissions.find_project(call.state, call.params.text("id"))
     if project is None:
         raise not_found()
@@ -42,22 +44,30 @@ def create(call: Call) -> Response:
             source="pipeline" if job else "trigger",
             user=user,
             variables=variables,
-            inputs=read_inputs(call),
+            payload=_payload(call),
+            inputs=inputs,
             upstream=job,
         )
     except PipelineRefused as refusal:
         status = 422 if refusal.pipeline else 400
-        raise refuse(status, {"base": refusal.messages}) from None
+        raise refuse(status, {refusal.field: refusal.messages}) from None
     return as_json(entities.pipeline(call.state, pipeline), 201)
 
 
 def _read_variables(call: Call) -> list[Variable]:
-    given = call.params.values.get("variables") or {}
+    given = call.params.any("variables") or {}
     if not isinstance(given, dict):
         raise invalid("variables is invalid")
     if not all(isinstance(value, str) for value in given.values()):
         raise refuse(400, "variables needs to be a map of key-valued strings")
     return [Variable(key, value) for key, value in given.items()]
+
+
+def _payload(call: Call) -> Variable:
+    """The file variable that GitLab adds: the request's parameters, without the token."""
+    content = {name: call.params.any(name) for name in ("ref", "id", "variables", "inputs")}
+    sent = {name: value for name, value in content.items() if value is not None}
+    return Variable("TRIGGER_PAYLOAD", json.dumps(sent), kind="file")
 
 
 def _who(call: Call, project: Project, token: str) -> tuple[User, Job | None]:

@@ -53,12 +53,13 @@ _FIELDS: dict[str, Reader] = {
     "environment": entries.environment,
     "resource_group": keywords.text,
     "trigger": entries.trigger,
+    "interruptible": keywords.boolean,
 }
 _OTHER_KEYS = ("before_script", "script", "except", "allow_failure", "parallel", "inherit")
 # Read past, and said so in the job's log.
 _IGNORED = ("cache", "services", "tags")
 # Read past in silence: nothing that a job does depends on them.
-_HARMLESS = ("coverage", "interruptible")
+_HARMLESS = ("coverage",)
 _BRIDGE_KEYS = frozenset(
     {
         "trigger",
@@ -192,8 +193,7 @@ def _check(plan: Plan) -> None:
                 f"jobs:{job.name} config key may not be used with `rules`: "
                 + ("only" if job.only else "except")
             )
-        if job.when == "delayed" and not job.start_in:
-            raise ConfigError(f"jobs:{job.name}:start_in config should be a duration")
+        _check_alone(job, bases)
         for need in job.needs or ():
             if need.job not in bases and not need.optional:
                 raise ConfigError(f"{job.name} job: undefined need: {need.job}")
@@ -205,6 +205,17 @@ def _check(plan: Plan) -> None:
             if dependency not in bases:
                 raise ConfigError(f"{job.name} job: undefined dependency: {dependency}")
     _check_cycles(plan)
+
+
+def _check_alone(job: JobPlan, bases: set[str]) -> None:
+    """Makes sure that a job's delay and environment are as they must be."""
+    if job.start_in and job.when != "delayed":
+        raise ConfigError(f"jobs:{job.name} start in must be blank")
+    if job.when == "delayed" and not job.start_in:
+        raise ConfigError(f"jobs:{job.name}:start_in config should be a duration")
+    stop = job.environment.on_stop if job.environment else None
+    if stop and stop not in bases:
+        raise ConfigError(f"{job.name} job: on_stop job {stop} is not defined")
 
 
 def _check_cycles(plan: Plan) -> None:

@@ -10,14 +10,15 @@ from sandbox.ci.document import CONFIG_FILE, Library, compose
 from sandbox.ci.errors import ConfigError, PipelineRefused
 from sandbox.ci.plan import Include, JobPlan
 from sandbox.ci.predefined import Request
+from sandbox.ci.redundant import cancel_redundant
 from sandbox.ci.rules import Circumstances
 from sandbox.ci.variables import expand
-from sandbox.model import Job, Pipeline
+from sandbox.model import NO_COMMIT, Job, Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sandbox.model import Project, State, User, Variable
+    from sandbox.model import MergeRequest, Project, State, User, Variable
 
 NO_CONFIG = "Missing CI config file"
 DISABLED = "Pipelines are disabled!"
@@ -27,7 +28,7 @@ NO_JOBS = (
     "The rules configuration prevented any jobs from being added to the pipeline."
 )
 # Sources whose pipelines GitLab saves even where the configuration is wrong.
-_SAVED = frozenset({"push", "trigger", "pipeline", "parent_pipeline"})
+_SAVED = frozenset({"push", "merge_request_event", "trigger", "pipeline", "parent_pipeline"})
 
 
 class _Filtered(Exception):  # noqa: N818 - an outcome, not a fault
@@ -47,6 +48,8 @@ def create_pipeline(
     inputs: Mapping[str, object] | None = None,
     upstream: Job | None = None,
     skip_ci: bool = False,
+    before: str = NO_COMMIT,
+    merge_request: MergeRequest | None = None,
 ) -> Pipeline | None:
     """Makes the pipeline of a commit and registers it; its jobs are `created` and do not run yet.
 
@@ -62,19 +65,22 @@ def create_pipeline(
         inputs: For the configuration's `spec:inputs`.
         upstream: The bridge that starts it, for `pipeline` and `parent_pipeline`.
         skip_ci: Whether the commit or the push said so: the pipeline is `skipped`, without jobs.
+        before: The commit that the branch had before the push.
+        merge_request: What a pipeline of source `merge_request_event` is about.
 
     Returns:
-        The pipeline. Of a push None if there is nothing to run, and one that failed, with
-        `yaml_errors`, if the configuration is wrong.
+        The pipeline. Of a push or a merge request None if there is nothing to run, and one that
+        failed, with `yaml_errors`, if the configuration is wrong.
 
     Raises:
         PipelineRefused: Of any other source there is nothing to run, or the configuration is wrong.
     """
-    request = Request(project, ref, sha, tag, source, user)
+    request = Request(project, ref, sha, tag, source, user, before, merge_request)
+    unasked = source in ("push", "merge_request_event")
     try:
         name, jobs = _read(Circumstances(state, request, variables), upstream, inputs or {})
     except _Filtered as reason:
-        if source == "push":
+        if unasked:
             return None
         raise PipelineRefused([str(reason)]) from reason
     except ConfigError as error:
@@ -84,7 +90,9 @@ def create_pipeline(
             saved.yaml_errors = str(error)
             saved.status, saved.finished_at = "failed", saved.created_at
             _register(state, saved)
-        if source == "push":
+        if skip_ci and saved:
+            saved.yaml_errors, saved.finished_at, saved.status = None, None, "skipped"
+        if unasked:
             return saved
         raise PipelineRefused([str(error)], saved) from error
     pipeline = _pipeline(state, request, variables, upstream)
@@ -95,6 +103,7 @@ def create_pipeline(
         pipeline.stages = list(dict.fromkeys(plan.stage for plan in jobs))
         pipeline.jobs = [new_job(state, pipeline, plan, user) for plan in jobs]
     _register(state, pipeline)
+    cancel_redundant(state, pipeline)
     return pipeline
 
 
@@ -159,6 +168,8 @@ def _pipeline(
         created_at=now,
         updated_at=now,
         tag=request.tag,
+        before_sha=request.before,
+        merge_request=request.merge_request,
         variables=list(variables),
         upstream=upstream,
     )

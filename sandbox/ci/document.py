@@ -5,7 +5,7 @@ The order is GitLab's: include, extends, references (`lib/gitlab/ci/config.rb`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import yaml
@@ -13,6 +13,7 @@ import yaml
 from sandbox import git
 from sandbox.ci import inputs, keywords
 from sandbox.ci.errors import ConfigError
+from sandbox.ci.globs import glob
 from sandbox.ci.plan import Include
 from sandbox.ci.variables import expand
 from sandbox.permissions import find_project, may_read_code
@@ -56,6 +57,11 @@ class Library:
             ).decode()
         except git.GitError:
             return None
+
+    def paths(self) -> list[str]:
+        """The paths of all files in the commit."""
+        listed = git.run(self.project.repository, "ls-tree", "-r", "--name-only", "-z", self.sha)
+        return listed.decode().split("\0")[:-1]
 
     def other(self, path: str, ref: str) -> Library:
         """The library of another project at one of its refs."""
@@ -103,7 +109,8 @@ def compose(library: Library, entries: Sequence[Include], given: Mapping[str, ob
     """
     config: Config = {}
     for entry in entries:
-        config = _merge(config, _included(library, entry, {**entry.inputs, **given}, 0))
+        for file in _files(library, entry):
+            config = _merge(config, _included(library, file, {**entry.inputs, **given}, 0))
     extended: Config = {key: _extended(config, key, ()) for key in config}
     return {key: _resolved(value, extended, ()) for key, value in extended.items()}
 
@@ -141,8 +148,22 @@ def _included(library: Library, entry: Include, given: Mapping[str, object], dep
     config = _load(text, path, given)
     merged: Config = {}
     for nested in includes(config.pop("include", []), "include"):
-        merged = _merge(merged, _included(library, nested, nested.inputs, depth + 1))
+        for file in _files(library, nested):
+            merged = _merge(merged, _included(library, file, nested.inputs, depth + 1))
     return _merge(merged, config)
+
+
+def _files(library: Library, entry: Include) -> list[Include]:
+    """An include for each file that a local one means by a wildcard, or the include itself.
+
+    Source: `External::Mapper::LocationExpander` in GitLab's source.
+    """
+    pattern = expand(entry.local or "", library.variables).lstrip("/")
+    if "*" not in pattern:
+        return [entry]
+    expression = glob(pattern)
+    found = [path for path in library.paths() if expression.fullmatch(path)]
+    return [replace(entry, local=path) for path in found if path.endswith((".yml", ".yaml"))]
 
 
 def _find(library: Library, entry: Include) -> tuple[Library, str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from sandbox.ci import expressions, keywords
 from sandbox.ci.document import includes
-from sandbox.ci.plan import Artifacts, Image, Need, Policy, Retry, Rule, Trigger, When
+from sandbox.ci.plan import Artifacts, Environment, Image, Need, Policy, Retry, Rule, Trigger, When
 from sandbox.model import Variable
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 WHEN: tuple[str, ...] = get_args(When)
 _ARTIFACTS_WHEN = ("on_success", "on_failure", "always")
+_ACCESS = ("all", "developer", "none")
+_ACTIONS = ("start", "stop", "prepare", "verify", "access")
+_TIERS = ("production", "staging", "testing", "development", "other")
 _STRATEGIES = ("depend", "mirror")
 _MOST_RETRIES = 2
 _ALONE: tuple[Variable, ...] = ()  # an instance without variables of its own
@@ -105,15 +108,27 @@ def image(value: object, where: str) -> Image:
 
 def artifacts(value: object, where: str) -> Artifacts:
     """What a job leaves; of the reports those that the sandbox reads."""
-    ignored = ("name", "expire_in", "expose_as", "public", "access")
-    fields = keywords.known(value, where, ("paths", "when", "reports", *ignored))
+    ignored = ("name", "expose_as")
+    keys = ("paths", "when", "reports", "expire_in", "public", "access", *ignored)
+    fields = keywords.known(value, where, keys)
+    public = keywords.boolean(fields.get("public", True), f"{where}:public")
+    access = "all" if public else "developer"
+    readers: dict[str, Reader] = {"expire_in": _expiry}
     reports = keywords.known(fields.get("reports", {}), f"{where}:reports", ("dotenv", "junit"))
     choice = keywords.one_of(fields.get("when", "on_success"), f"{where}:when", _ARTIFACTS_WHEN)
     return Artifacts(
         paths=keywords.texts(fields.get("paths", []), f"{where}:paths"),
         when=cast("Any", choice),
+        access=cast(
+            "Any", keywords.one_of(fields.get("access", access), f"{where}:access", _ACCESS)
+        ),
+        **_read(fields, where, readers),
         **_read(reports, f"{where}:reports", {"dotenv": keywords.texts, "junit": keywords.texts}),
     )
+
+
+def _expiry(value: object, where: str) -> float | None:
+    return None if value == "never" else keywords.duration(value, where)
 
 
 def retry(value: object, where: str) -> Retry:
@@ -163,12 +178,24 @@ def allow_failure(value: object, where: str) -> dict[str, object]:
     }
 
 
-def environment(value: object, where: str) -> str:
-    """An environment's name; what else belongs to one is not the sandbox's business."""
+def environment(value: object, where: str) -> Environment:
+    """An environment; the sandbox keeps no record of it, so that nothing stops it in time."""
     if isinstance(value, str):
-        return value
+        return Environment(value)
+    readers: dict[str, Reader] = {
+        "url": keywords.text,
+        "action": lambda item, at: keywords.one_of(item, at, _ACTIONS),
+        "on_stop": keywords.text,
+        "tier": lambda item, at: keywords.one_of(item, at, _TIERS),
+    }
     keys = ("name", "url", "action", "on_stop", "auto_stop_in", "deployment_tier")
-    return keywords.text(keywords.known(value, where, keys).get("name"), f"{where}:name")
+    fields = keywords.known(value, where, keys)
+    if "auto_stop_in" in fields:
+        keywords.duration(fields["auto_stop_in"], f"{where}:auto_stop_in")
+    if "deployment_tier" in fields:
+        fields["tier"] = fields["deployment_tier"]
+    name = keywords.text(fields.get("name"), f"{where}:name")
+    return Environment(name, **_read(fields, where, readers))
 
 
 def parallel(value: object, where: str) -> list[tuple[str, tuple[Variable, ...]]]:

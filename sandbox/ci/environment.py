@@ -10,7 +10,7 @@ from sandbox.ci import predefined
 from sandbox.ci.artifacts import inherited_dotenv
 from sandbox.ci.predefined import Request
 from sandbox.ci.progress import plan_of
-from sandbox.ci.variables import merge, settings
+from sandbox.ci.variables import as_values, expand_all, merge, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,8 +61,10 @@ def variables_of(state: State, job: Job, own: Iterable[Variable] = ()) -> list[V
         pipeline.tag,
         pipeline.source,
         pipeline.user,
+        pipeline.before_sha,
+        pipeline.merge_request,
     )
-    return merge(
+    found = merge(
         predefined.for_request(state, request),
         predefined.for_pipeline(state, pipeline),
         own,
@@ -71,6 +73,8 @@ def variables_of(state: State, job: Job, own: Iterable[Variable] = ()) -> list[V
         settings(state, pipeline.project, pipeline.ref, tag=pipeline.tag),
         pipeline.variables,
     )
+    values = as_values(expand_all(found))
+    return merge(found, predefined.for_environment(plan_of(job), values))
 
 
 def with_files(variables: Iterable[Variable], directory: Path, mode: int) -> list[Variable]:

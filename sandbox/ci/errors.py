@@ -19,11 +19,15 @@ class PipelineRefused(Exception):  # noqa: N818 - a refusal is an answer, not a 
     """A pipeline was asked for and is not to run.
 
     Args:
-        messages: GitLab's texts, as the API puts them under `base`.
+        messages: GitLab's texts.
         pipeline: What was saved all the same, for the sources where GitLab does so.
+        field: What the texts are about, as the API names it.
     """
 
-    def __init__(self, messages: list[str], pipeline: Pipeline | None = None) -> None:
+    def __init__(
+        self, messages: list[str], pipeline: Pipeline | None = None, *, field: str = "base"
+    ) -> None:
         super().__init__("; ".join(messages))
         self.messages = messages
+        self.field = field
         self.pipeline = pipeline

@@ -59,6 +59,19 @@ class Artifacts:
     when: Literal["on_success", "on_failure", "always"] = "on_success"
     dotenv: tuple[str, ...] = ()
     junit: tuple[str, ...] = ()
+    expire_in: float | None = None  # seconds; None is never
+    access: Literal["all", "developer", "none"] = "all"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a job deploys to; its texts may hold variables."""
+
+    name: str
+    url: str | None = None
+    action: str = "start"
+    on_stop: str | None = None
+    tier: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +131,8 @@ class JobPlan:
     artifacts: Artifacts = Artifacts()
     retry: Retry = Retry()
     timeout: float = 3600  # seconds
-    environment: str | None = None
+    environment: Environment | None = None
+    interruptible: bool = False
     resource_group: str | None = None
     trigger: Trigger | None = None
     ignored: tuple[str, ...] = ()  # keywords that the sandbox reads past

@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sandbox import git
-from sandbox.ci.variables import is_protected
-from sandbox.model import Variable
+from sandbox.ci.variables import expand, is_protected
+from sandbox.model import NO_COMMIT, Variable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
     from sandbox.ci.plan import JobPlan
-    from sandbox.model import Job, Pipeline, Project, State, User
+    from sandbox.model import Job, MergeRequest, Pipeline, Project, State, User
 
 _LONGEST_SLUG = 63  # what a DNS label may have
+_LONGEST_ENVIRONMENT = 24
+_TIERS = {
+    "development": r"(dev|review|trunk)",
+    "testing": r"(test|tst|int|ac(ce|)pt|qa|qc|control|quality)",
+    "staging": r"(st(a|)g|mod(e|)l|pre|demo|non)",
+    "production": r"(pr(o|)d|live)",
+}
 _REGISTRY_USER = "gitlab-ci-token"
 
 
@@ -35,6 +44,8 @@ class Request:
     tag: bool
     source: str
     user: User
+    before: str = NO_COMMIT  # where the branch was before the push; no commit: it is new
+    merge_request: MergeRequest | None = None
 
 
 def slug(text: str) -> str:
@@ -57,6 +68,7 @@ def for_request(state: State, request: Request) -> list[Variable]:
             **_server(state.external_url),
             **_project(state, project),
             **_commit(request),
+            **_merge_request(state, request),
             "CI_PIPELINE_SOURCE": request.source,
             **({"CI_PIPELINE_TRIGGERED": "true"} if request.source == "trigger" else {}),
             "GITLAB_USER_ID": str(request.user.id),
@@ -104,9 +116,6 @@ def for_job(state: State, job: Job, plan: JobPlan, directory: Path) -> list[Vari
         "CI_RUNNER_DESCRIPTION": "sandbox-runner",
         "CI_RUNNER_ID": "1",
     }
-    if plan.environment:
-        values["CI_ENVIRONMENT_NAME"] = plan.environment
-        values["CI_ENVIRONMENT_SLUG"] = slug(plan.environment)
     secrets = {"CI_JOB_TOKEN": job.token, "CI_BUILD_TOKEN": job.token}
     if state.registry:
         secrets |= {"CI_REGISTRY_PASSWORD": job.token}
@@ -154,23 +163,103 @@ def _project(state: State, project: Project) -> dict[str, str]:
 def _commit(request: Request) -> dict[str, str]:
     repository = request.project.repository
     commit = git.commits(repository, [request.sha])[request.sha]
-    pushed_over = commit.parents[:1] if request.source == "push" and not request.tag else ()
+    of_request = request.merge_request
+    name = of_request.source_branch if of_request else request.ref
+    kind = "CI_COMMIT_TAG" if request.tag else "CI_COMMIT_BRANCH"
     title, _, rest = commit.message.partition("\n")
     protected = is_protected(request.project, request.ref, tag=request.tag)
     return {
         "CI_COMMIT_SHA": request.sha,
         "CI_COMMIT_SHORT_SHA": request.sha[:8],
-        "CI_COMMIT_BEFORE_SHA": pushed_over[0] if pushed_over else git.NO_OBJECT,
-        "CI_COMMIT_REF_NAME": request.ref,
-        "CI_COMMIT_REF_SLUG": slug(request.ref),
+        "CI_COMMIT_BEFORE_SHA": request.before,
+        "CI_COMMIT_REF_NAME": name,
+        "CI_COMMIT_REF_SLUG": slug(name),
         "CI_COMMIT_REF_PROTECTED": str(protected).lower(),
-        ("CI_COMMIT_TAG" if request.tag else "CI_COMMIT_BRANCH"): request.ref,
+        **({} if of_request else {kind: name}),
         "CI_COMMIT_MESSAGE": commit.message,
         "CI_COMMIT_TITLE": title,
         "CI_COMMIT_DESCRIPTION": rest.strip(),
         "CI_COMMIT_AUTHOR": f"{commit.author_name} <{commit.author_email}>",
         "CI_COMMIT_TIMESTAMP": commit.committed_at.isoformat(),
     }
+
+
+def _merge_request(state: State, request: Request) -> dict[str, str]:
+    """What a pipeline knows of the merge request that it is for, or of those of its branch."""
+    found, project = request.merge_request, request.project
+    if found is None:
+        opened = [
+            f"{project.path}!{other.iid}"
+            for other in project.merge_requests
+            if other.state == "opened" and other.source_branch == request.ref
+        ]
+        return {"CI_OPEN_MERGE_REQUESTS": ",".join(opened)} if opened and not request.tag else {}
+    head = f"refs/heads/{found.target_branch}"
+    base = git.run(project.repository, "merge-base", head, request.sha).decode().strip()
+    return {
+        "CI_OPEN_MERGE_REQUESTS": f"{project.path}!{found.iid}",
+        "CI_MERGE_REQUEST_ID": str(found.id),
+        "CI_MERGE_REQUEST_IID": str(found.iid),
+        "CI_MERGE_REQUEST_REF_PATH": request.ref,
+        "CI_MERGE_REQUEST_PROJECT_ID": str(project.id),
+        "CI_MERGE_REQUEST_PROJECT_PATH": project.path,
+        "CI_MERGE_REQUEST_PROJECT_URL": f"{state.external_url}/{project.path}",
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": found.source_branch,
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": str(project.id),
+        "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": project.path,
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": found.target_branch,
+        "CI_MERGE_REQUEST_TITLE": found.title,
+        "CI_MERGE_REQUEST_LABELS": ",".join(found.labels),
+        "CI_MERGE_REQUEST_DIFF_BASE_SHA": base,
+        "CI_MERGE_REQUEST_EVENT_TYPE": "detached",
+    }
+
+
+def for_environment(plan: JobPlan, values: Mapping[str, str]) -> list[Variable]:
+    """What a job knows of the environment that it deploys to.
+
+    Args:
+        plan: The job.
+        values: Its other variables, which the environment's texts may name.
+    """
+    found = plan.environment
+    if found is None:
+        return []
+    name = expand(found.name, values)
+    known = {
+        "CI_ENVIRONMENT_NAME": name,
+        "CI_ENVIRONMENT_SLUG": _environment_slug(name),
+        "CI_ENVIRONMENT_ACTION": found.action,
+        "CI_ENVIRONMENT_TIER": found.tier or _tier(name),
+    }
+    url = {"CI_ENVIRONMENT_URL": expand(found.url, {**values, **known})} if found.url else {}
+    return _variables({**known, **url})
+
+
+def _environment_slug(name: str) -> str:
+    """Source: `Gitlab::Slug::Environment`: 24 characters, with a hash if it had to be changed."""
+    found = re.sub(r"-+", "-", re.sub(r"[^a-z0-9]", "-", name.lower()))
+    if not found[:1].isalpha():
+        found = f"env-{found}"
+    if len(found) > _LONGEST_ENVIRONMENT or found != name:
+        digest = int(sha256(name.encode()).hexdigest(), 16)
+        suffix = _base36(digest)[-6:]
+        found = f"{found[: _LONGEST_ENVIRONMENT - 7].rstrip('-')}-{suffix}"
+    return found.rstrip("-")
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, last = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[last] + digits
+    return digits
+
+
+def _tier(name: str) -> str:
+    """Source: `guess_tier` of `Environment` in GitLab's source."""
+    found = (tier for tier, words in _TIERS.items() if re.search(words, name, re.IGNORECASE))
+    return next(found, "other")
 
 
 def _registry(state: State, project: Project) -> dict[str, str]:

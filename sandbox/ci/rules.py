@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,8 +10,10 @@ from sandbox import git
 from sandbox.ci import predefined
 from sandbox.ci.errors import ConfigError
 from sandbox.ci.expressions import pattern
+from sandbox.ci.globs import glob
 from sandbox.ci.plan import Policy
 from sandbox.ci.variables import as_values, expand, expand_all, merge, settings
+from sandbox.model import NO_COMMIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,13 +59,19 @@ class Circumstances:
 
     @cached_property
     def changed(self) -> list[str] | None:
-        """The paths that a branch's push changed; None where GitLab counts all as changed."""
+        """The paths that a push or a merge request changed; None where all count as changed.
+
+        So they do for a new branch, a tag, and whatever else starts a pipeline; source:
+        `modified_paths` of `Ci::Pipeline` in GitLab's source.
+        """
         request = self.request
-        commit = git.commits(request.project.repository, [request.sha])[request.sha]
-        if request.source != "push" or request.tag or not commit.parents:
+        of_request = request.merge_request
+        if of_request:
+            target = f"refs/heads/{of_request.target_branch}"
+            return _lines(request, "diff", "--name-only", "-z", f"{target}...{request.sha}")
+        if request.source != "push" or request.tag or request.before == NO_COMMIT:
             return None
-        parent = commit.parents[0]
-        return _lines(request, "diff", "--name-only", "-z", parent, request.sha)
+        return _lines(request, "diff", "--name-only", "-z", request.before, request.sha)
 
 
 def workflow(plan: Plan, circumstances: Circumstances) -> Plan | None:
@@ -180,14 +187,21 @@ def _is_ref(named: str, request: Request) -> bool:
     name, at, path = named.partition("@")
     if at and path != request.project.path:
         return False
-    plural = request.source + ("es" if request.source.endswith("sh") else "s")
-    if name in (("tags" if request.tag else "branches"), request.source, plural):
+    if name in _kinds(request):
         return True
     try:
         expression = pattern(name)
     except ValueError as error:
         raise ConfigError(f"only or except: {error}") from error
     return bool(expression.search(request.ref)) if expression else name == request.ref
+
+
+def _kinds(request: Request) -> tuple[str, ...]:
+    """The words for pipelines of this kind."""
+    if request.merge_request:
+        return ("merge_requests",)
+    plural = request.source + ("es" if request.source.endswith("sh") else "s")
+    return (("tags" if request.tag else "branches"), request.source, plural)
 
 
 def _any_changed(
@@ -197,27 +211,8 @@ def _any_changed(
 
 
 def _any_path(globs: Iterable[str], paths: list[str], values: Mapping[str, str]) -> bool:
-    expressions = [_glob(expand(glob, values).removeprefix("/")) for glob in globs]
+    expressions = [glob(expand(each, values).removeprefix("/")) for each in globs]
     return any(expression.fullmatch(path) for expression in expressions for path in paths)
-
-
-_GLOB = re.compile(r"\*\*/|\*\*|\*|\?|\{[^{}]*\}|\[[^\]]*\]|.", re.DOTALL)
-_GLOB_PARTS = {"**/": "(?:.*/)?", "**": "[^/]*", "*": "[^/]*", "?": "[^/]"}
-
-
-def _glob(glob: str) -> re.Pattern[str]:
-    """A glob as Ruby's `File.fnmatch` reads it with FNM_PATHNAME, FNM_DOTMATCH, FNM_EXTGLOB."""
-    return re.compile("".join(_glob_part(part) for part in _GLOB.findall(glob)))
-
-
-def _glob_part(part: str) -> str:
-    if part in _GLOB_PARTS:
-        return _GLOB_PARTS[part]
-    if len(part) > 1 and part.startswith("{"):
-        return "(?:" + "|".join(_glob(choice).pattern for choice in part[1:-1].split(",")) + ")"
-    if len(part) > 1:
-        return part.replace("[!", "[^")
-    return re.escape(part)
 
 
 def _lines(request: Request, *arguments: str) -> list[str]:

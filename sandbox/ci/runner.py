@@ -74,9 +74,10 @@ class JobRun:
         self._values: Mapping[str, str] = {}
 
     def cancel(self) -> None:
-        """Ends the script; after_script still runs."""
-        self._canceled.set()
-        self._process.terminate()
+        """End the script; after_script still runs."""
+        if not self._canceled.is_set():
+            self._canceled.set()
+            self._process.terminate()
 
     def stop(self) -> None:
         """Ends everything at once."""

@@ -16,7 +16,7 @@ from sandbox.ci.runner import JobRun, Outcome
 from sandbox.model import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sandbox.model import Job, Pipeline, State, User
 
@@ -28,6 +28,7 @@ class Scheduler:
 
     Args:
         state: The records.
+        catch_up: Brings the records up to the clock, before anything starts.
         run_jobs: Whether anything runs; without, pipelines stay as they were created until
             someone else, such as a test, changes their jobs.
         extra_env: Variables for every job beside its own.
@@ -41,6 +42,7 @@ class Scheduler:
         self,
         state: State,
         *,
+        catch_up: Callable[[State], None] | None = None,
         run_jobs: bool = True,
         extra_env: Mapping[str, str] = _NOTHING,
         path_prepend: Path | None = None,
@@ -48,6 +50,7 @@ class Scheduler:
         concurrent: int = 4,
     ) -> None:
         self._state = state
+        self._catch_up = catch_up
         self._run_jobs = run_jobs
         self._concurrent = concurrent
         # Last where the commands are installed, for jobs whose image is not used.
@@ -118,18 +121,24 @@ class Scheduler:
     def _loop(self) -> None:
         with self._state.changed:
             while not self._stopping:
+                if self._catch_up:
+                    self._catch_up(self._state)
+                self._end_canceling()
                 while self._step():
                     pass
                 self._state.changed.wait(self._pause())
 
     def _pause(self) -> float | None:
-        """Seconds until the next delayed job is due, None if there is none."""
+        """Return the seconds until a delayed job or other work is due, None if there is none."""
         now = self._state.clock.now()
         times = [
             job.scheduled_at
             for job in self._state.jobs.values()
             if job.status == "scheduled" and job.scheduled_at
         ]
+        work = self._state.agenda.next()
+        if work:
+            times.append(work)
         return max((min(times) - now).total_seconds(), 0) if times else None
 
     def _step(self) -> bool:

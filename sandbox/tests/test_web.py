@@ -5,6 +5,7 @@ from email.message import Message
 import pytest
 
 from sandbox.routes import Route, Router
+from sandbox.versions import Span, Version
 from sandbox.web import ApiError, Params, Request, Response, read_params
 
 
@@ -12,11 +13,13 @@ def answer(_: object) -> Response:
     return Response(200)
 
 
+VERSION = Version.parse("18.2")
 ROUTER = Router(
     [
-        Route("GET", "/projects/:id", answer),
-        Route("GET", "/projects/:id/repository/tags/:tag_name", answer),
-        Route("POST", "/projects/:id/repository/tags", answer, job_token=True),
+        Route("GET", "/projects/:id", answer, "read_project"),
+        Route("GET", "/projects/:id/repository/tags/:tag_name", answer, "read_tag"),
+        Route("POST", "/projects/:id/repository/tags", answer, "create_tag"),
+        Route("GET", "/news", answer, "read_news", versions=Span((18, 9))),
     ]
 )
 
@@ -28,12 +31,19 @@ def request(target: str = "/", body: bytes = b"", kind: str = "application/json"
 
 
 def test_parameters_of_the_path_are_decoded() -> None:
-    _, params = ROUTER.find("GET", "/projects/group%2Fname/repository/tags/release%2F1")
+    _, params = ROUTER.find("GET", "/projects/group%2Fname/repository/tags/release%2F1", VERSION)
     assert params == {"id": "group/name", "tag_name": "release/1"}
 
 
 def test_head_is_answered_like_get() -> None:
-    assert ROUTER.find("HEAD", "/projects/1")[0].method == "GET"
+    assert ROUTER.find("HEAD", "/projects/1", VERSION)[0].method == "GET"
+
+
+def test_a_route_of_a_later_version_is_unknown() -> None:
+    assert ROUTER.find("GET", "/news", Version.parse("18.10"))[0].template == "/news"
+    with pytest.raises(ApiError) as refused:
+        ROUTER.find("GET", "/news", VERSION)
+    assert refused.value.status == 404
 
 
 @pytest.mark.parametrize(
@@ -46,7 +56,7 @@ def test_head_is_answered_like_get() -> None:
 )
 def test_what_has_no_route_is_refused(method: str, path: str, status: int, text: str) -> None:
     with pytest.raises(ApiError) as refused:
-        ROUTER.find(method, path)
+        ROUTER.find(method, path, VERSION)
     assert (refused.value.status, refused.value.body) == (status, {"error": text})
 
 
@@ -64,7 +74,16 @@ def test_parameters_come_from_path_query_and_body(
     target: str, body: bytes, kind: str, values: dict[str, object]
 ) -> None:
     path_params = {"id": "path"} if "id" in values else {}
-    assert read_params(request(target, body, kind), path_params).values == values
+    params = read_params(request(target, body, kind), path_params)
+    assert {name: params.any(name) for name in values} == values
+    assert params.unread() == []
+
+
+def test_a_parameter_that_nobody_reads_is_known() -> None:
+    params = read_params(request("/?a=1&b=2&maps[]=", b'{"maps":[{"c":1,"d":2}]}'), {"id": "1"})
+    params.text("a")
+    params.maps("maps", ("c",))
+    assert params.unread() == ["b", "maps[][d]"]
 
 
 @pytest.mark.parametrize(

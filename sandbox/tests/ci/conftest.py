@@ -7,7 +7,7 @@ import pytest
 
 from sandbox import git
 from sandbox.ci import Scheduler, create_pipeline
-from sandbox.model import ENDED, Access, Project, State, User
+from sandbox.model import ENDED, NO_COMMIT, Access, Project, State, User
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -70,8 +70,10 @@ class World:
         assert pipeline is not None
         return pipeline
 
-    def push(self, project: Project, ref: str = "main", *, tag: bool = False) -> Pipeline | None:
-        return self.try_start(project, ref, "push", tag, (), None)
+    def push(
+        self, project: Project, ref: str = "main", *, tag: bool = False, before: str = NO_COMMIT
+    ) -> Pipeline | None:
+        return self.try_start(project, ref, "push", tag, (), None, before)
 
     def try_start(
         self,
@@ -81,6 +83,7 @@ class World:
         tag: bool,
         variables: Sequence[Variable],
         inputs: Mapping[str, object] | None,
+        before: str = NO_COMMIT,
     ) -> Pipeline | None:
         sha = git.resolve(project.repository, "main" if tag else ref)
         assert sha is not None
@@ -94,6 +97,7 @@ class World:
             user=self.user,
             variables=variables,
             inputs=inputs,
+            before=before,
         )
 
     def wait(self, subject: Pipeline | Job, *statuses: str) -> None:

@@ -9,7 +9,7 @@ import yaml
 from sandbox.ci.config import read_plan
 from sandbox.ci.errors import ConfigError
 from sandbox.ci.keywords import duration
-from sandbox.ci.plan import Artifacts, Image, Include, Need, Policy, Retry, Trigger
+from sandbox.ci.plan import Artifacts, Environment, Image, Include, Need, Policy, Retry, Trigger
 
 if TYPE_CHECKING:
     from sandbox.ci.plan import JobPlan, Plan
@@ -44,7 +44,11 @@ def read_job(text: str) -> JobPlan:
         ("script: a, retry: 2", "retry", Retry(2)),
         ("script: a, retry: {max: 1, when: [always]}", "retry", Retry(1, ("always",))),
         ("script: a, timeout: 1h 30m", "timeout", 5400),
-        ("script: a, environment: {name: prod, url: x}", "environment", "prod"),
+        (
+            "script: a, environment: {name: prod, url: x}",
+            "environment",
+            Environment("prod", "x"),
+        ),
         ("script: a, resource_group: prod", "resource_group", "prod"),
         ("script: a, tags: [x], services: [y]", "ignored", ("services", "tags")),
         (

@@ -97,18 +97,31 @@ def test_rules_only_and_except_choose(
     assert chosen(still, job, **request_) is expected
 
 
-def test_changes_are_those_of_the_push(still: World) -> None:
-    project = still.project(
-        "group/name",
-        """
-        docs: {script: a, rules: [{changes: ["docs/**/*"]}]}
-        code: {script: a, rules: [{changes: {paths: ["src/*"]}}]}
-        """,
-    )
+CHANGES = """
+    docs: {script: a, rules: [{changes: ["docs/**/*"]}]}
+    code: {script: a, rules: [{changes: {paths: ["src/*"]}}]}
+"""
+
+
+def test_changes_are_those_of_all_commits_of_a_push(still: World) -> None:
+    project = still.project("group/name", CHANGES)
+    before = git.resolve(project.repository, "main") or ""
     still.commit(project, {"docs/deep/page.md": "text"})
-    pipeline = still.push(project)
+    still.commit(project, {"README": "text"})
+    pipeline = still.push(project, before=before)
     assert pipeline
     assert [job.name for job in pipeline.jobs] == ["docs"]
+
+
+@pytest.mark.parametrize(("ref", "tag"), [("feature", False), ("v1", True)])
+def test_in_a_new_branch_and_in_a_tag_everything_counts_as_changed(
+    still: World, ref: str, *, tag: bool
+) -> None:
+    project = still.project("group/name", CHANGES)
+    still.commit(project, {"README": "text"}, branch="feature")
+    pipeline = still.push(project, ref, tag=tag)
+    assert pipeline
+    assert [job.name for job in pipeline.jobs] == ["docs", "code"]
 
 
 def test_rules_set_when_allow_failure_and_variables(still: World) -> None:
@@ -250,3 +263,28 @@ def test_workflow_names_the_pipeline_and_sets_variables(still: World) -> None:
         "OTHER": "x",
         "OWN": "job",
     }
+
+
+def test_start_in_belongs_to_a_delayed_job(still: World) -> None:
+    project = still.project("group/name", "a: {script: a, start_in: 5 minutes}")
+    pipeline = still.push(project)
+    assert pipeline
+    assert pipeline.yaml_errors == "jobs:a start in must be blank"
+
+
+def test_what_stops_an_environment_must_exist(still: World) -> None:
+    project = still.project("group/name", "a: {script: a, environment: {name: x, on_stop: b}}")
+    pipeline = still.push(project)
+    assert pipeline
+    assert pipeline.yaml_errors == "a job: on_stop job b is not defined"
+
+
+def test_a_wildcard_includes_all_files_that_match(still: World) -> None:
+    project = still.project(
+        "group/name",
+        "include: {local: ci/*.yml}",
+        {"ci/a.yml": "a: {script: a}", "ci/b.yml": "b: {script: b}", "ci/deep/c.yml": "c: 1"},
+    )
+    pipeline = still.push(project)
+    assert pipeline
+    assert [job.name for job in pipeline.jobs] == ["a", "b"]

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox import git
 from sandbox.ci import predefined
+from sandbox.ci.environment import variables_of
 from sandbox.ci.predefined import Request
-from sandbox.ci.variables import as_values
+from sandbox.ci.variables import as_values, expand_all
 
 if TYPE_CHECKING:
     from sandbox.tests.ci.conftest import World
@@ -71,3 +73,38 @@ def test_a_registry_is_described_where_there_is_one(still: World) -> None:
 def test_a_trigger_shows(still: World) -> None:
     found = as_values(predefined.for_request(still.state, request(still, source="trigger")))
     assert (found["CI_PIPELINE_SOURCE"], found["CI_PIPELINE_TRIGGERED"]) == ("trigger", "true")
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        (
+            "{name: review/$CI_COMMIT_REF_NAME, url: 'https://$CI_ENVIRONMENT_SLUG.example.com'}",
+            {
+                "CI_ENVIRONMENT_NAME": "review/main",
+                "CI_ENVIRONMENT_TIER": "development",
+                "CI_ENVIRONMENT_ACTION": "start",
+            },
+        ),
+        (
+            "{name: production, action: verify}",
+            {
+                "CI_ENVIRONMENT_SLUG": "production",
+                "CI_ENVIRONMENT_TIER": "production",
+                "CI_ENVIRONMENT_ACTION": "verify",
+            },
+        ),
+        ("{name: x, deployment_tier: staging}", {"CI_ENVIRONMENT_TIER": "staging"}),
+    ],
+)
+def test_an_environment_is_named_by_variables(
+    still: World, environment: str, expected: dict[str, str]
+) -> None:
+    project = still.project("group/name", f"a: {{script: a, environment: {environment}}}")
+    [job] = still.start(project).jobs
+    found = as_values(expand_all(variables_of(still.state, job)))
+    assert {key: found[key] for key in expected} == expected
+    if "review" in environment:
+        assert re.fullmatch(r"review-main-[0-9a-z]{6}", found["CI_ENVIRONMENT_SLUG"])
+        slug = found["CI_ENVIRONMENT_SLUG"]
+        assert found["CI_ENVIRONMENT_URL"] == f"https://{slug}.example.com"

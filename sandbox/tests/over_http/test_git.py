@@ -12,6 +12,7 @@ import pytest
 from sandbox import Access
 from sandbox.git import ENVIRONMENT
 from sandbox.model import ProtectedRef
+from sandbox.testing import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -212,3 +213,77 @@ def test_a_project_that_one_may_not_see_is_not_found(gitlab: Sandbox, clone: Clo
     refused = clone.git("ls-remote", address(gitlab, hidden, "other", other.secret))
     assert "could not be found or you don't have permission to view it" in refused.stderr
     assert clone.git("ls-remote", address(gitlab, hidden, "other", "wrong")).returncode != 0
+
+
+# Push options
+
+
+def push_feature(clone: Clone, *options: str) -> subprocess.CompletedProcess[str]:
+    clone.commit("Add a feature")
+    given = [part for option in options for part in ("-o", option)]
+    return clone.git("push", *given, "origin", "HEAD:feature")
+
+
+def test_push_options_set_variables(gitlab: Sandbox, project: Project, clone: Clone) -> None:
+    gitlab.commit(project, CONFIG, start_pipeline=False)
+    clone.git("pull", "--quiet")
+    pushed = push_feature(clone, "ci.variable=A=1=2", "ci.variable=B=")
+    assert pushed.returncode == 0, pushed.stderr
+    [pipeline] = gitlab.pipelines(project)
+    assert [(each.key, each.value) for each in pipeline.variables] == [("A", "1=2"), ("B", "")]
+
+
+def test_push_options_open_a_merge_request(project: Project, clone: Clone) -> None:
+    title = "merge_request.title=Better"
+    push_feature(clone, "merge_request.create", title, "merge_request.label=x")
+    [request] = project.merge_requests
+    assert (request.source_branch, request.target_branch) == ("feature", "main")
+    assert (request.title, request.labels) == ("Better", ["x"])
+    push_feature(clone, "merge_request.create", "merge_request.description=Why")
+    assert [request.description for request in project.merge_requests] == ["Why"]
+
+
+def test_a_push_option_that_nothing_follows_from_is_refused(
+    gitlab: Sandbox, project: Project, clone: Clone
+) -> None:
+    pushed = push_feature(clone, "merge_request.milestone=1")
+    problem = "The sandbox does not read the push option merge_request.milestone=1"
+    assert f"GitLab: {problem}" in pushed.stderr
+    assert gitlab.state.problems == [problem]
+    gitlab.state.problems.clear()
+    assert gitlab.pipelines(project) == []
+
+
+# Reading
+
+
+def test_an_address_without_its_ending_leads_to_the_one_with_it(
+    gitlab: Sandbox, project: Project, token: Token, tmp_path: Path
+) -> None:
+    short = address(gitlab, project, "oauth2", token.secret).removesuffix(".git")
+    cloned = Clone(tmp_path).git("clone", short, "clone")
+    assert cloned.returncode == 0, cloned.stderr
+    assert "redirecting to" in cloned.stderr
+
+
+def test_a_clone_may_leave_files_out(
+    gitlab: Sandbox, project: Project, token: Token, tmp_path: Path
+) -> None:
+    url = address(gitlab, project, "oauth2", token.secret)
+    cloned = Clone(tmp_path).git("clone", "--filter=blob:none", "--no-checkout", url, "clone")
+    assert (cloned.returncode, "not recognized" in cloned.stderr) == (0, False), cloned.stderr
+
+
+@pytest.mark.parametrize(("version", "status"), [("18.2", 128), ("18.4", 0)])
+def test_a_job_token_pushes_since_18_4(version: str, status: int, tmp_path: Path) -> None:
+    with serving(version=version) as world:
+        world.project.job_token_push = True
+        job = world.gitlab.add_running_job(world.project, world.executor)
+        url = address(world.gitlab, world.project, "gitlab-ci-token", job.token)
+        home = Clone(tmp_path)
+        assert home.git("clone", url, "clone").returncode == 0
+        clone = Clone(tmp_path / "clone")
+        clone.commit()
+        before = len(world.gitlab.pipelines(world.project))
+        assert clone.git("push", "origin", "HEAD:feature").returncode == status
+        assert len(world.gitlab.pipelines(world.project)) == before

@@ -1,4 +1,4 @@
-"""The sandbox's trees, files, archives, commits and merge requests: GitLab's texts and rules."""
+"""The sandbox's trees, files, archives and commits: GitLab's texts and rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandbox import Access, ScriptedJob, ScriptedPipeline
+from sandbox import Access
 from sandbox.testing import Api, outcome
 
 if TYPE_CHECKING:
@@ -224,79 +224,3 @@ def test_a_hook_refuses_a_commit_in_its_own_words(project: Project, api: Api, wo
     project.hook_message = words
     answer = api.post(f"{REPOSITORY}/commits", json=body(update("README.md", "x")))
     assert outcome(answer) == (400, {"message": words})
-
-
-# Merge requests
-
-
-@pytest.fixture
-def feature(gitlab: Sandbox, project: Project) -> str:
-    return gitlab.commit(project, {"f": "1"}, branch="feature")
-
-
-def open_request(api: Api) -> dict[str, Any]:
-    request = {"source_branch": "feature", "target_branch": "main", "title": "Feature"}
-    opened: dict[str, Any] = api.post(f"{PROJECT}/merge_requests", json=request).json()
-    return opened
-
-
-def test_of_two_branches_one_merge_request_is_open_at_a_time(api: Api, feature: str) -> None:
-    opened = open_request(api)
-    assert (opened["iid"], opened["state"], opened["sha"]) == (1, "opened", feature)
-    again = {"source_branch": "feature", "target_branch": "main", "title": "Again"}
-    message = "Another open merge request already exists for this source branch: !1"
-    assert outcome(api.post(f"{PROJECT}/merge_requests", json=again)) == (
-        409,
-        {"message": [message]},
-    )
-    for query, count in (("source_branch=feature&state=opened", 1), ("source_branch=main", 0)):
-        assert len(api.get(f"{PROJECT}/merge_requests?{query}").json()) == count
-
-
-def test_a_merge_request_is_merged_at_the_commit_that_was_seen(
-    gitlab: Sandbox, project: Project, api: Api, feature: str
-) -> None:
-    open_request(api)
-    merge = f"{PROJECT}/merge_requests/1/merge"
-    message = f"SHA does not match HEAD of source branch: {feature}"
-    assert outcome(api.put(merge, json={"sha": "0" * 40})) == (409, {"message": message})
-    assert api.put(merge, json={"sha": feature}).json()["state"] == "merged"
-    assert api.get(f"{REPOSITORY}/files/f/raw").text == "1"
-    assert gitlab.sha(project, "main^2") == feature
-
-
-def test_with_nothing_to_wait_for_auto_merge_is_not_allowed(api: Api, feature: str) -> None:
-    open_request(api)
-    answer = api.put(f"{PROJECT}/merge_requests/1/merge", json={"auto_merge": True, "sha": feature})
-    assert outcome(answer) == (405, {"message": "405 Method Not Allowed"})
-
-
-def test_auto_merge_waits_for_a_running_pipeline(
-    gitlab: Sandbox, project: Project, executor: User, api: Api, feature: str
-) -> None:
-    script = ScriptedPipeline(jobs=(ScriptedJob(name="test", timeline=((0, "running"),)),))
-    gitlab.add_pipeline(project, script, user=executor, ref="feature")
-    open_request(api)
-    merge = {"auto_merge": True, "sha": feature}
-    answer = api.put(f"{PROJECT}/merge_requests/1/merge", json=merge).json()
-    assert (answer["state"], answer["merge_when_pipeline_succeeds"]) == ("opened", True)
-
-
-@pytest.mark.usefixtures("feature")
-def test_a_merge_request_is_checked_before_it_can_be_merged(project: Project, api: Api) -> None:
-    project.merge_checks = 1
-    open_request(api)
-    merge = f"{PROJECT}/merge_requests/1/merge"
-    assert api.put(merge, json={}).status_code == 405
-    assert api.get(f"{PROJECT}/merge_requests/1").json()["detailed_merge_status"] == "checking"
-    assert api.put(merge, json={}).json()["state"] == "merged"
-
-
-@pytest.mark.usefixtures("feature")
-def test_who_may_not_push_to_the_target_may_not_merge(
-    project: Project, executor: User, api: Api
-) -> None:
-    open_request(api)
-    project.members[executor.id] = Access.DEVELOPER
-    answer = api.put(f"{PROJECT}/merge_requests/1/merge", json={})
-    assert outcome(answer) == (401, {"message": "401 Unauthorized"})

@@ -72,7 +72,7 @@ def test_where_all_is_well_each_check_says_so_in_a_line(doctor: Doctor, gitlab: 
     assert ending.stdout == "".join(
         f"{text}\n"
         for text in (
-            f"ok    server              GitLab 18.9.0 at {gitlab.url}",
+            f"ok    server              GitLab 19.4.0 at {gitlab.url}",
             (
                 "ok    token               personal access token 'ci-cd-execution' "
                 "from COMMANDS_API_TOKEN, of ci-cd-executor"

@@ -24,7 +24,7 @@ from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.tokens import Token, TokenKind
 from cicd_common.waiting.clock import Alarm, Background
 from cicd_common.waiting.engine import Engine
-from cicd_common.waiting.pipelines import Changed, Found
+from cicd_common.waiting.events import Changed, Found
 from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.push.listener import Push
 from cicd_common.waiting.targets import ById
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cicd_common.errors import CommandError
-    from cicd_common.waiting.pipelines import Event
+    from cicd_common.waiting.events import Event
     from sandbox import model
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ from cmd_tag_project.result import TagResult
 if TYPE_CHECKING:
     from cicd_common.gitlab.connection import Connection
     from cicd_common.gitlab.projects import Project
-    from cicd_common.waiting.pipelines import Presenter
+    from cicd_common.waiting.events import Presenter
     from cmd_tag_project.request import TagRequest
 
 

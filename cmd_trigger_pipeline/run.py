@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from cicd_common.gitlab.connection import Connection
-    from cicd_common.waiting.pipelines import Presenter, WaitResult
+    from cicd_common.waiting.events import Presenter
+    from cicd_common.waiting.pipelines import WaitResult
     from cmd_trigger_pipeline.endpoint import Way
     from cmd_trigger_pipeline.request import TriggerRequest
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from cicd_common.gitlab.client import GitLab
 from cicd_common.waiting.targets import own_job
-from cicd_common.waiting.wait import look_once, wait_for
+from cicd_common.waiting.wait import find_pipelines, wait_for
 
 if TYPE_CHECKING:
     from cicd_common.errors import CommandError
     from cicd_common.gitlab.connection import Connection
-    from cicd_common.waiting.pipelines import Presenter, WaitResult
+    from cicd_common.waiting.events import Presenter
+    from cicd_common.waiting.pipelines import WaitResult
     from cmd_wait_pipeline.request import WaitRequest
 
 
@@ -36,5 +37,5 @@ def run(
     gitlab = GitLab(connection)
     targets = request.targets(gitlab.base_url, own_job(os.environ))
     if request.dry_run:
-        return look_once(gitlab, targets)
+        return find_pipelines(gitlab, targets)
     return wait_for(gitlab, targets, request.policy, presenter)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
-from cicd_common.errors import CommandError
+from cicd_common.errors import CommandError, Interrupted, UnavailableError
 from cicd_common.gitlab.session import POOL_SIZE
 
 if TYPE_CHECKING:
@@ -14,47 +15,45 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+# After a signal, the answer to a write is waited for this long. Docker kills a container 10 s after
+# SIGTERM; canceling what was started needs the rest.
+WRITE_GRACE = 5.0
 
-def side_by_side(items: Sequence[T], work: Callable[[T], R]) -> list[R | CommandError]:
+
+def side_by_side(
+    items: Sequence[T], work: Callable[[T], R], *, grace: float = 0.0
+) -> list[R | CommandError]:
     """Does the work for every item, several at a time.
 
-    The threads are daemons: a signal ends the command at once, whatever they wait for.
+    The threads are daemons: a signal ends the command at once, whatever they wait for; with a
+    `grace` only after that time, so that the outcome of a write that was sent is known.
 
     Args:
-        items: What to work on; one alone is worked on in the calling thread.
+        items: What to work on; one alone is worked on in the calling thread, unless `grace` is set.
         work: What to do with each.
+        grace: Seconds that work which is under way gets to finish after a signal.
 
     Returns:
         For each item, in their order, the result or the error that ended its work.
 
     Raises:
-        Exception: What `work` raised beside a `CommandError`, which is a bug.
+        Interrupted: A signal came; its `outcomes` hold what is known of each item.
+        Exception: What `work` raised other than a `CommandError`, which is a bug.
     """
-    if len(items) == 1:
+    if len(items) == 1 and not grace:
         return [_attempt(work, items[0])]
-    outcomes: list[R | CommandError | Exception] = [PENDING] * len(items)
-    todo = iter(range(len(items)))
-    lock = threading.Lock()
-
-    def worker() -> None:
-        while True:
-            with lock:
-                index = next(todo, None)
-            if index is None:
-                return
-            try:
-                outcomes[index] = _attempt(work, items[index])
-            except Exception as bug:  # noqa: BLE001 - raised again in the calling thread
-                outcomes[index] = bug
-
-    threads = [
-        threading.Thread(target=worker, daemon=True) for _ in range(min(len(items), POOL_SIZE))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [_checked(outcome) for outcome in outcomes]
+    crew = _Crew(items, work)
+    try:
+        crew.start()
+        crew.wait(None)
+    except (Interrupted, KeyboardInterrupt) as signaled:
+        with suppress(Interrupted, KeyboardInterrupt):  # a second signal ends the grace
+            crew.stop()
+            crew.wait(grace)
+        if isinstance(signaled, Interrupted):
+            signaled.outcomes = crew.outcomes_so_far()
+        raise
+    return [_checked(outcome) for outcome in crew.outcomes]
 
 
 def results_of(outcomes: Sequence[R | CommandError]) -> list[R]:
@@ -79,6 +78,73 @@ def results_of(outcomes: Sequence[R | CommandError]) -> list[R]:
 PENDING = RuntimeError("a worker ended without an outcome")
 
 
+class _Crew(Generic[T, R]):
+    """Threads that share a list of items."""
+
+    def __init__(self, items: Sequence[T], work: Callable[[T], R]) -> None:
+        self._items = items
+        self._work = work
+        self.outcomes: list[R | CommandError | Exception] = [PENDING] * len(items)
+        self._begun: list[int] = []
+        self._todo = iter(range(len(items)))
+        self._stopped = False
+        self._changed = threading.Condition()
+
+    def start(self) -> None:
+        for _ in range(min(len(self._items), POOL_SIZE)):
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def wait(self, limit: float | None) -> None:
+        """Wait until all is done, for so many seconds at most."""
+        # Not by `Thread.join`: a signal that interrupts it leaves the thread marked as stopped.
+        with self._changed:
+            self._changed.wait_for(self._is_done, limit)
+
+    def stop(self) -> None:
+        """Begin no other item."""
+        with self._changed:
+            self._stopped = True
+
+    def outcomes_so_far(self) -> list[R | CommandError]:
+        """What is known of every item; what is not is an error that says so."""
+        return [
+            outcome if _is_known(outcome) else self._unfinished(index)
+            for index, outcome in enumerate(self.outcomes)
+        ]
+
+    def _unfinished(self, index: int) -> UnavailableError:
+        if index in self._begun:
+            return UnavailableError(
+                f"Whether what was asked for in {self._items[index]} happened is unknown: "
+                "GitLab had not answered when the signal came.",
+                hint=f"Before you run this again, check {self._items[index]}.",
+            )
+        return UnavailableError(
+            f"Nothing was done in {self._items[index]}: the signal came first.", sent=False
+        )
+
+    def _is_done(self) -> bool:
+        wanted = self._begun if self._stopped else range(len(self._items))
+        return all(self.outcomes[index] is not PENDING for index in wanted)
+
+    def _run(self) -> None:
+        while (index := self._next()) is not None:
+            try:
+                outcome: R | CommandError | Exception = _attempt(self._work, self._items[index])
+            except Exception as bug:  # noqa: BLE001 - raised again in the calling thread
+                outcome = bug
+            with self._changed:
+                self.outcomes[index] = outcome
+                self._changed.notify_all()
+
+    def _next(self) -> int | None:
+        with self._changed:
+            index = None if self._stopped else next(self._todo, None)
+            if index is not None:
+                self._begun.append(index)
+            return index
+
+
 def _attempt(work: Callable[[T], R], item: T) -> R | CommandError:
     try:
         return work(item)
@@ -86,7 +152,11 @@ def _attempt(work: Callable[[T], R], item: T) -> R | CommandError:
         return error
 
 
+def _is_known(outcome: R | CommandError | Exception) -> TypeGuard[R | CommandError]:
+    return isinstance(outcome, CommandError) or not isinstance(outcome, Exception)
+
+
 def _checked(outcome: R | CommandError | Exception) -> R | CommandError:
-    if isinstance(outcome, Exception) and not isinstance(outcome, CommandError):
-        raise outcome
-    return outcome
+    if _is_known(outcome):
+        return outcome
+    raise cast("Exception", outcome)

@@ -34,16 +34,24 @@ def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
         SystemExit: Always.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    _received.clear()
     # As PID 1 of a container a process without a handler would not be ended by SIGTERM at all.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
     cleaning.hide_those_of(os.environ)
     try:
-        sys.exit(_outcome(command, arguments))
-    except BrokenPipeError:
-        # Whoever read stdout has left; Python must not fail again when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        try:
+            code = _outcome(command, arguments)
+        except BrokenPipeError:
+            # Whoever read stdout has left; Python must not fail again when it flushes at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 128 + signal.SIGPIPE
+        except Interrupted as signaled:  # a second signal, while the first was handled
+            code = signaled.exit_code
+        _ignore_signals()
+    except Interrupted as signaled:
+        code = signaled.exit_code
+    sys.exit(code)
 
 
 def _outcome(command: click.Command, arguments: list[str]) -> int:
@@ -86,6 +94,19 @@ def _report_bug(command: click.Command, bug: Exception) -> int:
     return EX_SOFTWARE
 
 
+_received: list[int] = []
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    """End the command: the first signal lets it tidy up, the second ends that as well."""
     del frame
+    _received.append(signum)
+    if len(_received) > 1:
+        _ignore_signals()  # the exit code is decided
     raise Interrupted(signum)
+
+
+def _ignore_signals() -> None:
+    """Let no signal change the exit code: at its own end Python takes every handler away."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from cicd_common.errors import CommandError, RefusedError
 from cicd_common.gitlab.client import GitLab, field
-from cicd_common.waiting.pipelines import Note, parse_jobs, read_alone
-from cicd_common.waiting.statuses import has_ended
+from cicd_common.waiting.events import Note
+from cicd_common.waiting.pipelines import parse_jobs, read_alone
+from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from cicd_common.gitlab.client import GitLab
-    from cicd_common.waiting.clock import Alarm, Background
-    from cicd_common.waiting.pipelines import Event, Job, Pipeline
+    from cicd_common.waiting.clock import Background, Clock
+    from cicd_common.waiting.events import Event
+    from cicd_common.waiting.pipelines import Job, Pipeline
     from cicd_common.waiting.state import Wait
 
 
@@ -88,7 +90,7 @@ def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
 
     def find() -> str | None:
         status = read_alone(gitlab, pipeline.project_id, pipeline.id).status
-        return status if status == "canceling" or has_ended(status) else None
+        return status if status == "canceling" or is_finished(status) else None
 
     return gitlab.write(
         "POST",
@@ -107,7 +109,7 @@ Canceled = list[tuple["Pipeline", str]]  # with the status that each has now
 
 
 def cancel_started(
-    gitlab: GitLab, waits: Iterable[Wait], alarm: Alarm, background: Background
+    gitlab: GitLab, waits: Iterable[Wait], clock: Clock, background: Background
 ) -> Iterator[Event]:
     """Cancels the pipelines that this very call started, as far as they go on, within a limit.
 
@@ -116,14 +118,14 @@ def cancel_started(
     Args:
         gitlab: The client.
         waits: Those that are open; what somebody else started is left alone.
-        alarm: Where to sleep meanwhile.
+        clock: Where to sleep meanwhile.
         background: Where to do it; used for nothing else.
     """
-    limit = alarm.now() + LIMIT
+    limit = clock.now() + LIMIT
     unanswered = {
         id(wait): wait
         for wait in waits
-        if wait.target.ours and not (wait.pipeline and has_ended(wait.pipeline.status))
+        if wait.target.ours and not (wait.pipeline and is_finished(wait.pipeline.status))
     }
 
     def stopped(wait: Wait, answer: Canceled | CommandError) -> Iterator[Event]:
@@ -139,14 +141,14 @@ def cancel_started(
 
     for wait in list(unanswered.values()):
         background.start(partial(_stop, gitlab, wait), partial(stopped, wait))
-    while unanswered and alarm.now() < limit:
-        alarm.sleep_until(limit)
+    while unanswered and clock.now() < limit:
+        clock.sleep_until(limit)
         yield from background.events()
     for wait in unanswered.values():
         yield Note(f"Whether {wait.name} was canceled is unknown.", warning=True)
 
 
 def _stop(gitlab: GitLab, wait: Wait) -> Canceled:
-    found = (wait.pipeline,) if wait.pipeline else wait.seeker.seek() or ()
-    going = [pipeline for pipeline in found if not has_ended(pipeline.status)]
+    found = (wait.pipeline,) if wait.pipeline else wait.finder.find() or ()
+    going = [pipeline for pipeline in found if not is_finished(pipeline.status)]
     return [(pipeline, cancel_pipeline(gitlab, pipeline)) for pipeline in going]

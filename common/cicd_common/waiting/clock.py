@@ -15,19 +15,19 @@ from cicd_common.gitlab.session import POOL_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cicd_common.waiting.pipelines import Event
+    from cicd_common.waiting.events import Event
 
 T = TypeVar("T")
 
 
-class Alarm:
+class Clock:
     """A clock to sleep by, which anybody may ring from any thread.
 
     A signal's handler that raises ends the sleep too, at once.
     """
 
     def __init__(self) -> None:
-        self._rung = threading.Event()
+        self._woken = threading.Event()
         self._hints: set[str] = set()
         self._lock = threading.Lock()
 
@@ -40,13 +40,13 @@ class Alarm:
         return datetime.now(UTC)
 
     def sleep_until(self, moment: float) -> None:
-        """Sleeps until a moment by `now`, or until the alarm is rung."""
-        self._rung.wait(max(0.0, moment - self.now()))
-        self._rung.clear()
+        """Sleeps until a moment by `now`, or until the clock is rung."""
+        self._woken.wait(max(0.0, moment - self.now()))
+        self._woken.clear()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Ends the sleep."""
-        self._rung.set()
+        self._woken.set()
 
     def hint(self, project_id: str) -> None:
         """Ends the sleep because a project may have changed.
@@ -55,7 +55,7 @@ class Alarm:
         """
         with self._lock:
             self._hints.add(project_id)
-        self.ring()
+        self.wake()
 
     def take_hints(self) -> set[str]:
         """The projects that may have changed since this was last asked."""
@@ -70,11 +70,11 @@ class Background:
     A name lookup, say, cannot be interrupted by a signal; here nobody waits for it.
 
     Args:
-        alarm: Is rung whenever some work is done.
+        clock: Is rung whenever some work is done.
     """
 
-    def __init__(self, alarm: Alarm) -> None:
-        self._alarm = alarm
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._done: queue.SimpleQueue[Callable[[], Iterator[Event]]] = queue.SimpleQueue()
         self._slots = threading.Semaphore(POOL_SIZE)
 
@@ -92,7 +92,7 @@ class Background:
             with self._slots:
                 follow_up = _attempt(work, then)
             self._done.put(follow_up)
-            self._alarm.ring()
+            self._clock.wake()
 
         threading.Thread(target=run, daemon=True).start()
 

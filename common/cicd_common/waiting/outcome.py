@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError, PipelineFailedError, TimeLimitError
 from cicd_common.waiting.pipelines import FailedJob, Pipeline, WaitResult, in_words, result_of
-from cicd_common.waiting.statuses import Phase, has_ended, meaning_of
+from cicd_common.waiting.statuses import Phase, is_finished, meaning_of
 
 if TYPE_CHECKING:
     from cicd_common.waiting.policy import WaitPolicy
@@ -18,22 +18,22 @@ MOST_NAMES = 5  # in one line of an error; all of them are in the report and the
 class Step(Enum):
     """What to do after a look."""
 
-    GO_ON = "go on"
+    CONTINUE = "wait on"
     PLAY = "start the blocking manual jobs"
-    END = "end"
+    FINISH = "finish"
 
 
 def next_step(pipeline: Pipeline, policy: WaitPolicy) -> Step:
     """What to do about a pipeline as it is now."""
     match meaning_of(pipeline.status).phase:
-        case Phase.GOING:
-            return Step.GO_ON
+        case Phase.ACTIVE:
+            return Step.CONTINUE
         case Phase.BLOCKED if policy.on_manual == "play":
             return Step.PLAY
         case Phase.BLOCKED if policy.on_manual == "wait":
-            return Step.GO_ON
-        case Phase.BLOCKED | Phase.ENDED:
-            return Step.END
+            return Step.CONTINUE
+        case Phase.BLOCKED | Phase.FINISHED:
+            return Step.FINISH
 
 
 def outcome_of(pipeline: Pipeline, policy: WaitPolicy) -> WaitResult | CommandError:
@@ -117,9 +117,9 @@ def _names(what: str, names: list[str]) -> str:
 
 def out_of_time(pipeline: Pipeline, policy: WaitPolicy) -> WaitResult | CommandError:
     """What it means that the time limit runs out with a pipeline as it is now."""
-    if has_ended(pipeline.status):  # only its report, or --settle, was still to come
+    if is_finished(pipeline.status):  # only its report, or --settle, was still to come
         return outcome_of(pipeline, policy)
-    running = [job.name for job in pipeline.jobs if not has_ended(job.status)]
+    running = [job.name for job in pipeline.jobs if not is_finished(job.status)]
     return TimeLimitError(
         f"Pipeline {pipeline.id} of {pipeline.project} was still {pipeline.status} after "
         f"{in_words(policy.timeout)}: {pipeline.web_url}",

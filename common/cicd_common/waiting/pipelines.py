@@ -1,25 +1,19 @@
-"""What a wait sees, says and returns: records of pipelines and jobs, events, results.
-
-The engine yields the events and renders nothing; presenters consume them.
-"""
+"""Pipelines and their jobs as GitLab shows them: the records, how to read them, and the result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UnavailableError
 from cicd_common.gitlab.client import PER_PAGE, GitLab, field
 from cicd_common.gitlab.tokens import TokenKind
-from cicd_common.waiting.statuses import has_ended
+from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
-
-    from cicd_common.errors import CommandError
 
 
 @dataclass(frozen=True)
@@ -262,101 +256,6 @@ class Estimate:
     spread: float
 
 
-# Events, in the order in which they happen to a pipeline. All times are aware, by this machine's
-# clock; compare them with GitLab's own at the precision of seconds.
-
-
-@dataclass(frozen=True)
-class Seeking:
-    """A pipeline does not exist yet, and is waited for.
-
-    Attributes:
-        what: Which one, for people, such as `the pipeline of tag v1 in group/name`.
-        left: Seconds until that ends.
-    """
-
-    what: str
-    left: float
-
-
-@dataclass(frozen=True)
-class Found:
-    """A pipeline was found; from now on it is known by its id."""
-
-    pipeline: Pipeline
-    estimate: Estimate | None = None
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A pipeline, or a job of it, is not as it was at the look before."""
-
-    pipeline: Pipeline
-    before: Pipeline
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something a person should know."""
-
-    text: str
-    warning: bool = False
-
-
-@dataclass(frozen=True)
-class Tick:
-    """Time has passed, for timers and heartbeats.
-
-    Attributes:
-        at: The time.
-        left: Seconds until the time limit.
-    """
-
-    at: datetime
-    left: float
-
-
-@dataclass(frozen=True)
-class Ended:
-    """The wait for one pipeline is over.
-
-    Attributes:
-        outcome: The result, or the error that it is; an error's `results` hold the result.
-        pipeline: With all its jobs, those of failed downstream pipelines, and the ends of their
-            logs; None if it was never found.
-    """
-
-    outcome: WaitResult | CommandError
-    pipeline: Pipeline | None = None
-
-
-Event = Seeking | Found | Changed | Note | Tick | Ended
-
-
-class Presenter(Protocol):
-    """Shows events; used in a `with` block, which it leaves tidy however it ends.
-
-    Attributes:
-        every: Seconds between the `Tick`s that it wants; None for no ticks.
-    """
-
-    every: float | None
-
-    def __enter__(self) -> Self:
-        """Begins to show."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Ends what it began, such as a live display."""
-
-    def show(self, event: Event) -> None:
-        """Shows one event."""
-
-
 def read_by_jobs(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
     """Reads a pipeline and its first hundred jobs in one request, from its jobs.
 
@@ -426,7 +325,7 @@ def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline
         CommandError: There was no usable answer.
     """
     by_jobs = read_by_jobs(gitlab, project_id, pipeline_id)
-    if by_jobs is not None and has_ended(by_jobs.status):
+    if by_jobs is not None and is_finished(by_jobs.status):
         return by_jobs
     try:
         by_bridges = read_by_bridges(gitlab, project_id, pipeline_id)

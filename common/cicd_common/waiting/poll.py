@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from cicd_common.waiting.pipelines import Job, Pipeline
 
 
-FLOOR = 1.0  # between two looks at a project, whatever the reason to look
+SHORTEST = 1.0  # between two looks at a project, whatever the reason to look
 LONGEST = 30.0  # as often as GitLab's own pages look where nothing is pushed
 LONGEST_PUSHED = 55.0  # with the jitter a minute, which an end that was not pushed may cost
 JITTER = 0.1  # of a pause, at most, so that the waits of one pipeline do not look in step
 
 # Without history a pause is this part of the pipeline's age: an end is seen that much late.
 _BY_AGE = 0.1
-# With history a failure on the way is seen later, and the likely end sooner.
+# With history a failure on the route is seen later, and the likely end sooner.
 _BY_AGE_WITH_ESTIMATE = 0.2
 _BY_DISTANCE = 0.3
 _AT_THE_END = 0.005
@@ -42,7 +42,7 @@ _BY_DISTANCE_PUSHED = 0.5
 _AT_THE_END_PUSHED = 25.0
 
 
-def pause(
+def next_interval(
     age: float, estimate: Estimate | None, interval: float | None, *, pushed: bool = False
 ) -> float:
     """How long not to look at a pipeline.
@@ -58,19 +58,19 @@ def pause(
     distance = max(0.0, abs(estimate.seconds - age) - estimate.spread) if estimate else math.inf
     if pushed:
         return min(max(distance * _BY_DISTANCE_PUSHED, _AT_THE_END_PUSHED), LONGEST_PUSHED)
-    by_age = FLOOR + max(0.0, age) * _BY_AGE
+    by_age = SHORTEST + max(0.0, age) * _BY_AGE
     if estimate is not None:
         around_end = max(estimate.seconds * _AT_THE_END, distance * _BY_DISTANCE)
-        by_age = min(FLOOR + max(0.0, age) * _BY_AGE_WITH_ESTIMATE, around_end)
-    return min(max(by_age, FLOOR), LONGEST)
+        by_age = min(SHORTEST + max(0.0, age) * _BY_AGE_WITH_ESTIMATE, around_end)
+    return min(max(by_age, SHORTEST), LONGEST)
 
 
-def floor_of(interval: float | None) -> float:
+def shortest_interval(interval: float | None) -> float:
     """The least time between two looks at a project."""
-    return FLOOR if interval is None else min(interval, FLOOR)
+    return SHORTEST if interval is None else min(interval, SHORTEST)
 
 
-def next_look(
+def next_poll(
     now: float, wanted: float, *, floor: float, deadline: float, random: Callable[[], float]
 ) -> float | None:
     """When to look next.
@@ -92,9 +92,9 @@ def next_look(
     return last if last >= now + floor else None
 
 
-def seeking_pause(waited: float, interval: float | None) -> float:
+def appear_interval(waited: float, interval: float | None) -> float:
     """How long not to look for a pipeline that has not appeared after so much time."""
-    return interval if interval is not None else min(FLOOR + waited * _BY_AGE, LONGEST)
+    return interval if interval is not None else min(SHORTEST + waited * _BY_AGE, LONGEST)
 
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ OVERLAP = timedelta(minutes=1)
 CHILD = "parent_pipeline"
 
 
-class ProjectWatch:
+class ProjectPoller:
     """What is remembered of a project from look to look. Used by one thread at a time.
 
     Args:
@@ -160,7 +160,7 @@ class ProjectWatch:
 
     Attributes:
         is_behind: Whether the last look said too little, so that the next one is due: more had
-            changed than one answer holds, or that way of looking is closed.
+            changed than one answer holds, or that route of looking is closed.
     """
 
     def __init__(self, gitlab: GitLab, project_id: str) -> None:
@@ -173,7 +173,7 @@ class ProjectWatch:
         self._turn = 0
         self.is_behind = False
 
-    def look(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
+    def poll(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
         """Looks at pipelines of the project, in one request.
 
         Args:
@@ -189,38 +189,40 @@ class ProjectWatch:
         self._turn += 1
         self.is_behind = False
         if len(pipelines) > 1 and self._may_list:
-            return self._look_at_list(pipelines, unseen_for)
+            return self._poll_list(pipelines, unseen_for)
         turn, place = divmod(self._turn, len(pipelines))
-        return self._look_at_one(pipelines[place], turn)
+        return self._poll_one(pipelines[place], turn)
 
     def turns(self, pipelines: Sequence[Pipeline]) -> int:
         """How many looks it takes to see all of these pipelines, and all of each."""
         if len(pipelines) > 1 and self._may_list:
             return len(_kinds(pipelines))
-        return len(pipelines) * max(len(self._ways(pipeline)) or 1 for pipeline in pipelines)
+        return len(pipelines) * max(len(self._routes(pipeline)) or 1 for pipeline in pipelines)
 
-    def _ways(self, pipeline: Pipeline) -> Sequence[Callable[[GitLab, str, int], Pipeline | None]]:
+    def _routes(
+        self, pipeline: Pipeline
+    ) -> Sequence[Callable[[GitLab, str, int], Pipeline | None]]:
         if any(job.bridge for job in pipeline.jobs):
             self._with_bridges.add(pipeline.id)
-        ways = [read_by_jobs] * (pipeline.id not in self._without_jobs)
-        return ways + [read_by_bridges] * (pipeline.id in self._with_bridges)
+        routes = [read_by_jobs] * (pipeline.id not in self._without_jobs)
+        return routes + [read_by_bridges] * (pipeline.id in self._with_bridges)
 
-    def _look_at_one(self, before: Pipeline, turn: int) -> list[Pipeline]:
+    def _poll_one(self, before: Pipeline, turn: int) -> list[Pipeline]:
         """By its jobs and by its trigger jobs in turns, both of which show it; else by itself."""
-        ways = self._ways(before)
-        if not ways:
+        routes = self._routes(before)
+        if not routes:
             now = read_alone(self._gitlab, self._project_id, before.id)
             return [_update(before, now, ())]
-        way = ways[turn % len(ways)]
-        seen = way(self._gitlab, self._project_id, before.id)
+        route = routes[turn % len(routes)]
+        seen = route(self._gitlab, self._project_id, before.id)
         if seen is None:
             self._without_jobs.add(before.id)
             self.is_behind = True
             return []
-        others = tuple(job for job in before.jobs if job.bridge is (way is read_by_jobs))
+        others = tuple(job for job in before.jobs if job.bridge is (route is read_by_jobs))
         return [_update(before, seen, (*seen.jobs, *others))]
 
-    def _look_at_list(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
+    def _poll_list(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
         """By what has changed in the project since the look before.
 
         GitLab lists child pipelines apart, so that with both kinds they take turns.

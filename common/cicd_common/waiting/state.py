@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from cicd_common.waiting.pipelines import Estimate, Pipeline
-    from cicd_common.waiting.poll import ProjectWatch
-    from cicd_common.waiting.targets import Seeker, Target
+    from cicd_common.waiting.poll import ProjectPoller
+    from cicd_common.waiting.targets import Finder, Target
 
 Outcome = WaitResult | CommandError
 
@@ -24,12 +24,12 @@ class Wait:
 
     Attributes:
         target: What was asked for.
-        seeker: Looks for it.
+        finder: Looks for it.
         pipeline: As it was when it was last read; None until it is found.
         outcome: How the wait ended; None while it goes on.
         watched: Whether looks are to tell how it goes on.
         announced: Whether it was said that it does not exist yet.
-        next_seek: When to look for it next; None while that is under way, and once it is found.
+        next_search: When to look for it next; None while that is under way, and once it is found.
         created: When the pipeline was created.
         read: When it was last read.
         failed_since: Since when it has failed, while a retry may still change that.
@@ -38,12 +38,12 @@ class Wait:
     """
 
     target: Target
-    seeker: Seeker
+    finder: Finder
     pipeline: Pipeline | None = None
     outcome: Outcome | None = None
     watched: bool = False
     announced: bool = False
-    next_seek: float | None = None
+    next_search: float | None = None
     created: float = 0.0
     read: float = 0.0
     failed_since: float | None = None
@@ -73,19 +73,19 @@ class Group:
         watch: Looks at them.
         ref: The ref that the estimate is for: that of the first pipeline found.
         looked: When the last look, or the last finding, was done.
-        next_look: When to look next; None where no look is left.
-        looking: Whether a look is under way.
+        next_poll: When to look next; None where no look is left.
+        looking: Whether a look is under route.
         owed: How many looks are due at once, because somebody said that something has changed.
         knows_history: Whether the history was read.
         estimate: What it says.
         pending: The waits that are announced once it is read.
     """
 
-    watch: ProjectWatch
+    poller: ProjectPoller
     ref: str
-    looked: float = 0.0
-    next_look: float | None = None
-    looking: bool = False
+    polled: float = 0.0
+    next_poll: float | None = None
+    polling: bool = False
     owed: int = 0
     knows_history: bool = False
     estimate: Estimate | None = None

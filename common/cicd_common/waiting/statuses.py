@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Phase(Enum):
     """What is to be expected of a status."""
 
-    GOING = "going"  # it changes by itself
+    ACTIVE = "active"  # it changes by itself
     BLOCKED = "blocked"  # it changes when a person does something
-    ENDED = "ended"  # it stays, unless somebody retries
+    FINISHED = "finished"  # it stays, unless somebody retries
 
 
 @dataclass(frozen=True)
@@ -40,33 +40,33 @@ class Meaning:
     error: type[CommandError] | None = None
 
 
-_GOING = Meaning(Phase.GOING)
+_ACTIVE = Meaning(Phase.ACTIVE)
 
 # https://docs.gitlab.com/api/pipelines/ and `Ci::HasStatus` in GitLab's source.
 STATUSES: Mapping[str, Meaning] = MappingProxyType(
     {
-        "created": _GOING,
-        "waiting_for_resource": _GOING,
-        "preparing": _GOING,
-        "waiting_for_callback": _GOING,
-        "pending": _GOING,
-        "running": _GOING,
-        "canceling": _GOING,  # its jobs are still cleaning up
-        "scheduled": _GOING,  # a delayed job starts by itself
+        "created": _ACTIVE,
+        "waiting_for_resource": _ACTIVE,
+        "preparing": _ACTIVE,
+        "waiting_for_callback": _ACTIVE,
+        "pending": _ACTIVE,
+        "running": _ACTIVE,
+        "canceling": _ACTIVE,  # its jobs are still cleaning up
+        "scheduled": _ACTIVE,  # a delayed job starts by itself
         "manual": Meaning(Phase.BLOCKED, PipelineManualError),
-        "success": Meaning(Phase.ENDED),
-        "failed": Meaning(Phase.ENDED, PipelineFailedError),
-        "canceled": Meaning(Phase.ENDED, PipelineCanceledError),
-        "skipped": Meaning(Phase.ENDED, PipelineSkippedError),
+        "success": Meaning(Phase.FINISHED),
+        "failed": Meaning(Phase.FINISHED, PipelineFailedError),
+        "canceled": Meaning(Phase.FINISHED, PipelineCanceledError),
+        "skipped": Meaning(Phase.FINISHED, PipelineSkippedError),
     }
 )
 
 
 def meaning_of(status: str) -> Meaning:
     """What a status means; one that GitLab added since is taken to go on."""
-    return STATUSES.get(status, _GOING)
+    return STATUSES.get(status, _ACTIVE)
 
 
-def has_ended(status: str) -> bool:
+def is_finished(status: str) -> bool:
     """Whether a status stays as it is."""
-    return meaning_of(status).phase is Phase.ENDED
+    return meaning_of(status).phase is Phase.FINISHED

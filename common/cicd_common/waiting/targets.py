@@ -12,7 +12,7 @@ from cicd_common.gitlab.client import PER_PAGE, GitLab, field, quoted
 from cicd_common.gitlab.projects import parse_project
 from cicd_common.parallel import side_by_side
 from cicd_common.waiting.pipelines import Pipeline, in_words, parse_pipeline, read_pipeline
-from cicd_common.waiting.statuses import STATUSES, has_ended
+from cicd_common.waiting.statuses import STATUSES, is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,7 +102,7 @@ class AllRunning:
     """Every unfinished pipeline of a project, child pipelines apart: their parents wait for them.
 
     In a job of this very project it is every one before the job's own: two jobs that hold a lock
-    in this way would wait for each other otherwise.
+    in this route would wait for each other otherwise.
 
     Attributes:
         project: The project's path or numeric id.
@@ -140,7 +140,7 @@ def parse_pipeline_url(url: str, base_url: str) -> ById:
     return ById(parse_project(match["project"], base_url), int(match["id"]))
 
 
-class Seeker:
+class Finder:
     """Looks for the pipelines of one target until they exist.
 
     Args:
@@ -156,7 +156,7 @@ class Seeker:
         self._address = f"projects/{quoted(target.project)}"
         self._others: set[int] = set()  # of the same name, but not the same kind of ref
 
-    def seek(self) -> tuple[Pipeline, ...] | None:
+    def find(self) -> tuple[Pipeline, ...] | None:
         """The pipelines as they are now; None while there is none.
 
         Raises:
@@ -201,7 +201,7 @@ class Seeker:
             message,
             why="Its rules filter every job, CI/CD is disabled in the project, or the push came "
             "from a job with its job token: none of these makes a pipeline.",
-            hint="Look at workflow:rules and the jobs' rules in .gitlab-ci.yml; "
+            hint="Style at workflow:rules and the jobs' rules in .gitlab-ci.yml; "
             "allow more with --appear-timeout.",
         )
 
@@ -246,7 +246,7 @@ class Seeker:
 
     def _unfinished(self, ref: str | None) -> tuple[Pipeline, ...]:
         """By status, and then whatever changed meanwhile."""
-        statuses = [status for status in STATUSES if not has_ended(status)]
+        statuses = [status for status in STATUSES if not is_finished(status)]
         lists = side_by_side(statuses, lambda status: self._list(None, ref=ref, status=status))
         lists.append(self._list(PER_PAGE, ref=ref, order_by="updated_at"))
         found: dict[int, Pipeline] = {}
@@ -257,7 +257,7 @@ class Seeker:
         return tuple(
             pipeline
             for _, pipeline in sorted(found.items())
-            if not has_ended(pipeline.status) and not self._is_own(pipeline)
+            if not is_finished(pipeline.status) and not self._is_own(pipeline)
         )
 
     def _is_own(self, pipeline: Pipeline) -> bool:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from sandbox import Access, Fault
 from sandbox.model import ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from sandbox import Sandbox
@@ -151,25 +152,91 @@ def test_a_signal_cancels_what_it_started_where_that_is_wanted(
     assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]
 
 
+@contextmanager
+def running(gitlab: Sandbox, token: Token, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs the command until GitLab has got its POST."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "cmd_trigger_pipeline", "--base-url", gitlab.url, *arguments],
+        env={"PATH": os.environ["PATH"], "GITLAB_TOKEN": token.secret},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        gitlab.wait_until(
+            lambda: any(request.method == "POST" for request in gitlab.requests), timeout=20
+        )
+        yield process
+
+
+def slow_answer(gitlab: Sandbox, project: Project, seconds: float) -> None:
+    """Lets GitLab start the pipeline at once, and answer so many seconds later."""
+    gitlab.fault(Fault(path=f"projects/{project.id}/pipeline$", method="POST", delay_after=seconds))
+
+
+def test_a_signal_during_the_request_cancels_what_the_late_answer_names(
+    gitlab: Sandbox, token: Token, project: Project
+) -> None:
+    project.script = runs((0.1, "running"))
+    slow_answer(gitlab, project, 1)
+    with running(
+        gitlab, token, "--project", project.path, *WAIT, "--cancel-on", "signal"
+    ) as process:
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=15)
+
+    assert process.returncode == 143
+    [pipeline] = gitlab.pipelines(project)
+    assert f"Canceled pipeline {pipeline.id}" in said
+    assert pipeline.status == "canceled"
+
+
+def test_a_signal_during_the_request_names_what_was_started_and_leaves_it_running(
+    gitlab: Sandbox, token: Token, project: Project
+) -> None:
+    project.script = runs((0.1, "running"))
+    slow_answer(gitlab, project, 1)
+    with running(gitlab, token, "--project", project.path, *WAIT) as process:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=15)
+
+    assert process.returncode == 130
+    [pipeline] = gitlab.pipelines(project)
+    assert pipeline.status != "canceled"
+    assert f"for pipeline {pipeline.id} of {project.path}, which was started" in said
+
+
+def test_a_second_signal_during_the_request_ends_at_once_and_says_what_may_have_happened(
+    gitlab: Sandbox, token: Token, project: Project
+) -> None:
+    slow_answer(gitlab, project, 20)
+    with running(
+        gitlab, token, "--project", project.path, *WAIT, "--cancel-on", "signal"
+    ) as process:
+        for _ in range(3):
+            process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=15)
+
+    assert process.returncode == 143
+    assert f"{project.path} may have happened" in said
+    assert "Traceback" not in said
+
+
 def test_a_signal_cancels_what_it_started_while_others_are_still_to_be_started(
     gitlab: Sandbox, token: Token, executor: User, project: Project
 ) -> None:
     project.script = runs((0.1, "running"))
     slow = gitlab.add_project("tech-lunch/slow", {"a": "b"}, members={executor: Access.MAINTAINER})
-    gitlab.fault(Fault(path=f"projects/{slow.id}/pipeline$", method="POST", delay=20))
-    with subprocess.Popen(
-        [sys.executable, "-m", "cmd_trigger_pipeline", "--base-url", gitlab.url, "-v",
-         "--project", project.path, "--project", slow.path, *WAIT, "--cancel-on", "signal"],
-        env={"PATH": os.environ["PATH"], "GITLAB_TOKEN": token.secret},
-        stderr=subprocess.PIPE, text=True,
+    slow_answer(gitlab, slow, 20)
+    with running(
+        gitlab, token, "--project", project.path, "--project", slow.path, *WAIT,
+        "--cancel-on", "signal",
     ) as process:  # fmt: skip
-        assert process.stderr is not None
-        said = next(line for line in process.stderr if line.startswith("POST") and " 201 " in line)
-        assert f"projects/{project.id}/pipeline" in said
+        gitlab.wait_until(lambda: bool(gitlab.pipelines(project)), timeout=20)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) == 143
+        _, said = process.communicate(timeout=20)
 
+    assert process.returncode == 143
     assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]
+    assert f"{slow.path} may have happened" in said
+    assert f"{project.path} may have happened" not in said
 
 
 @pytest.mark.parametrize("refs", [[], ["--ref", "main"]])

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
+import signal
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_common.errors import NotFoundError
+from cicd_common.errors import Interrupted, NotFoundError
 from cicd_common.parallel import side_by_side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_outcomes_keep_the_order_of_the_items() -> None:
@@ -42,3 +48,76 @@ def test_a_bug_is_raised_and_not_hidden(count: int) -> None:
 
 def test_more_items_than_threads_are_all_worked_on() -> None:
     assert side_by_side(list(range(100)), lambda n: n + 1) == list(range(1, 101))
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Lets SIGTERM raise, as it does in a command."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_signal_waits_for_what_is_under_way_and_begins_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun = []
+
+    def work(index: int) -> int:
+        begun.append(index)
+        if len(begun) == 32:  # as many as there are threads
+            os.kill(os.getpid(), signal.SIGTERM)
+            stopping.set()
+        stopping.wait(10)
+        return index
+
+    stopping = threading.Event()
+    with pytest.raises(Interrupted) as ended:
+        side_by_side(range(1000), work, grace=30)
+    assert set(ended.value.outcomes) == set(begun)
+    assert len(begun) < 1000
+    assert "may have happened" not in caplog.text
+
+
+@pytest.mark.usefixtures("signals")
+def test_what_does_not_finish_in_time_is_named_and_what_did_is_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hanging, done = threading.Event(), threading.Event()
+
+    def work(name: str) -> str:
+        if name == "slow":
+            done.wait(10)
+            os.kill(os.getpid(), signal.SIGTERM)
+            hanging.wait(10)
+        return name
+
+    def work_noted(name: str) -> str:
+        try:
+            return work(name)
+        finally:
+            done.set()
+
+    with pytest.raises(Interrupted) as ended:
+        side_by_side(["fast", "slow"], work_noted, grace=0.01)
+    hanging.set()
+    assert ended.value.outcomes == ("fast",)
+    assert "what was asked for in slow may have happened" in caplog.text
+
+
+@pytest.mark.usefixtures("signals")
+def test_without_a_grace_a_signal_ends_it_at_once() -> None:
+    hanging = threading.Event()
+
+    def work(_: int) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        hanging.wait(30)
+
+    with pytest.raises(Interrupted):
+        side_by_side([1, 2], work)
+    hanging.set()

@@ -18,7 +18,7 @@ _QUERY = (
 _LONGEST_REASON = 200
 
 
-class BrokenOffError(Exception):
+class ClosedError(Exception):
     """The connection, or the attempt at one, failed; another may well succeed."""
 
 
@@ -78,7 +78,7 @@ def read(text: str | bytes) -> Message:
     A status in it is not looked at: a push is a hint, and never a truth.
 
     Raises:
-        BrokenOffError: The server ends the connection, and takes a new one.
+        ClosedError: The server ends the connection, and takes a new one.
         UnusableError: It refuses to push, be it in part.
     """
     try:
@@ -95,7 +95,7 @@ def read(text: str | bytes) -> Message:
         case {"type": "disconnect", "reconnect": False, **more}:
             raise UnusableError(f"the server says {_short(more.get('reason'))}")
         case {"type": "disconnect", **more}:
-            raise BrokenOffError(f"the server says {_short(more.get('reason'))}")
+            raise ClosedError(f"the server says {_short(more.get('reason'))}")
         # GitLab confirms a subscription even if its result has errors.
         case {"message": {"result": {"errors": errors}}} if errors:
             raise UnusableError(f"the server says {_short(errors)}")

@@ -1,6 +1,6 @@
 """GitLab's push of pipeline changes, as hints: a wait looks sooner, and rests longer in between.
 
-Best effort, and beside everything else: a wait without it ends in the same way. It works in one
+Best effort, and beside everything else: a wait without it ends in the same route. It works in one
 daemon thread, and says nothing but lines at -v.
 """
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.waiting.push import cable
-from cicd_common.waiting.push.cable import BrokenOffError, Meaning, Message, UnusableError
+from cicd_common.waiting.push.cable import ClosedError, Meaning, Message, UnusableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from cicd_common.gitlab.connection import Connection
     from cicd_common.gitlab.tokens import Token
-    from cicd_common.waiting.clock import Alarm
+    from cicd_common.waiting.clock import Clock
     from cicd_common.waiting.pipelines import Pipeline
     from cicd_common.waiting.push.websocket import Cable
 
@@ -72,12 +72,12 @@ class Push:
 
     Args:
         server: Which server, with which credential.
-        alarm: Gets the hints.
+        clock: Gets the hints.
     """
 
-    def __init__(self, server: Connection, alarm: Alarm) -> None:
+    def __init__(self, server: Connection, clock: Clock) -> None:
         self._server = server
-        self._alarm = alarm
+        self._clock = clock
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
         self._leave: Callable[[], None] | None = None
@@ -149,7 +149,7 @@ class Push:
         while not self._over.is_set():
             try:
                 self._connect(token)
-            except BrokenOffError as error:
+            except ClosedError as error:
                 if not self._over.is_set():
                     log.debug("GitLab's push broke off: %s", error)
             except UnusableError as error:
@@ -184,7 +184,7 @@ class Push:
                 welcome = welcome or message.meaning is Meaning.WELCOME
                 self._take(connection, message, now)
             elif now > heard + STALE_SECONDS:
-                raise BrokenOffError(f"nothing came for {STALE_SECONDS:g} s")
+                raise ClosedError(f"nothing came for {STALE_SECONDS:g} s")
             self._hint(now, quiet=text is None)
             if welcome:
                 self._ask(connection, now)
@@ -194,7 +194,7 @@ class Push:
         for project_id, since in list(self._gathered.items()):
             if quiet or now >= since + CHORES_SECONDS:
                 del self._gathered[project_id]
-                self._alarm.hint(project_id)
+                self._clock.hint(project_id)
 
     def _ask(self, connection: Cable, now: float) -> None:
         """Asks for what is due."""
@@ -229,7 +229,7 @@ class Push:
             stood, subscription.standing = subscription.standing, ""
             subscription.due = subscription.confirmed = -math.inf
             if stood:
-                self._alarm.hint(subscription.project_id)
+                self._clock.hint(subscription.project_id)
 
     def _turn_off(self, reason: str) -> None:
         if not self._over.is_set():

@@ -55,25 +55,25 @@ class Cable:
         """The next message; None if there is none for so many seconds.
 
         Raises:
-            BrokenOffError: The connection is over.
+            ClosedError: The connection is over.
         """
         try:
             return self._connection.recv(timeout)
         except TimeoutError:
             return None
         except ConnectionClosed as error:
-            raise cable.BrokenOffError(str(error)) from error
+            raise cable.ClosedError(str(error)) from error
 
     def send(self, text: str) -> None:
         """Sends a message.
 
         Raises:
-            BrokenOffError: The connection is over.
+            ClosedError: The connection is over.
         """
         try:
             self._connection.send(text)
         except ConnectionClosed as error:
-            raise cable.BrokenOffError(str(error)) from error
+            raise cable.ClosedError(str(error)) from error
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def opened(
         leave_by: Gets what ends the connection from another thread, soon and at any stage.
 
     Raises:
-        BrokenOffError: It failed, and another attempt may succeed.
+        ClosedError: It failed, and another attempt may succeed.
         UnusableError: There is no push to be had.
     """
     with _open(server, token, leave_by) as connection:
@@ -156,7 +156,7 @@ def _failure(error: Exception) -> Exception:
         case InvalidProxyStatus() if not is_temporary(error.response.status_code):
             return cable.UnusableError(f"the proxy answers {error.response.status_code}")
         case _AnsweredError() | InvalidProxyStatus() | InvalidMessage():
-            return cable.BrokenOffError(str(error))
+            return cable.ClosedError(str(error))
         case InvalidProxy():  # whose whole text holds the address, and a password with it
             return cable.UnusableError(f"the proxy cannot be used: {error.msg}")
         case ssl.SSLError():
@@ -166,5 +166,5 @@ def _failure(error: Exception) -> Exception:
         case ImportError():  # a proxy of a kind that needs a library
             return cable.UnusableError(str(error))
         case OSError():
-            return cable.BrokenOffError(str(error))
+            return cable.ClosedError(str(error))
     return error

@@ -1,4 +1,4 @@
 """What a wait shows: a live table on a terminal, lines in a job log, a JUnit report.
 
-`presenter.presenter` picks; `board` sums up the events; `words` has the looks and the words.
+`presenter.presenter` picks; `progress` sums up the events; `words` has the looks and the words.
 """

@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from cicd_common.cleaning import redacted
-from cicd_common.waiting.show.progress import Board
-from cicd_common.waiting.show.text import ALLOWED, LOOKS, look_of, look_of_job, why_failed
+from cicd_common.waiting.events import Presenter
+from cicd_common.waiting.show.progress import Progress
+from cicd_common.waiting.show.text import ALLOWED, STYLES, job_style, style_of, why_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
-    from cicd_common.waiting.pipelines import Event, Job, Pipeline
+    from cicd_common.waiting.events import Event
+    from cicd_common.waiting.pipelines import Job, Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -33,26 +35,20 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 STARTED = frozenset({"running", "canceling", "canceled"})
 
 
-class JUnitFile:
+class JUnitFile(Presenter):
     """Writes the report when the wait is over, however it ended.
 
     Args:
         path: The file.
     """
 
-    every: float | None = None
-
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._board = Board()
-
-    def __enter__(self) -> Self:
-        """Does nothing."""
-        return self
+        self._progress = Progress()
 
     def show(self, event: Event) -> None:
         """Takes in one event."""
-        self._board.note(event)
+        self._progress.note(event)
 
     def __exit__(
         self,
@@ -61,7 +57,7 @@ class JUnitFile:
         trace: TracebackType | None,
     ) -> None:
         """Writes the file; that it cannot be written does not hide how the wait ended."""
-        pipelines = [watched.pipeline for watched in self._board.watched.values()]
+        pipelines = [watched.pipeline for watched in self._progress.watched.values()]
         try:
             self._path.write_bytes(junit_report(pipelines))
         except OSError as problem:
@@ -131,9 +127,9 @@ def _case(job: Job, pipeline: Pipeline) -> ET.Element:
         classname=f"{pipeline.project}.{job.stage}",
         time=f"{job.duration or 0:.3f}",
     )
-    look = look_of_job(job)
+    look = job_style(job)
     reason = why_failed(job)
-    if look is LOOKS[ALLOWED]:
+    if look is STYLES[ALLOWED]:
         case.append(_element("skipped", message=f"failed, which is allowed: {reason}"))
     elif job.status == "failed":
         failure = _element("failure", message=reason, type=job.failure_reason)
@@ -149,7 +145,7 @@ def _case(job: Job, pipeline: Pipeline) -> ET.Element:
 def _pipeline_case(pipeline: Pipeline) -> ET.Element:
     """The one case of a pipeline whose jobs are not known: an empty suite would look green."""
     case = _element("testcase", name="pipeline", classname=pipeline.project, time="0.000")
-    word = look_of(pipeline.status).word
+    word = style_of(pipeline.status).word
     if pipeline.status == "failed":
         failure = _element("failure", message=pipeline.yaml_errors or word, type=pipeline.status)
         failure.text = _valid(pipeline.web_url)

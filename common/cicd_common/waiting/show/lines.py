@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
-from cicd_common.waiting.pipelines import (
-    Changed,
-    Ended,
-    FailedJob,
-    Found,
-    Note,
-    Seeking,
-    Tick,
-    failed_jobs,
-    in_words,
-)
-from cicd_common.waiting.show.progress import Board, Watched
+from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
+from cicd_common.waiting.pipelines import FailedJob, failed_jobs, in_words
+from cicd_common.waiting.show.progress import Progress, Watched
 from cicd_common.waiting.show.text import (
-    LOOKS,
     OPTIONAL,
+    STYLES,
     age,
-    clock,
-    look_of,
-    look_of_job,
+    elapsed,
+    job_style,
     reason_in_words,
     remaining,
     seconds_of,
+    style_of,
     tally,
     tests_in_words,
     title,
@@ -37,13 +28,13 @@ from cicd_common.waiting.show.text import (
     usual,
     why_failed,
 )
-from cicd_common.waiting.statuses import has_ended
+from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
-    from cicd_common.waiting.pipelines import Event, Job, Pipeline
+    from cicd_common.waiting.events import Event
+    from cicd_common.waiting.pipelines import Job, Pipeline
 
 
 def failure_report(pipeline: Pipeline) -> Iterator[str]:
@@ -59,7 +50,7 @@ def failure_report(pipeline: Pipeline) -> Iterator[str]:
     failed = list(failed_jobs(pipeline))
     if not failed and not pipeline.yaml_errors:
         return
-    look = look_of(pipeline.status)
+    look = style_of(pipeline.status)
     status = "passed with warnings" if pipeline.status == "success" else look.word
     yield ""
     yield console.styled(f"{one_line(pipeline.project)} #{pipeline.id} {status}", look.color)
@@ -102,7 +93,7 @@ def present() -> datetime:
     return datetime.now(UTC)
 
 
-class Lines:
+class Lines(Presenter):
     """Shows events as lines on stderr. Before each stands how long after the pipeline's creation.
 
     Args:
@@ -114,31 +105,19 @@ class Lines:
         self.every: float | None = None if quiet else TICK
         self._quiet = quiet
         self._now = now
-        self._board = Board()
+        self._progress = Progress()
         self._spoke = now()
         self._announced: set[str] = set()
 
-    def __enter__(self) -> Self:
-        """Does nothing."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Does nothing: every line stands by itself."""
-
     def show(self, event: Event) -> None:
         """Shows one event."""
-        self._board.note(event)
+        self._progress.note(event)
         if isinstance(event, Note) and event.warning:
             log.warning("%s", one_line(event.text))
         elif not self._quiet:
             for line in self._told(event):
                 self._say(line)
-        if isinstance(event, Ended) and event.pipeline is not None:
+        if isinstance(event, Finished) and event.pipeline is not None:
             for line in failure_report(event.pipeline):
                 self._say(line)
 
@@ -148,7 +127,7 @@ class Lines:
 
     def _told(self, event: Event) -> Iterator[str]:
         match event:
-            case Seeking() if event.what not in self._announced:
+            case Searching() if event.what not in self._announced:
                 self._announced.add(event.what)
                 yield f"Looking for {one_line(event.what)}, for up to {in_words(event.left)}"
             case Found():
@@ -159,13 +138,13 @@ class Lines:
                 yield one_line(event.text)
             case Tick() if event.at - self._spoke >= HEARTBEAT:
                 yield from self._heartbeat(event)
-            case Ended(pipeline=pipeline) if pipeline is not None:
+            case Finished(pipeline=pipeline) if pipeline is not None:
                 yield ended_line(pipeline, self._now())
 
     def _heartbeat(self, tick: Tick) -> Iterator[str]:
-        for what in self._board.sought:
+        for what in self._progress.searched:
             yield f"Still looking for {one_line(what)}"
-        pending = self._board.pending()
+        pending = self._progress.pending()
         for watched in pending[:MOST_NAMED]:
             yield heartbeat_line(watched, tick.at)
         if len(pending) > MOST_NAMED:
@@ -181,7 +160,7 @@ def found_lines(found: Found, now: datetime) -> Iterator[str]:
     expected = f", {usual(found.estimate)}" if found.estimate else ""
     yield (
         f"{_when(pipeline, now)} {one_line(pipeline.project)} on {kind}{one_line(pipeline.ref)}: "
-        f"{look_of(pipeline.status)}{expected}"
+        f"{style_of(pipeline.status)}{expected}"
     )
     yield INDENT + one_line(pipeline.web_url)
     yield from _job_lines(
@@ -200,14 +179,14 @@ def change_lines(change: Changed, now: datetime) -> Iterator[str]:
     )
     yield from _job_lines(pipeline, changed, now)
     if pipeline.status != change.before.status:
-        look = look_of(pipeline.status)
+        look = style_of(pipeline.status)
         yield f"{_when(pipeline, pipeline.updated_at)} pipeline: {look}"
 
 
 def ended_line(pipeline: Pipeline, now: datetime) -> str:
     """How a pipeline stands when the wait for it is over."""
-    ended = has_ended(pipeline.status)
-    parts = [tally(map(look_of_job, pipeline.jobs)) or "no jobs seen"]
+    ended = is_finished(pipeline.status)
+    parts = [tally(map(job_style, pipeline.jobs)) or "no jobs seen"]
     if pipeline.tests:
         parts.append(tests_in_words(pipeline.tests))
     verb = "ended" if ended else "no longer waited for"
@@ -218,11 +197,11 @@ def ended_line(pipeline: Pipeline, now: datetime) -> str:
 def heartbeat_line(watched: Watched, now: datetime) -> str:
     """What a pipeline is at, and how much longer it will take."""
     pipeline = watched.pipeline
-    jobs = sorted(filter(_is_at_work, pipeline.jobs), key=lambda job: urgency(look_of_job(job)))
+    jobs = sorted(filter(_is_at_work, pipeline.jobs), key=lambda job: urgency(job_style(job)))
     named = [_at_work(job, now) for job in jobs[:MOST_NAMED]]
     if len(jobs) > MOST_NAMED:
         named.append(f"{len(jobs) - MOST_NAMED} more")
-    line = f"{_when(pipeline, now)} still {look_of(pipeline.status).word}"
+    line = f"{_when(pipeline, now)} still {style_of(pipeline.status).word}"
     if named:
         line += f": {', '.join(named)}"
     if watched.estimate:
@@ -235,7 +214,7 @@ def _job_lines(pipeline: Pipeline, jobs: Iterable[Job], now: datetime) -> Iterat
     for moment, job in sorted(((_moment(job, now), job) for job in jobs), key=lambda pair: pair[0]):
         after = f" after {in_words(job.duration)}" if job.duration is not None else ""
         more = "".join(f", {text}" for text in (why_failed(job), _downstream(job)) if text)
-        yield f"{_when(pipeline, moment)} {title(job)}: {look_of_job(job)}{after}{more}"
+        yield f"{_when(pipeline, moment)} {title(job)}: {job_style(job)}{after}{more}"
 
 
 def _news(job: Job) -> tuple[str, int | None]:
@@ -256,16 +235,16 @@ def _moment(job: Job, now: datetime) -> datetime:
 
 def _is_at_work(job: Job) -> bool:
     """Whether something is to be expected of a job: it runs, is about to, or blocks the rest."""
-    look = look_of_job(job)
-    return not has_ended(job.status) and look not in {LOOKS["created"], LOOKS[OPTIONAL]}
+    look = job_style(job)
+    return not is_finished(job.status) and look not in {STYLES["created"], STYLES[OPTIONAL]}
 
 
 def _at_work(job: Job, now: datetime) -> str:
     seconds = seconds_of(job, now)
     since = "" if seconds is None else f" for {in_words(seconds)}"
-    return f"{title(job)} {look_of_job(job).word}{since}"
+    return f"{title(job)} {job_style(job).word}{since}"
 
 
 def _when(pipeline: Pipeline, moment: datetime) -> str:
     seconds = (moment - pipeline.created_at).total_seconds()
-    return f"{clock(seconds)}  #{pipeline.id}"
+    return f"{elapsed(seconds)}  #{pipeline.id}"

@@ -8,16 +8,16 @@ import sys
 import threading
 from contextlib import ExitStack, redirect_stderr
 from math import ceil
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
-from cicd_common.waiting.pipelines import Ended, Found, Note
+from cicd_common.waiting.events import Finished, Found, Note, Presenter
 from cicd_common.waiting.show.lines import failure_report, present
-from cicd_common.waiting.show.progress import Board
-from cicd_common.waiting.show.table import Canvas, final_picture, picture
+from cicd_common.waiting.show.progress import Progress
+from cicd_common.waiting.show.table import Canvas, render, render_final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from cicd_common.waiting.pipelines import Event, Pipeline
+    from cicd_common.waiting.events import Event
+    from cicd_common.waiting.pipelines import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ ERASE_LINE = "\x1b[2K"
 LINE_UP = "\x1b[1A"
 
 
-class Live:
+class Live(Presenter):
     """Shows events as a table on stderr, and what failed once it is over.
 
     Whatever else this process writes to stderr meanwhile appears above the table.
@@ -55,15 +56,11 @@ class Live:
         self, terminal: Console | None = None, now: Callable[[], datetime] = present
     ) -> None:
         self._now = now
-        self._board = Board()
+        self._progress = Progress()
         self._ended: list[Pipeline] = []
         self._area = _Area(terminal or _stderr())
         self._begun = False
         self._tidy = ExitStack()
-
-    def __enter__(self) -> Self:
-        """Does nothing yet: a signal in here would find nobody to tidy up."""
-        return self
 
     def show(self, event: Event) -> None:
         """Shows one event."""
@@ -77,10 +74,10 @@ class Live:
                 console.say(
                     f"{one_line(pipeline.project)} #{pipeline.id} {one_line(pipeline.web_url)}"
                 )
-            case Ended(pipeline=pipeline) if pipeline is not None:
+            case Finished(pipeline=pipeline) if pipeline is not None:
                 self._ended.append(pipeline)
-        self._board.note(event)
-        self._area.draw(picture(self._board, self._now(), self._area.canvas()))
+        self._progress.note(event)
+        self._area.draw(render(self._progress, self._now(), self._area.canvas()))
 
     def __exit__(
         self,
@@ -91,7 +88,7 @@ class Live:
         """Leaves the last state to read, gives the terminal back, and tells what failed."""
         try:
             if self._begun:
-                self._area.draw(final_picture(self._board, self._now(), self._area.canvas()))
+                self._area.draw(render_final(self._progress, self._now(), self._area.canvas()))
         finally:
             self._tidy.close()
         for pipeline in self._ended:
@@ -161,7 +158,7 @@ class _Area:
             self._write(SHOW_CURSOR)
 
     def _erase(self) -> str:
-        """Goes back to the first line, and erases each on the way.
+        """Goes back to the first line, and erases each on the route.
 
         In a window that has become narrower, the lines take more rows than they were drawn in.
         Erasing all below the cursor at once would be shorter, but some terminals then keep a copy

@@ -7,13 +7,14 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
+from cicd_common.waiting.events import Presenter
 from cicd_common.waiting.show.lines import Lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from cicd_common.waiting.pipelines import Event, Presenter
+    from cicd_common.waiting.events import Event
 
 
 def presenter(*, quiet: bool = False) -> Presenter:
@@ -44,7 +45,7 @@ def is_live_place(stream: object, environment: Mapping[str, str]) -> bool:
     return bool(getattr(stream, "isatty", bool)())
 
 
-class Together:
+class Together(Presenter):
     """Several presenters as one.
 
     Args:
@@ -77,23 +78,3 @@ class Together:
         for each in self._presenters:
             each.show(event)
 
-
-class Silent:
-    """Shows nothing, as Python callers want it."""
-
-    every: float | None = None
-
-    def __enter__(self) -> Self:
-        """Begins nothing."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Ends nothing."""
-
-    def show(self, event: Event) -> None:
-        """Shows nothing."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cicd_common.waiting.pipelines import Changed, Ended, Found, Seeking, Tick
+from cicd_common.waiting.events import Changed, Finished, Found, Searching, Tick
 
 if TYPE_CHECKING:
-    from cicd_common.waiting.pipelines import Estimate, Event, Pipeline
+    from cicd_common.waiting.events import Event
+    from cicd_common.waiting.pipelines import Estimate, Pipeline
 
 
 @dataclass(frozen=True)
@@ -27,32 +28,32 @@ class Watched:
 
 
 @dataclass
-class Board:
+class Progress:
     """All that is waited for.
 
     Attributes:
         watched: The pipelines that were found, by id, in the order in which they were found.
-        sought: What does not exist yet and is waited for.
+        searched: What does not exist yet and is waited for.
         left: Seconds until the time limit, once it is known.
     """
 
     watched: dict[int, Watched] = field(default_factory=dict)
-    sought: list[str] = field(default_factory=list)
+    searched: list[str] = field(default_factory=list)
     left: float | None = None
 
     def note(self, event: Event) -> None:
         """Takes in an event."""
         match event:
-            case Seeking() if event.what not in self.sought:
-                self.sought.append(event.what)
+            case Searching() if event.what not in self.searched:
+                self.searched.append(event.what)
             case Found():
                 # Which one this was is not said; the others are soon named again.
-                self.sought.clear()
+                self.searched.clear()
                 self.watched[event.pipeline.id] = Watched(event.pipeline, event.estimate)
             case Changed():
                 self._update(event.pipeline, over=False)
-            case Ended():
-                self.sought.clear()
+            case Finished():
+                self.searched.clear()
                 if event.pipeline is not None:
                     self._update(event.pipeline, over=True)
             case Tick():

@@ -16,26 +16,26 @@ from cicd_common.cleaning import one_line
 from cicd_common.waiting.pipelines import in_words
 from cicd_common.waiting.show.text import (
     FAILED,
-    LOOKS,
+    STYLES,
     age,
-    clock,
-    look_of,
-    look_of_job,
+    elapsed,
+    job_style,
     remaining,
     seconds_of,
+    style_of,
     tally,
     urgency,
     why_failed,
 )
-from cicd_common.waiting.statuses import has_ended
+from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from cicd_common.waiting.pipelines import Estimate, Job, Pipeline
-    from cicd_common.waiting.show.progress import Board, Watched
-    from cicd_common.waiting.show.text import Look
+    from cicd_common.waiting.show.progress import Progress, Watched
+    from cicd_common.waiting.show.text import Style
 
 # A window smaller than this gets a line for each pipeline.
 FEWEST_COLUMNS = 60
@@ -62,7 +62,7 @@ class Canvas:
     height: int
     ascii: bool = False
 
-    def mark(self, look: Look) -> str:
+    def mark(self, look: Style) -> str:
         """The sign before what has such a look."""
         return look.ascii if self.ascii else look.mark
 
@@ -103,27 +103,27 @@ class Row:
 
     depth: int
     stage: str
-    look: Look | None
+    look: Style | None
     name: str
     seconds: float | None = None
     detail: str = ""
 
 
-def picture(board: Board, now: datetime, canvas: Canvas) -> list[Text]:
+def render(progress: Progress, now: datetime, canvas: Canvas) -> list[Text]:
     """Draws what is known.
 
     Args:
-        board: What is known.
+        progress: What is known.
         now: The time, for what runs.
         canvas: Where to.
 
     Returns:
         Lines, none wider and no more of them than the canvas allows.
     """
-    watched = list(board.watched.values())
-    around = [canvas.line((f"looking for {one_line(what)}", QUIET)) for what in board.sought]
-    if board.left is not None:
-        around.append(canvas.line((f"time limit in {in_words(board.left)}", QUIET)))
+    watched = list(progress.watched.values())
+    around = [canvas.line((f"looking for {one_line(what)}", QUIET)) for what in progress.searched]
+    if progress.left is not None:
+        around.append(canvas.line((f"time limit in {in_words(progress.left)}", QUIET)))
     around = around[: canvas.height]
     room = canvas.height - len(around)
     if canvas.width >= FEWEST_COLUMNS and canvas.height >= FEWEST_ROWS and watched:
@@ -139,9 +139,9 @@ def picture(board: Board, now: datetime, canvas: Canvas) -> list[Text]:
     return _one_line_each(watched, now, canvas, room) + around
 
 
-def final_picture(board: Board, now: datetime, canvas: Canvas) -> list[Text]:
+def render_final(progress: Progress, now: datetime, canvas: Canvas) -> list[Text]:
     """Draws what is left to read when the wait is over; of several pipelines a line each."""
-    watched = list(board.watched.values())
+    watched = list(progress.watched.values())
     if len(watched) > 1:
         return [_one_line(one, now, canvas) for one in watched]
     return _blocks(watched, [list(_urgent_jobs(one.pipeline, now)) for one in watched], now, canvas)
@@ -162,24 +162,24 @@ def _all_jobs(pipeline: Pipeline, now: datetime, depth: int = 0) -> Iterator[Row
 def _urgent_jobs(pipeline: Pipeline, now: datetime, depth: int = 0) -> Iterator[Row]:
     for stage in dict.fromkeys(job.stage for job in pipeline.jobs):
         jobs = [job for job in pipeline.jobs if job.stage == stage]
-        urgent = sorted(filter(_is_urgent, jobs), key=lambda job: urgency(look_of_job(job)))
+        urgent = sorted(filter(_is_urgent, jobs), key=lambda job: urgency(job_style(job)))
         title = stage
         for job in urgent:
             yield _row(job, now, depth, title)
             title = ""
             if job.downstream:
                 yield from _urgent_jobs(job.downstream, now, depth + 1)
-        others = [look_of_job(job) for job in jobs if job not in urgent]
+        others = [job_style(job) for job in jobs if job not in urgent]
         if others:
             yield Row(depth, one_line(title), None, tally(others))
 
 
 def _most_urgent_jobs(pipeline: Pipeline, now: datetime, most: int) -> Iterator[Row]:
-    jobs = sorted(_with_downstream(pipeline), key=lambda job: urgency(look_of_job(job)))
+    jobs = sorted(_with_downstream(pipeline), key=lambda job: urgency(job_style(job)))
     named = [job for job in jobs if _is_urgent(job)][: max(0, most)]
     for job in named:
         yield _row(job, now, 0, job.stage)
-    others = [look_of_job(job) for job in jobs if job not in named]
+    others = [job_style(job) for job in jobs if job not in named]
     if others:
         yield Row(0, "", None, f"and {tally(others)}")
 
@@ -192,7 +192,7 @@ def _with_downstream(pipeline: Pipeline) -> Iterator[Job]:
 
 
 def _is_urgent(job: Job) -> bool:
-    return look_of_job(job).urgent
+    return job_style(job).urgent
 
 
 def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
@@ -201,7 +201,7 @@ def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
     return Row(
         depth,
         one_line(stage),
-        look_of_job(job),
+        job_style(job),
         one_line(job.name) + arrow,
         seconds_of(job, now),
         why_failed(job),
@@ -223,7 +223,7 @@ def _blocks(
 
 
 def _heading(pipeline: Pipeline, canvas: Canvas) -> Text:
-    look = look_of(pipeline.status)
+    look = style_of(pipeline.status)
     return canvas.line(
         (f"{canvas.mark(look)} {one_line(pipeline.project)} #{pipeline.id}", f"bold {look.color}"),
         (f" on {one_line(pipeline.ref)}: ", ""),
@@ -234,10 +234,10 @@ def _heading(pipeline: Pipeline, canvas: Canvas) -> Text:
 def _progress(watched: Watched, now: datetime, canvas: Canvas) -> Text:
     pipeline = watched.pipeline
     seconds = age(pipeline, now)
-    parts = [(f"{INDENT}{clock(seconds)}", "bold")]
-    if watched.estimate and not has_ended(pipeline.status):
+    parts = [(f"{INDENT}{elapsed(seconds)}", "bold")]
+    if watched.estimate and not is_finished(pipeline.status):
         parts += _bar(watched.estimate, seconds, canvas)
-    ended = sum(has_ended(job.status) for job in pipeline.jobs)
+    ended = sum(is_finished(job.status) for job in pipeline.jobs)
     if pipeline.jobs:
         parts.append((f"  {ended} of {len(pipeline.jobs)} jobs done", ""))
     return canvas.line(*parts, *_failed(pipeline))
@@ -278,7 +278,7 @@ def _table(rows: Sequence[Row], canvas: Canvas) -> Iterator[Text]:
             (f"{indent}{canvas.mark(row.look)} ", color),
             (f"{canvas.fit(row.name, name - len(indent))}{INDENT}", ""),
             (f"{canvas.fit(row.look.word, word)}{INDENT}", color),
-            ("" if row.seconds is None else clock(row.seconds), ""),
+            ("" if row.seconds is None else elapsed(row.seconds), ""),
             (f"{INDENT}{row.detail}" if row.detail else "", color),
         )
 
@@ -290,10 +290,10 @@ def _widest(texts: Iterable[str]) -> int:
 def _one_line_each(
     watched: Sequence[Watched], now: datetime, canvas: Canvas, most: int
 ) -> list[Text]:
-    ordered = sorted(watched, key=lambda one: urgency(look_of(one.pipeline.status)))
+    ordered = sorted(watched, key=lambda one: urgency(style_of(one.pipeline.status)))
     shown = ordered if len(ordered) <= most else ordered[: max(0, most - 1)]
     lines = [_one_line(one, now, canvas) for one in shown]
-    rest = [look_of(one.pipeline.status) for one in ordered[len(shown) :]]
+    rest = [style_of(one.pipeline.status) for one in ordered[len(shown) :]]
     if rest:
         lines.append(canvas.line((f"and {tally(rest)}", QUIET)))
     return lines[:most]
@@ -302,15 +302,15 @@ def _one_line_each(
 def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
     """What matters most comes first, for the line is cut where the window ends."""
     pipeline = watched.pipeline
-    look = look_of(pipeline.status)
+    look = style_of(pipeline.status)
     seconds = age(pipeline, now)
     left = ""
-    if watched.estimate and not has_ended(pipeline.status):
+    if watched.estimate and not is_finished(pipeline.status):
         left = f"  {remaining(watched.estimate, seconds)}"
-    others = [look for look in map(look_of_job, pipeline.jobs) if look is not LOOKS[FAILED]]
+    others = [look for look in map(job_style, pipeline.jobs) if look is not STYLES[FAILED]]
     return canvas.line(
         (f"{canvas.mark(look)} {look.word}", f"bold {look.color}"),
-        (f"  {clock(seconds)}", ""),
+        (f"  {elapsed(seconds)}", ""),
         *_failed(pipeline),
         (f"  {one_line(pipeline.project)} #{pipeline.id}{left}", ""),
         (f"  {tally(others)}" if others else "", QUIET),
@@ -319,6 +319,6 @@ def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
 
 def _failed(pipeline: Pipeline) -> list[tuple[str, str]]:
     """How many jobs failed, which a person should see while the pipeline goes on."""
-    failed = LOOKS[FAILED]
-    count = sum(look_of_job(job) is failed for job in pipeline.jobs)
+    failed = STYLES[FAILED]
+    count = sum(job_style(job) is failed for job in pipeline.jobs)
     return [(f"  {count} {failed.word}", f"bold {failed.color}")] if count else []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
 from cicd_common.waiting.pipelines import in_words
-from cicd_common.waiting.statuses import has_ended
+from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """How a status is shown.
 
     Attributes:
@@ -47,27 +47,27 @@ ALLOWED = "failed (allowed)"
 OPTIONAL = "manual (optional)"
 
 # The most urgent first. The words are those of GitLab's pages, whose `success` is `passed`.
-LOOKS: Mapping[str, Look] = MappingProxyType(
+STYLES: Mapping[str, Style] = MappingProxyType(
     {
-        FAILED: Look("failed", "red", "✗", "x", urgent=True),
-        "running": Look("running", "cyan", "●", "*", urgent=True),
-        "canceling": Look("canceling", "yellow", "●", "*", urgent=True),
-        "manual": Look("manual", "magenta", "▶", ">", urgent=True),
-        ALLOWED: Look("failed (allowed)", "yellow", "!", "!", urgent=True),
-        "waiting_for_resource": Look("waiting for resource", "yellow", "○", "o"),
-        "waiting_for_callback": Look("waiting for callback", "yellow", "○", "o"),
-        "preparing": Look("preparing", "yellow", "○", "o"),
-        "pending": Look("pending", "yellow", "○", "o"),
-        "scheduled": Look("scheduled", "yellow", "○", "o"),
-        "success": Look("passed", "green", "✓", "+"),
-        "created": Look("created", "", "·", "."),
-        OPTIONAL: Look("manual (optional)", "", "·", "."),
-        "skipped": Look("skipped", "", "-", "-"),
-        "canceled": Look("canceled", "", "-", "-"),
+        FAILED: Style("failed", "red", "✗", "x", urgent=True),
+        "running": Style("running", "cyan", "●", "*", urgent=True),
+        "canceling": Style("canceling", "yellow", "●", "*", urgent=True),
+        "manual": Style("manual", "magenta", "▶", ">", urgent=True),
+        ALLOWED: Style("failed (allowed)", "yellow", "!", "!", urgent=True),
+        "waiting_for_resource": Style("waiting for resource", "yellow", "○", "o"),
+        "waiting_for_callback": Style("waiting for callback", "yellow", "○", "o"),
+        "preparing": Style("preparing", "yellow", "○", "o"),
+        "pending": Style("pending", "yellow", "○", "o"),
+        "scheduled": Style("scheduled", "yellow", "○", "o"),
+        "success": Style("passed", "green", "✓", "+"),
+        "created": Style("created", "", "·", "."),
+        OPTIONAL: Style("manual (optional)", "", "·", "."),
+        "skipped": Style("skipped", "", "-", "-"),
+        "canceled": Style("canceled", "", "-", "-"),
     }
 )
 
-_RANKS = {look: rank for rank, look in enumerate(LOOKS.values())}
+_RANKS = {look: rank for rank, look in enumerate(STYLES.values())}
 
 # Where GitLab's name of a reason says less than `Gitlab::Ci::Status::Build::Failed` in its source.
 _REASONS: Mapping[str, str] = MappingProxyType(
@@ -88,19 +88,19 @@ _REASONS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def look_of(status: str) -> Look:
+def style_of(status: str) -> Style:
     """How a pipeline's status is shown; one that GitLab added since, by its name."""
-    return LOOKS.get(status) or Look(one_line(status).replace("_", " "), "magenta", "?", "?")
+    return STYLES.get(status) or Style(one_line(status).replace("_", " "), "magenta", "?", "?")
 
 
-def look_of_job(job: Job) -> Look:
+def job_style(job: Job) -> Style:
     """How a job's status is shown; a failure that is allowed is told apart."""
     if job.allow_failure and job.status in {"failed", "manual"}:
-        return LOOKS[ALLOWED if job.status == "failed" else OPTIONAL]
-    return look_of(job.status)
+        return STYLES[ALLOWED if job.status == "failed" else OPTIONAL]
+    return style_of(job.status)
 
 
-def urgency(look: Look) -> int:
+def urgency(look: Style) -> int:
     """A key that sorts what a person wants to know first to the front."""
     return _RANKS.get(look, 0)
 
@@ -120,11 +120,11 @@ def why_failed(job: Job) -> str:
     if job.status != "failed":
         return ""
     if job.downstream and not job.failure_reason:
-        return f"the downstream pipeline {look_of(job.downstream.status).word}"
+        return f"the downstream pipeline {style_of(job.downstream.status).word}"
     return reason_in_words(job.failure_reason or "unknown_failure")
 
 
-def clock(seconds: float) -> str:
+def elapsed(seconds: float) -> str:
     """A duration as GitLab's pages show it: `00:01:02`; below 0, by clocks that differ, is 0."""
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
@@ -132,7 +132,7 @@ def clock(seconds: float) -> str:
 
 def age(pipeline: Pipeline, now: datetime) -> float:
     """Seconds from a pipeline's creation until now, or until it ended."""
-    until = pipeline.updated_at if has_ended(pipeline.status) else now
+    until = pipeline.updated_at if is_finished(pipeline.status) else now
     return max(0.0, (until - pipeline.created_at).total_seconds())
 
 
@@ -159,7 +159,7 @@ def remaining(estimate: Estimate, seconds: float) -> str:
     return f"{in_words(-left)} longer than usual"
 
 
-def tally(looks: Iterable[Look]) -> str:
+def tally(looks: Iterable[Style]) -> str:
     """How many there are of each kind, the most urgent first: `2 failed, 7 passed`."""
     counts = Counter(look.word for look in sorted(looks, key=urgency))
     return ", ".join(f"{count} {word}" for word, count in counts.items())

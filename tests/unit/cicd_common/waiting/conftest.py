@@ -9,7 +9,7 @@ import pytest
 
 from cicd_common.errors import CommandError, NotFoundError
 from cicd_common.gitlab.tokens import TokenKind
-from cicd_common.waiting.clock import Alarm, Background
+from cicd_common.waiting.clock import Background, Clock
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.targets import ById
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cicd_common.gitlab.client import GitLab
-    from cicd_common.waiting.pipelines import Event
+    from cicd_common.waiting.events import Event
     from cicd_common.waiting.targets import Target
 
 EPOCH = datetime(2026, 1, 5, 9, tzinfo=UTC)
 Steps = tuple[tuple[float, str], ...]
 
 
-class DrivenAlarm(Alarm):
+class DrivenClock(Clock):
     """Time passes only while it sleeps; a hint may come at any moment."""
 
     def __init__(self) -> None:
@@ -40,12 +40,12 @@ class DrivenAlarm(Alarm):
         return EPOCH + timedelta(seconds=self.at)
 
     def sleep_until(self, moment: float) -> None:
-        if not self._rung.is_set():
+        if not self._woken.is_set():
             self.at = max(self.at, min([moment, *self.hints_to_come[:1]]))
             if self.hints_to_come and self.at >= self.hints_to_come[0]:
                 self.hints_to_come.pop(0)
                 self.hint("1")
-        self._rung.clear()
+        self._woken.clear()
 
 
 class Inline(Background):
@@ -57,7 +57,7 @@ class Inline(Background):
         except CommandError as error:
             answer = error
         self._done.put(lambda: then(answer))
-        self._alarm.ring()
+        self._clock.wake()
 
 
 class ScriptedGitLab:
@@ -71,25 +71,25 @@ class ScriptedGitLab:
     base_url = "https://gitlab.example.com"
     token_kind = TokenKind.ACCESS
 
-    def __init__(self, alarm: DrivenAlarm, pipelines: Mapping[int, Steps]) -> None:
-        self.alarm = alarm
+    def __init__(self, clock: DrivenClock, pipelines: Mapping[int, Steps]) -> None:
+        self.clock = clock
         self.pipelines = pipelines
         self.jobs: dict[int, list[dict[str, Any]]] = {}
         self.requests: list[tuple[float, str]] = []
-        self.looks: list[tuple[float, str]] = []
+        self.polls: list[tuple[float, str]] = []
         self.latency = 0.0
         self.faults: dict[int, CommandError] = {}
 
     def get(self, path: str, **query: object) -> Any:
         if "status" not in query and not path.endswith(("bridges", "test_report_summary")):
-            self.looks.append((self.alarm.at, path))
+            self.polls.append((self.clock.at, path))
         return self._answer(path, query)
 
     get_list = get
 
     def _answer(self, path: str, query: Mapping[str, object]) -> Any:
-        self.requests.append((self.alarm.at, path))
-        self.alarm.at += self.latency
+        self.requests.append((self.clock.at, path))
+        self.clock.at += self.latency
         if fault := self.faults.pop(len(self.requests), None):
             raise fault
         match path.split("/")[2:]:
@@ -113,7 +113,7 @@ class ScriptedGitLab:
                 raise NotFoundError(f"404 Not found ({path})")
 
     def get_text(self, path: str) -> str:
-        self.requests.append((self.alarm.at, path))
+        self.requests.append((self.clock.at, path))
         return ""
 
     def get_all(self, path: str, **query: object) -> Iterator[Any]:
@@ -123,7 +123,7 @@ class ScriptedGitLab:
             return
 
     def pipeline(self, number: int) -> dict[str, Any]:
-        begun = [step for step in self.pipelines[number] if step[0] <= self.alarm.at]
+        begun = [step for step in self.pipelines[number] if step[0] <= self.clock.at]
         since, status = begun[-1]
         return {
             "id": number,
@@ -158,8 +158,8 @@ class Run:
         targets: Sequence[Target] | None = None,
         **options: Any,
     ) -> None:
-        self.alarm = DrivenAlarm()
-        self.gitlab = ScriptedGitLab(self.alarm, pipelines)
+        self.clock = DrivenClock()
+        self.gitlab = ScriptedGitLab(self.clock, pipelines)
         self.policy = policy or WaitPolicy()
         self.targets = targets or [ById("1", number) for number in pipelines]
         self.options = options
@@ -171,7 +171,7 @@ class Run:
             stand_in,
             self.targets,
             self.policy,
-            alarm=self.alarm,
+            clock=self.clock,
             background=Inline,
             **{"jitter": lambda: 0.5, **self.options},
         )

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cicd_common.errors import CommandError, NotFoundError
-from cicd_common.waiting.clock import Alarm, Background
-from cicd_common.waiting.pipelines import Note
+from cicd_common.waiting.clock import Background, Clock
+from cicd_common.waiting.events import Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cicd_common.waiting.pipelines import Event
+    from cicd_common.waiting.events import Event
 
 
 def told(answer: int | CommandError) -> Iterator[Event]:
@@ -21,41 +21,41 @@ def told(answer: int | CommandError) -> Iterator[Event]:
 
 
 def test_the_sleep_ends_at_its_moment() -> None:
-    alarm = Alarm()
-    moment = alarm.now() + 0.05
-    alarm.sleep_until(moment)
-    assert alarm.now() >= moment
+    clock = Clock()
+    moment = clock.now() + 0.05
+    clock.sleep_until(moment)
+    assert clock.now() >= moment
 
 
-@pytest.mark.parametrize("wake", [Alarm.ring, lambda alarm: alarm.hint("1")], ids=["ring", "hint"])
+@pytest.mark.parametrize("wake", [Clock.wake, lambda clock: clock.hint("1")], ids=["ring", "hint"])
 def test_anybody_may_end_the_sleep(wake: object) -> None:
-    alarm = Alarm()
+    clock = Clock()
     assert callable(wake)
-    threading.Thread(target=wake, args=(alarm,)).start()
+    threading.Thread(target=wake, args=(clock,)).start()
     began = time.monotonic()
-    alarm.sleep_until(alarm.now() + 60)
+    clock.sleep_until(clock.now() + 60)
     assert time.monotonic() - began < 30
 
 
 def test_a_ring_before_the_sleep_is_not_lost() -> None:
-    alarm = Alarm()
-    alarm.ring()
+    clock = Clock()
+    clock.wake()
     began = time.monotonic()
-    alarm.sleep_until(alarm.now() + 60)
+    clock.sleep_until(clock.now() + 60)
     assert time.monotonic() - began < 30
 
 
 def test_hints_are_taken_once() -> None:
-    alarm = Alarm()
+    clock = Clock()
     for project_id in ("1", "2", "1"):
-        alarm.hint(project_id)
-    assert alarm.take_hints() == {"1", "2"}
-    assert alarm.take_hints() == set()
+        clock.hint(project_id)
+    assert clock.take_hints() == {"1", "2"}
+    assert clock.take_hints() == set()
 
 
 def test_what_follows_from_work_is_told_in_the_thread_that_asks() -> None:
-    alarm = Alarm()
-    background = Background(alarm)
+    clock = Clock()
+    background = Background(clock)
 
     def fails() -> int:
         raise NotFoundError("404 Not Found")
@@ -64,19 +64,19 @@ def test_what_follows_from_work_is_told_in_the_thread_that_asks() -> None:
     background.start(fails, told)
     events: list[Event] = []
     while len(events) < 2:
-        alarm.sleep_until(alarm.now() + 60)
+        clock.sleep_until(clock.now() + 60)
         events += background.events()
     assert {event.text for event in events if isinstance(event, Note)} == {"7", "404 Not Found"}
 
 
 def test_a_bug_in_the_background_is_raised_and_not_lost() -> None:
-    alarm = Alarm()
-    background = Background(alarm)
+    clock = Clock()
+    background = Background(clock)
 
     def bug() -> int:
         raise ZeroDivisionError
 
     background.start(bug, told)
-    alarm.sleep_until(alarm.now() + 60)
+    clock.sleep_until(clock.now() + 60)
     with pytest.raises(ZeroDivisionError):
         list(background.events())

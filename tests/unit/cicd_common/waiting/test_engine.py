@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cicd_common.errors import CommandError, ForbiddenError, UnavailableError
-from cicd_common.waiting.pipelines import Changed, Ended, Found, Note, Seeking, Tick, WaitResult
+from cicd_common.waiting.events import Changed, Finished, Found, Note, Searching, Tick
+from cicd_common.waiting.pipelines import WaitResult
 from cicd_common.waiting.policy import WaitPolicy
-from cicd_common.waiting.poll import FLOOR
+from cicd_common.waiting.poll import SHORTEST
 from cicd_common.waiting.statuses import STATUSES
 from cicd_common.waiting.targets import ById, Newest
 
@@ -53,15 +54,15 @@ def test_looks_are_never_closer_than_the_floor_nor_past_the_deadline_and_always_
 ) -> None:
     policy = WaitPolicy(timeout=timeout, interval=interval, settle=settle, on_manual="wait")
     run = waiting(dict(enumerate(pipelines, 1)), policy, jitter=lambda: jitter)
-    run.alarm.hints_to_come = sorted(hints)
+    run.clock.hints_to_come = sorted(hints)
     run.gitlab.latency = latency
     run()
-    found, *looks = [at for at, _ in run.gitlab.looks[len(pipelines) - 1 :]]
-    floor = min(FLOOR, interval or FLOOR)
+    found, *looks = [at for at, _ in run.gitlab.polls[len(pipelines) - 1 :]]
+    floor = min(SHORTEST, interval or SHORTEST)
     assert all(later - earlier >= floor - 1e-6 for earlier, later in pairwise([found, *looks]))
     assert all(at <= timeout for at in looks)
     assert len(codes(run)) == len(pipelines)
-    assert sum(isinstance(event, Ended) for event in run.events) == len(pipelines)
+    assert sum(isinstance(event, Finished) for event in run.events) == len(pipelines)
     for outcome, steps in zip(run.engine.outcomes, pipelines, strict=True):
         if isinstance(outcome, WaitResult):
             assert outcome.status == "success"
@@ -75,7 +76,7 @@ def test_looks_are_never_closer_than_the_floor_nor_past_the_deadline_and_always_
 def test_the_end_is_seen(waiting: type[Run], status: str, code: int) -> None:
     run = waiting({7: ((0, "running"), (100, status))})()
     assert codes(run) == [code]
-    assert 100 <= run.alarm.at <= 112
+    assert 100 <= run.clock.at <= 112
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_the_end_is_seen(waiting: type[Run], status: str, code: int) -> None:
 def test_what_goes_on_is_waited_for_until_the_time_is_up(waiting: type[Run], status: str) -> None:
     run = waiting({7: ((0, status),)}, WaitPolicy(timeout=60))()
     assert codes(run) == [7]
-    assert run.alarm.at == 60
+    assert run.clock.at == 60
     warnings = [event for event in run.events if isinstance(event, Note) and event.warning]
     assert len(warnings) == (status == "waiting_for_moonrise")
 
@@ -106,7 +107,7 @@ def test_what_happened_is_told_in_order(waiting: type[Run]) -> None:
         event.pipeline.status if isinstance(event, Found | Changed) else type(event).__name__
         for event in run.events
     ]
-    assert told == ["pending", "running", "success", "Ended"]
+    assert told == ["pending", "running", "success", "Finished"]
 
 
 def test_ticks_come_as_often_as_they_are_wanted(waiting: type[Run]) -> None:
@@ -117,10 +118,10 @@ def test_ticks_come_as_often_as_they_are_wanted(waiting: type[Run]) -> None:
 
 def test_a_hint_causes_one_look_and_no_more_than_the_floor_allows(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (30, "success"))}, WaitPolicy(interval=60.0))
-    run.alarm.hints_to_come = [10.0, 10.1, 10.2, 30.5]
+    run.clock.hints_to_come = [10.0, 10.1, 10.2, 30.5]
     run()
     assert codes(run) == [0]
-    assert [at for at, _ in run.gitlab.looks] == [0, 10, 11, 30.5]
+    assert [at for at, _ in run.gitlab.polls] == [0, 10, 11, 30.5]
 
 
 def test_a_failure_that_is_retried_before_it_has_settled_does_not_count(
@@ -134,7 +135,7 @@ def test_a_failure_that_is_retried_before_it_has_settled_does_not_count(
 def test_a_failure_counts_as_soon_as_it_has_settled(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (10, "failed"))}, WaitPolicy(settle=30, interval=4))()
     assert codes(run) == [1]
-    assert 40 <= run.alarm.at <= 44
+    assert 40 <= run.clock.at <= 44
 
 
 def test_a_failure_that_is_still_settling_at_the_deadline_is_a_failure(
@@ -147,8 +148,8 @@ def test_a_failure_that_is_still_settling_at_the_deadline_is_a_failure(
 def test_a_pipeline_that_never_appears_is_not_found(waiting: type[Run]) -> None:
     run = waiting({}, targets=[Newest("1", source="schedule")])()
     assert codes(run) == [4]
-    assert run.alarm.at == pytest.approx(60)
-    assert isinstance(run.events[0], Seeking)
+    assert run.clock.at == pytest.approx(60)
+    assert isinstance(run.events[0], Searching)
 
 
 def test_a_time_limit_before_it_may_appear_is_a_time_limit(waiting: type[Run]) -> None:
@@ -176,7 +177,7 @@ def test_the_end_of_one_does_not_end_the_wait_for_the_others(waiting: type[Run])
 def test_several_pipelines_of_a_project_are_one_request_a_look(waiting: type[Run]) -> None:
     run = waiting(dict.fromkeys(range(1, 21), ((0, "running"), (300, "success"))))()
     assert codes(run) == [0] * 20
-    looks = run.gitlab.looks[20:]
+    looks = run.gitlab.polls[20:]
     assert len(looks) > 5
     assert {path for _, path in looks} == {"projects/1/pipelines"}
     assert [at for at, _ in run.gitlab.requests[41:] if at < 300] == [
@@ -190,7 +191,7 @@ def test_where_the_list_is_refused_the_pipelines_take_turns(waiting: type[Run]) 
     run.gitlab.faults[6] = ForbiddenError("403 Forbidden")
     run()
     assert codes(run) == [0, 0]
-    looks = [path.split("/")[3] for at, path in run.gitlab.looks[3:] if at < 20]
+    looks = [path.split("/")[3] for at, path in run.gitlab.polls[3:] if at < 20]
     assert {len({*pair}) for pair in pairwise(looks)} == {2}
 
 
@@ -207,4 +208,4 @@ def test_the_same_pipeline_is_found_by_path_and_by_id_in_one_look(waiting: type[
         {1: steps, 2: steps}, WaitPolicy(interval=5), [ById("group/name", 1), ById("1", 2)]
     )()
     assert codes(run) == [0, 0]
-    assert len([at for at, _ in run.gitlab.looks if 4 < at < 6]) == 1
+    assert len([at for at, _ in run.gitlab.polls if 4 < at < 6]) == 1

@@ -45,19 +45,19 @@ def ended(
 @pytest.mark.parametrize(
     ("status", "phase", "exit_code"),
     [
-        ("created", Phase.GOING, None),
-        ("waiting_for_resource", Phase.GOING, None),
-        ("preparing", Phase.GOING, None),
-        ("waiting_for_callback", Phase.GOING, None),
-        ("pending", Phase.GOING, None),
-        ("running", Phase.GOING, None),
-        ("canceling", Phase.GOING, None),
-        ("scheduled", Phase.GOING, None),
+        ("created", Phase.ACTIVE, None),
+        ("waiting_for_resource", Phase.ACTIVE, None),
+        ("preparing", Phase.ACTIVE, None),
+        ("waiting_for_callback", Phase.ACTIVE, None),
+        ("pending", Phase.ACTIVE, None),
+        ("running", Phase.ACTIVE, None),
+        ("canceling", Phase.ACTIVE, None),
+        ("scheduled", Phase.ACTIVE, None),
         ("manual", Phase.BLOCKED, 11),
-        ("success", Phase.ENDED, None),
-        ("failed", Phase.ENDED, 1),
-        ("canceled", Phase.ENDED, 9),
-        ("skipped", Phase.ENDED, 10),
+        ("success", Phase.FINISHED, None),
+        ("failed", Phase.FINISHED, 1),
+        ("canceled", Phase.FINISHED, 9),
+        ("skipped", Phase.FINISHED, 10),
     ],
 )
 def test_every_status_has_one_meaning(status: str, phase: Phase, exit_code: int | None) -> None:
@@ -67,7 +67,7 @@ def test_every_status_has_one_meaning(status: str, phase: Phase, exit_code: int 
 
 
 def test_a_status_that_gitlab_adds_goes_on() -> None:
-    assert meaning_of("waiting_for_moonrise").phase is Phase.GOING
+    assert meaning_of("waiting_for_moonrise").phase is Phase.ACTIVE
 
 
 def test_green_is_success_alone() -> None:
@@ -76,12 +76,12 @@ def test_green_is_success_alone() -> None:
 
 
 def has_end(status: str) -> bool:
-    return next_step(replace(PIPELINE, status=status), WaitPolicy()) is Step.END
+    return next_step(replace(PIPELINE, status=status), WaitPolicy()) is Step.FINISH
 
 
 @pytest.mark.parametrize(
     ("on_manual", "step"),
-    [("fail", Step.END), ("pass", Step.END), ("wait", Step.GO_ON), ("play", Step.PLAY)],
+    [("fail", Step.FINISH), ("pass", Step.FINISH), ("wait", Step.CONTINUE), ("play", Step.PLAY)],
 )
 def test_a_blocked_pipeline_is_what_the_policy_says(on_manual: OnManual, step: Step) -> None:
     manual = replace(PIPELINE, status="manual")

@@ -10,7 +10,7 @@ from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.tokens import Token, TokenKind
 from cicd_common.waiting.pipelines import read_pipeline
-from cicd_common.waiting.targets import ById, OwnJob, Seeker
+from cicd_common.waiting.targets import ById, Finder, OwnJob
 
 BASE = "https://gitlab.example.com"
 ADDRESS = f"{BASE}/api/v4/projects/7/pipelines/12"
@@ -61,5 +61,5 @@ def test_a_pipeline_that_is_not_there_is_named() -> None:
     with requests_mock_module.Mocker() as http:
         http.get(f"{ADDRESS}/jobs", status_code=404, json={"message": "404 Not found"})
         with pytest.raises(NotFoundError) as raised:
-            Seeker(client(), ById("7", 12), OwnJob()).seek()
+            Finder(client(), ById("7", 12), OwnJob()).find()
     assert "7 has no pipeline 12" in raised.value.why

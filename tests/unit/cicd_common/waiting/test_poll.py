@@ -29,11 +29,11 @@ TEN_MINUTES = Estimate(600.0, 20.0)
 def test_the_pause_is_long_on_the_way_and_short_around_the_likely_end(
     age: float, estimate: Estimate | None, expected: float
 ) -> None:
-    assert poll.pause(age, estimate, None) == pytest.approx(expected)
+    assert poll.next_interval(age, estimate, None) == pytest.approx(expected)
 
 
 def test_a_fixed_interval_is_kept_whatever_is_known() -> None:
-    assert poll.pause(300, TEN_MINUTES, 5.0) == 5.0
+    assert poll.next_interval(300, TEN_MINUTES, 5.0) == 5.0
 
 
 @given(
@@ -46,7 +46,7 @@ def test_a_fixed_interval_is_kept_whatever_is_known() -> None:
 def test_a_look_is_never_closer_than_the_floor_nor_past_the_deadline(
     now: float, wanted: float, floor: float, deadline: float, random: float
 ) -> None:
-    moment = poll.next_look(now, wanted, floor=floor, deadline=deadline, random=lambda: random)
+    moment = poll.next_poll(now, wanted, floor=floor, deadline=deadline, random=lambda: random)
     if moment is None:
         assert deadline < now + 2 * floor + 1e-6 * now
     else:
@@ -55,14 +55,14 @@ def test_a_look_is_never_closer_than_the_floor_nor_past_the_deadline(
 
 
 def test_before_the_deadline_comes_a_last_look_with_time_for_its_answer() -> None:
-    assert poll.next_look(90, 30, floor=1, deadline=100, random=lambda: 0.5) == 99
+    assert poll.next_poll(90, 30, floor=1, deadline=100, random=lambda: 0.5) == 99
 
 
 def adaptive_looks(end: float, estimate: Estimate | None) -> tuple[int, float]:
     """How many looks it takes to see an end, and how late it is seen."""
     at, looks = 0.0, 0
     while at < end:
-        at += poll.pause(at, estimate, None)
+        at += poll.next_interval(at, estimate, None)
         looks += 1
     return looks, at - end
 

@@ -13,7 +13,7 @@ import pytest
 
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.tokens import Token, TokenKind
-from cicd_common.waiting.clock import Alarm
+from cicd_common.waiting.clock import Clock
 from cicd_common.waiting.pipelines import Job, Pipeline
 from cicd_common.waiting.push import listener as push
 from cicd_common.waiting.push.listener import Push
@@ -57,7 +57,7 @@ class World:
     user: model.User
     project: model.Project
     token: model.Token
-    alarm: Alarm
+    clock: Clock
 
     def add(self) -> model.Pipeline:
         """A pipeline that goes on."""
@@ -75,7 +75,7 @@ class World:
 
     def push(self, token: Token | None = None) -> Push:
         """What is tested."""
-        return Push(self.server(token), self.alarm)
+        return Push(self.server(token), self.clock)
 
     def record(self, pipeline: model.Pipeline, *downstream: Pipeline) -> Pipeline:
         """The pipeline as a look shows it."""
@@ -83,8 +83,8 @@ class World:
 
     def hints(self) -> set[str]:
         """The hints that come next."""
-        self.alarm.sleep_until(self.alarm.now() + 5)
-        return self.alarm.take_hints()
+        self.clock.sleep_until(self.clock.now() + 5)
+        return self.clock.take_hints()
 
     @property
     def handshakes(self) -> list[int | None]:
@@ -112,7 +112,7 @@ def world() -> Iterator[World]:
     with Sandbox(run_jobs=False) as gitlab:
         user = gitlab.add_user("ci-cd-executor")
         project = gitlab.add_project("group/name", {"a": "b"}, members={user: Access.MAINTAINER})
-        yield World(gitlab, user, project, gitlab.add_token(user), Alarm())
+        yield World(gitlab, user, project, gitlab.add_token(user), Clock())
     until(lambda: "push" not in [thread.name for thread in threading.enumerate()])
 
 

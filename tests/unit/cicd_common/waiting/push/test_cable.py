@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cicd_common.waiting.push import cable
-from cicd_common.waiting.push.cable import BrokenOffError, Meaning, Message, UnusableError
+from cicd_common.waiting.push.cable import ClosedError, Meaning, Message, UnusableError
 
 FIELD = "ciPipelineStatusUpdated"
 CHANGED = {"data": {FIELD: {"id": "gid://gitlab/Ci::Pipeline/1", "status": "SUCCESS"}}}
@@ -69,7 +69,7 @@ def test_what_is_no_json_ends_it(text: str | bytes) -> None:
 
 def test_a_restart_of_the_server_allows_another_connection() -> None:
     frame = {"type": "disconnect", "reason": "server_restart", "reconnect": True}
-    with pytest.raises(BrokenOffError, match="the server says 'server_restart'"):
+    with pytest.raises(ClosedError, match="the server says 'server_restart'"):
         cable.read(json.dumps(frame))
 
 

@@ -51,7 +51,7 @@ def test_one_connection_serves_all_pipelines_and_what_is_downstream_of_them(
         until(lambda: all(map(push.covers, numbers)))
         world.hints()
         world.gitlab.cable.announce(deeper)
-        until(lambda: world.alarm.take_hints() == {str(world.project.id)})
+        until(lambda: world.clock.take_hints() == {str(world.project.id)})
 
 
 def test_the_handshake_says_what_gitlab_wants_and_the_token_in_a_header_alone(world: Any) -> None:
@@ -195,8 +195,8 @@ def test_after_a_break_a_look_on_confirmation_finds_what_happened_meanwhile(
         world.gitlab.fault(Fault(path="/-/cable", delay=0.3))
         getattr(world.gitlab.cable, end)()
         until(lambda: not push.covers(pipeline.id))
-        until(lambda: world.alarm.take_hints() == hint)  # the pace is another from now on
-        until(lambda: world.alarm.take_hints() == hint)
+        until(lambda: world.clock.take_hints() == hint)  # the pace is another from now on
+        until(lambda: world.clock.take_hints() == hint)
         assert push.covers(pipeline.id)
     assert off_lines(caplog) == []
     assert world.gitlab.cable.accepted == 2
@@ -257,7 +257,7 @@ def test_a_subscription_that_the_server_ended_is_taken_up_again_with_a_look(
         assert push.covers(pipeline.id)
         getattr(world.gitlab.cable, end)()
         world.change(pipeline)  # nobody is told
-        until(lambda: world.alarm.take_hints() == hint)
+        until(lambda: world.clock.take_hints() == hint)
         until(lambda: world.gitlab.cable.subscriptions == [pipeline.id])
     assert world.gitlab.cable.accepted == 1
 

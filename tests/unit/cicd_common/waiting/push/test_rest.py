@@ -10,7 +10,7 @@ import pytest
 from cicd_common.gitlab.client import GitLab
 from cicd_common.waiting import poll
 from cicd_common.waiting.pipelines import Estimate, read_pipeline
-from cicd_common.waiting.poll import CHILD, ProjectWatch
+from cicd_common.waiting.poll import CHILD, ProjectPoller
 from sandbox import ScriptedJob, ScriptedPipeline
 
 TEN_MINUTES = Estimate(600.0, 20.0)
@@ -31,11 +31,11 @@ TEN_MINUTES = Estimate(600.0, 20.0)
 def test_the_pause_is_long_and_less_around_the_likely_end(
     age: float, estimate: Estimate | None, expected: float
 ) -> None:
-    assert poll.pause(age, estimate, None, pushed=True) == pytest.approx(expected)
+    assert poll.next_interval(age, estimate, None, pushed=True) == pytest.approx(expected)
 
 
 def test_a_fixed_interval_is_kept() -> None:
-    assert poll.pause(300, TEN_MINUTES, 5.0, pushed=True) == 5.0
+    assert poll.next_interval(300, TEN_MINUTES, 5.0, pushed=True) == 5.0
 
 
 def test_a_pause_with_jitter_is_about_a_minute_at_most() -> None:
@@ -44,11 +44,11 @@ def test_a_pause_with_jitter_is_about_a_minute_at_most() -> None:
 
 
 def test_one_look_shows_one_pipeline_or_many(world: Any) -> None:
-    watch = ProjectWatch(GitLab(world.server()), str(world.project.id))
+    poller = ProjectPoller(GitLab(world.server()), str(world.project.id))
     one, two = world.record(world.add()), world.record(world.add())
-    assert watch.turns([one]) == 1
-    assert watch.turns([one, two]) == 1
-    assert watch.turns([one, replace(two, source=CHILD)]) == 2
+    assert poller.turns([one]) == 1
+    assert poller.turns([one, two]) == 1
+    assert poller.turns([one, replace(two, source=CHILD)]) == 2
 
 
 def test_trigger_jobs_take_a_look_of_their_own(world: Any) -> None:
@@ -58,17 +58,17 @@ def test_trigger_jobs_take_a_look_of_their_own(world: Any) -> None:
     )
     added = world.gitlab.add_pipeline(world.project, ScriptedPipeline(jobs=jobs), user=world.user)
     client = GitLab(world.server())
-    watch = ProjectWatch(client, str(world.project.id))
+    poller = ProjectPoller(client, str(world.project.id))
     pipeline = read_pipeline(client, str(world.project.id), added.id)
-    assert watch.turns([pipeline]) == 2
-    seen = [watch.look([pipeline], 0)[0] for _ in range(2)]
+    assert poller.turns([pipeline]) == 2
+    seen = [poller.poll([pipeline], 0)[0] for _ in range(2)]
     assert all(len(each.jobs) == 2 for each in seen)
 
 
 def test_a_look_that_shows_nothing_is_followed_by_another(world: Any) -> None:
-    watch = ProjectWatch(GitLab(world.server()), str(world.project.id))
+    poller = ProjectPoller(GitLab(world.server()), str(world.project.id))
     pipeline = world.record(world.add())  # it has no jobs
-    assert watch.look([pipeline], 0) == []
-    assert watch.is_behind
-    assert [each.id for each in watch.look([pipeline], 0)] == [pipeline.id]
-    assert not watch.is_behind
+    assert poller.poll([pipeline], 0) == []
+    assert poller.is_behind
+    assert [each.id for each in poller.poll([pipeline], 0)] == [pipeline.id]
+    assert not poller.is_behind

@@ -1,4 +1,4 @@
-"""The way to the cable: TLS and proxies, as for requests."""
+"""The route to the cable: TLS and proxies, as for requests."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def secure(world: Any, certificate: Path) -> Iterator[str]:
 def test_an_unknown_authority_turns_it_off(
     world: Any, secure: str, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Push(replace(world.server(), base_url=secure), world.alarm) as push:
+    with Push(replace(world.server(), base_url=secure), world.clock) as push:
         push.listen(world.record(world.add()))
         until(lambda: any(text.startswith(OFF) for text in caplog.messages))
     assert "CERTIFICATE_VERIFY_FAILED" in caplog.messages[-1]
@@ -129,7 +129,7 @@ def test_it_trusts_whom_requests_trust(
     else:
         monkeypatch.setenv(how, str(certificate))
     pipeline = world.add()
-    with Push(server, world.alarm) as push:
+    with Push(server, world.clock) as push:
         push.listen(world.record(pipeline))
         until(lambda: push.covers(pipeline.id))
     assert world.gitlab.requests[0].headers["Origin"] == secure
@@ -211,7 +211,7 @@ def test_a_server_that_cannot_be_reached_is_tried_again(
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     server = replace(world.server(), base_url=f"http://127.0.0.1:{port}")
-    with Push(server, world.alarm) as push:
+    with Push(server, world.clock) as push:
         push.listen(world.record(world.add()))
         until(lambda: sum("broke off" in text for text in caplog.messages) == 2)
     assert not any(text.startswith(OFF) for text in caplog.messages)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cicd_common.cleaning import hide
 from cicd_common.cli import console
 from cicd_common.errors import Interrupted, PipelineFailedError
-from cicd_common.waiting.pipelines import Changed, Ended, Found
+from cicd_common.waiting.events import Changed, Finished, Found
 from cicd_common.waiting.show.junit import JUnitFile, junit_report
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def test_the_file_is_written_however_the_wait_ends(scene: Scene, tmp_path: Path)
     assert cases(path.read_bytes()) == {"unit": "error"}
     with JUnitFile(path) as file:
         file.show(Found(before))
-        file.show(Ended(PipelineFailedError("failed"), after))
+        file.show(Finished(PipelineFailedError("failed"), after))
     assert cases(path.read_bytes()) == {"unit": "failure"}
 
 

@@ -8,17 +8,8 @@ import pytest
 
 from cicd_common.cli import console
 from cicd_common.errors import NotFoundError, PipelineFailedError
-from cicd_common.waiting.pipelines import (
-    Changed,
-    Ended,
-    Estimate,
-    Found,
-    Note,
-    ReportedTests,
-    Seeking,
-    Tick,
-    result_of,
-)
+from cicd_common.waiting.events import Changed, Finished, Found, Note, Searching, Tick
+from cicd_common.waiting.pipelines import Estimate, ReportedTests, result_of
 from cicd_common.waiting.show.lines import Lines
 
 if TYPE_CHECKING:
@@ -36,7 +27,7 @@ def lines(scene: Scene) -> Lines:
 
 def test_what_does_not_exist_yet_is_told_once(lines: Lines, stderr: Stderr) -> None:
     for left in (60, 55):
-        lines.show(Seeking("the pipeline of tag v1 in group/api", left))
+        lines.show(Searching("the pipeline of tag v1 in group/api", left))
     assert stderr() == ["Looking for the pipeline of tag v1 in group/api, for up to 1 min 0 s"]
 
 
@@ -149,7 +140,7 @@ def test_a_heartbeat_names_a_few_of_many_pipelines(
     for number in range(1, 7):
         lines.show(Found(scene.pipeline("running", number=number)))
     passed = scene.pipeline("success", number=1)
-    lines.show(Ended(result_of(passed), passed))
+    lines.show(Finished(result_of(passed), passed))
     stderr()
     scene.seconds = 75
     lines.show(Tick(scene.now(), left=100))
@@ -165,11 +156,11 @@ def test_a_heartbeat_names_a_few_of_many_pipelines(
 def test_a_heartbeat_says_what_is_still_looked_for(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
-    lines.show(Seeking("the pipeline of tag v1 in group/api", 600))
+    lines.show(Searching("the pipeline of tag v1 in group/api", 600))
     scene.seconds = 60
     lines.show(Tick(scene.now(), left=3600))
     assert stderr()[1:] == ["Still looking for the pipeline of tag v1 in group/api"]
-    lines.show(Ended(NotFoundError("none")))
+    lines.show(Finished(NotFoundError("none")))
     scene.seconds = 120
     lines.show(Tick(scene.now(), left=3600))
     assert stderr() == []
@@ -181,7 +172,7 @@ def test_the_end_counts_jobs_and_tests_and_a_failure_names_each_failed_job(
     pipeline = scene.failed_downstream()
     tests = ReportedTests(total=120, success=117, failed=2, skipped=1, error=0)
     pipeline = scene.pipeline("failed", *pipeline.jobs, updated=160, tests=tests)
-    lines.show(Ended(PipelineFailedError("failed"), pipeline))
+    lines.show(Finished(PipelineFailedError("failed"), pipeline))
     assert stderr() == [
         (
             "00:02:40  #1234 ended: 2 failed, 1 failed (allowed), 1 passed; "
@@ -208,7 +199,7 @@ def test_a_wait_that_is_given_up_says_how_the_pipeline_stands(
 ) -> None:
     pipeline = scene.pipeline("running", scene.job(1, "unit", "running", started=1))
     scene.seconds = 30
-    lines.show(Ended(result_of(pipeline), pipeline))
+    lines.show(Finished(result_of(pipeline), pipeline))
     assert stderr() == ["00:00:30  #1234 no longer waited for: 1 running"]
 
 
@@ -216,7 +207,7 @@ def test_a_success_with_warnings_says_which(scene: Scene, lines: Lines, stderr: 
     pipeline = scene.pipeline(
         "success", scene.job(3, "lint", "failed", started=1, ended=2, allow_failure=True)
     )
-    lines.show(Ended(result_of(pipeline), pipeline))
+    lines.show(Finished(result_of(pipeline), pipeline))
     assert stderr()[1:4] == [
         "",
         "group/api #1234 passed with warnings",
@@ -226,7 +217,7 @@ def test_a_success_with_warnings_says_which(scene: Scene, lines: Lines, stderr: 
 
 def test_a_configuration_that_is_wrong_is_told(scene: Scene, lines: Lines, stderr: Stderr) -> None:
     pipeline = scene.pipeline("failed", yaml_errors="jobs config should contain a visible job")
-    lines.show(Ended(PipelineFailedError("failed"), pipeline))
+    lines.show(Finished(PipelineFailedError("failed"), pipeline))
     assert "wrong configuration: jobs config should contain a visible job" in stderr()
 
 
@@ -234,14 +225,14 @@ def test_quiet_tells_warnings_and_failures_alone(scene: Scene, stderr: Stderr) -
     console.set_verbosity(0)
     lines = Lines(quiet=True, now=scene.now)
     pipeline = scene.failed_downstream()
-    lines.show(Seeking("the pipeline of tag v1 in group/api", 60))
+    lines.show(Searching("the pipeline of tag v1 in group/api", 60))
     lines.show(Found(scene.pipeline("running")))
     lines.show(Changed(pipeline, scene.pipeline("running")))
     lines.show(Note("no news"))
     assert lines.every is None
     assert stderr() == []
     lines.show(Note("the log cannot be read", warning=True))
-    lines.show(Ended(PipelineFailedError("failed"), pipeline))
+    lines.show(Finished(PipelineFailedError("failed"), pipeline))
     told = stderr()
     assert told[0] == "warning: the log cannot be read"
     assert told[2] == "group/api #1234 failed"

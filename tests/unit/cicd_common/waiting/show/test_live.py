@@ -18,7 +18,7 @@ from rich.console import Console
 
 from cicd_common.cli import console
 from cicd_common.errors import PipelineFailedError
-from cicd_common.waiting.pipelines import Changed, Ended, Found, Note, Seeking, Tick
+from cicd_common.waiting.events import Changed, Finished, Found, Note, Searching, Tick
 from cicd_common.waiting.show.live import HIDE_CURSOR, SHOW_CURSOR, Live
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_the_last_picture_stands_alone(scene: Scene, terminal: Terminal) -> None
     before = scene.pipeline("pending", scene.job(1, "unit", "created"))
     after = scene.pipeline("running", scene.job(1, "unit", "running", started=5))
     with terminal.live as live:
-        live.show(Seeking("the pipeline of tag v1 in group/api", 60))
+        live.show(Searching("the pipeline of tag v1 in group/api", 60))
         live.show(Found(before))
         live.show(Changed(after, before))
         scene.seconds = 9
@@ -150,7 +150,7 @@ def test_what_failed_is_told_when_it_is_over_where_stderr_was_before(
     pipeline = scene.failed_downstream()
     with terminal.live as live:
         live.show(Found(pipeline))
-        live.show(Ended(PipelineFailedError("failed"), pipeline))
+        live.show(Finished(PipelineFailedError("failed"), pipeline))
         assert stderr() == []
     told = stderr()
     assert told[1] == "group/api #1234 failed"
@@ -217,7 +217,8 @@ import threading
 from datetime import UTC, datetime
 import click
 from cicd_common.cli import main as boundary
-from cicd_common.waiting.pipelines import Found, Pipeline
+from cicd_common.waiting.events import Found
+from cicd_common.waiting.pipelines import Pipeline
 from cicd_common.waiting.show.presenter import presenter
 
 @click.command("wait")

@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
+from cicd_common.waiting.events import Presenter
 from cicd_common.waiting.show.lines import Lines
 from cicd_common.waiting.show.live import Live
-from cicd_common.waiting.show.presenter import Silent, Together, is_live_place, presenter
+from cicd_common.waiting.show.presenter import Together, is_live_place, presenter
 
 
 class Tty(io.StringIO):
@@ -46,7 +47,7 @@ def test_the_presenter_suits_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_presenters_together_show_as_often_as_the_most_eager_of_them() -> None:
     assert Together([Lines(), Lines(quiet=True)]).every == Lines().every
-    assert Together([Lines(quiet=True), Silent()]).every is None
+    assert Together([Lines(quiet=True), Presenter()]).every is None
 
 
 def test_each_presenter_is_ended_even_if_one_fails() -> None:

@@ -1,4 +1,4 @@
-"""The live table at every size: what a person sees, and what makes way first."""
+"""The live table at every size: what a person sees, and what makes route first."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_common.waiting.pipelines import Ended, Estimate, Event, Found, Seeking, Tick, result_of
-from cicd_common.waiting.show.progress import Board
-from cicd_common.waiting.show.table import Canvas, final_picture, picture
+from cicd_common.waiting.events import Event, Finished, Found, Searching, Tick
+from cicd_common.waiting.pipelines import Estimate, result_of
+from cicd_common.waiting.show.progress import Progress
+from cicd_common.waiting.show.table import Canvas, render, render_final
 
 if TYPE_CHECKING:
     from tests.unit.cicd_common.waiting.show.conftest import Scene
 
 
-def board_of(*events: Event) -> Board:
-    board = Board()
+def board_of(*events: Event) -> Progress:
+    progress = Progress()
     for event in events:
-        board.note(event)
-    return board
+        progress.note(event)
+    return progress
 
 
-def drawn(scene: Scene, board: Board, canvas: Canvas) -> list[str]:
-    return [line.plain.rstrip() for line in picture(board, scene.now(), canvas)]
+def drawn(scene: Scene, progress: Progress, canvas: Canvas) -> list[str]:
+    return [line.plain.rstrip() for line in render(progress, scene.now(), canvas)]
 
 
 @pytest.fixture
-def usual(scene: Scene) -> Board:
+def usual(scene: Scene) -> Progress:
     """A pipeline of eight jobs, about two thirds through."""
     scene.seconds = 80
     pipeline = scene.pipeline(
@@ -43,7 +44,7 @@ def usual(scene: Scene) -> Board:
 
 
 @pytest.fixture
-def large(scene: Scene) -> Board:
+def large(scene: Scene) -> Progress:
     """A pipeline of sixty jobs in six stages: two failed, three run."""
     scene.seconds = 100
     status = {14: "failed", 17: "failed", 18: "running", 19: "running", 20: "running"}
@@ -60,7 +61,7 @@ def large(scene: Scene) -> Board:
     return board_of(Found(scene.pipeline("running", *jobs)), Tick(scene.now(), 3600))
 
 
-def test_with_room_every_job_has_its_line(scene: Scene, usual: Board) -> None:
+def test_with_room_every_job_has_its_line(scene: Scene, usual: Progress) -> None:
     assert drawn(scene, usual, Canvas(80, 23)) == [
         "● group/api #1234 on main: running",
         "  00:01:20  ━━━━━━━━━━━━━───────  about 40 s left  3 of 7 jobs done  1 failed",
@@ -75,7 +76,7 @@ def test_with_room_every_job_has_its_line(scene: Scene, usual: Board) -> None:
     ]
 
 
-def test_without_utf_8_it_is_ascii_alone(scene: Scene, usual: Board) -> None:
+def test_without_utf_8_it_is_ascii_alone(scene: Scene, usual: Progress) -> None:
     for canvas in (Canvas(80, 23, ascii=True), Canvas(62, 11, ascii=True)):
         assert "".join(drawn(scene, usual, canvas)).isascii()
     assert drawn(scene, usual, Canvas(80, 23, ascii=True))[1:4] == [
@@ -85,7 +86,7 @@ def test_without_utf_8_it_is_ascii_alone(scene: Scene, usual: Board) -> None:
     ]
 
 
-def test_an_overrun_fills_the_bar_and_says_by_how_much(scene: Scene, usual: Board) -> None:
+def test_an_overrun_fills_the_bar_and_says_by_how_much(scene: Scene, usual: Progress) -> None:
     scene.seconds = 150
     assert drawn(scene, usual, Canvas(80, 23))[1].startswith(
         "  00:02:30  ━━━━━━━━━━━━━━━━━━━━  30 s longer than usual"
@@ -93,7 +94,7 @@ def test_an_overrun_fills_the_bar_and_says_by_how_much(scene: Scene, usual: Boar
 
 
 def test_without_room_what_passed_or_did_not_begin_is_counted_by_stage(
-    scene: Scene, large: Board
+    scene: Scene, large: Progress
 ) -> None:
     assert drawn(scene, large, Canvas(80, 23)) == [
         "● group/api #1234 on main: running",
@@ -113,7 +114,7 @@ def test_without_room_what_passed_or_did_not_begin_is_counted_by_stage(
     ]
 
 
-def test_with_less_room_the_most_urgent_jobs_are_left(scene: Scene, large: Board) -> None:
+def test_with_less_room_the_most_urgent_jobs_are_left(scene: Scene, large: Progress) -> None:
     assert drawn(scene, large, Canvas(80, 10)) == [
         "● group/api #1234 on main: running",
         "  00:01:40  18 of 60 jobs done  2 failed",
@@ -129,14 +130,14 @@ def test_with_less_room_the_most_urgent_jobs_are_left(scene: Scene, large: Board
     assert both[5] == "           and 2 running, 16 passed, 39 created"
 
 
-def two(scene: Scene, board: Board) -> Board:
-    board.note(Found(scene.pipeline("pending", number=2, project="group/web")))
-    return board
+def two(scene: Scene, progress: Progress) -> Progress:
+    progress.note(Found(scene.pipeline("pending", number=2, project="group/web")))
+    return progress
 
 
 @pytest.mark.parametrize("canvas", [Canvas(59, 30), Canvas(80, 8)])
 def test_a_small_window_gets_a_line_for_each_pipeline(
-    scene: Scene, large: Board, canvas: Canvas
+    scene: Scene, large: Progress, canvas: Canvas
 ) -> None:
     running, pending, limit = drawn(scene, two(scene, large), canvas)
     assert running.startswith("● running  00:01:40  2 failed  group/api #1234  3 running,")
@@ -145,12 +146,12 @@ def test_a_small_window_gets_a_line_for_each_pipeline(
 
 
 def test_of_more_pipelines_than_rows_the_most_urgent_are_named(scene: Scene) -> None:
-    board = Board()
+    progress = Progress()
     for number in range(20):
         status = {18: "failed", 19: "running"}.get(number, "success")
-        board.note(Found(scene.pipeline(status, number=number)))
+        progress.note(Found(scene.pipeline(status, number=number)))
     for height in (4, 12):
-        assert drawn(scene, board, Canvas(80, height)) == [
+        assert drawn(scene, progress, Canvas(80, height)) == [
             "✗ failed  00:00:00  group/api #18",
             "● running  00:00:00  group/api #19",
             *(f"✓ passed  00:00:00  group/api #{number}" for number in range(height - 3)),
@@ -160,8 +161,8 @@ def test_of_more_pipelines_than_rows_the_most_urgent_are_named(scene: Scene) -> 
 
 def test_a_downstream_pipeline_stands_below_its_trigger_job(scene: Scene) -> None:
     scene.seconds = 160
-    board = board_of(Found(scene.failed_downstream()))
-    lines = drawn(scene, board, Canvas(120, 30))[5:]
+    progress = board_of(Found(scene.failed_downstream()))
+    lines = drawn(scene, progress, Canvas(120, 30))[5:]
     assert [line[:52].rstrip() for line in lines] == [
         "  deploy       ✗ deploy > group/deploy #1300",
         "    plan         ✓ plan",
@@ -178,20 +179,20 @@ def test_wide_characters_keep_the_columns(scene: Scene) -> None:
 
 
 def test_what_does_not_exist_yet_is_named(scene: Scene) -> None:
-    board = board_of(Seeking("the pipeline of tag v1 in group/api", 60))
-    assert drawn(scene, board, Canvas(80, 20)) == [
+    progress = board_of(Searching("the pipeline of tag v1 in group/api", 60))
+    assert drawn(scene, progress, Canvas(80, 20)) == [
         "looking for the pipeline of tag v1 in group/api"
     ]
 
 
 def test_at_the_end_one_pipeline_keeps_its_table_and_several_a_line_each(
-    scene: Scene, large: Board
+    scene: Scene, large: Progress
 ) -> None:
     canvas = Canvas(80, 5)
-    assert len(final_picture(large, scene.now(), canvas)) == 13
+    assert len(render_final(large, scene.now(), canvas)) == 13
     passed = scene.pipeline("success", updated=90)
-    large.note(Ended(result_of(passed), passed))
-    final = final_picture(two(scene, large), scene.now(), canvas)
+    large.note(Finished(result_of(passed), passed))
+    final = render_final(two(scene, large), scene.now(), canvas)
     assert [line.plain for line in final] == [
         "✓ passed  00:01:30  group/api #1234",
         "○ pending  00:01:40  group/web #2",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from cicd_common.cleaning import one_line
-from cicd_common.waiting.pipelines import Changed, Estimate, Found, Seeking, Tick
+from cicd_common.waiting.events import Changed, Found, Searching, Tick
+from cicd_common.waiting.pipelines import Estimate
 from cicd_common.waiting.show.lines import (
     change_lines,
     ended_line,
@@ -18,15 +19,15 @@ from cicd_common.waiting.show.lines import (
     found_lines,
     heartbeat_line,
 )
-from cicd_common.waiting.show.progress import Board
-from cicd_common.waiting.show.table import Canvas, final_picture, picture
+from cicd_common.waiting.show.progress import Progress
+from cicd_common.waiting.show.table import Canvas, render, render_final
 from cicd_common.waiting.show.text import (
-    LOOKS,
-    clock,
-    look_of,
-    look_of_job,
+    STYLES,
+    elapsed,
+    job_style,
     reason_in_words,
     remaining,
+    style_of,
     tally,
     usual,
     why_failed,
@@ -56,22 +57,22 @@ def test_nothing_that_a_terminal_obeys_is_shown_and_a_picture_fits_its_window(
     below = scene.pipeline("failed", *map(job, range(3)), number=2, **named)
     now = scene.pipeline(status, job(9, downstream=below), *map(job, range(10, 18)), **named)
     before = scene.pipeline("created", **named)
-    board = Board()
+    progress = Progress()
     found = Found(now, Estimate(10, 1))
-    for event in (found, Seeking(text, 60), Tick(scene.now(), 3600)):
-        board.note(event)
+    for event in (found, Searching(text, 60), Tick(scene.now(), 3600)):
+        progress.note(event)
     lines = [
         *found_lines(found, scene.now()),
         *change_lines(Changed(now, before), scene.now()),
-        heartbeat_line(board.pending()[0], scene.now()),
+        heartbeat_line(progress.pending()[0], scene.now()),
         ended_line(now, scene.now()),
         *failure_report(now),
     ]
     for ascii_only in (False, True):
         canvas = Canvas(width, height, ascii=ascii_only)
-        drawn = [line.plain for line in picture(board, scene.now(), canvas)]
+        drawn = [line.plain for line in render(progress, scene.now(), canvas)]
         assert len(drawn) <= height
-        final = [line.plain for line in final_picture(board, scene.now(), canvas)]
+        final = [line.plain for line in render_final(progress, scene.now(), canvas)]
         assert all(cell_len(line) <= width for line in [*drawn, *final])
         lines += [*drawn, *final]
     assert [line for line in lines if not line.isprintable()] == []
@@ -94,8 +95,8 @@ def test_what_a_terminal_would_obey_is_replaced(text: str, shown: str) -> None:
 
 
 def test_every_status_of_gitlab_has_a_look_of_its_own_words() -> None:
-    assert set(STATUSES) <= set(LOOKS)
-    assert look_of("waiting_for_moonrise").word == "waiting for moonrise"
+    assert set(STATUSES) <= set(STYLES)
+    assert style_of("waiting_for_moonrise").word == "waiting for moonrise"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_every_status_of_gitlab_has_a_look_of_its_own_words() -> None:
 def test_what_is_allowed_is_told_apart(
     scene: Scene, status: str, allow_failure: bool, word: str
 ) -> None:
-    assert look_of_job(scene.job(1, "unit", status, allow_failure=allow_failure)).word == word
+    assert job_style(scene.job(1, "unit", status, allow_failure=allow_failure)).word == word
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_a_trigger_job_fails_as_the_pipeline_does_that_it_started(scene: Scene) 
     [(-3, "00:00:00"), (62.9, "00:01:02"), (360_000, "100:00:00")],
 )
 def test_a_clock_shows_hours_minutes_and_seconds(seconds: float, shown: str) -> None:
-    assert clock(seconds) == shown
+    assert elapsed(seconds) == shown
 
 
 @pytest.mark.parametrize(
@@ -159,6 +160,6 @@ def test_an_estimate_says_how_sure_it_is() -> None:
 
 
 def test_a_tally_begins_with_what_is_most_urgent() -> None:
-    assert tally(map(look_of, ["success", "created", "failed", "success"])) == (
+    assert tally(map(style_of, ["success", "created", "failed", "success"])) == (
         "1 failed, 2 passed, 1 created"
     )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from cicd_common.waiting.pipelines import parse_pipeline
-from cicd_common.waiting.poll import CHILD, ProjectWatch
+from cicd_common.waiting.poll import CHILD, ProjectPoller
 
 if TYPE_CHECKING:
     from cicd_common.gitlab.client import GitLab
@@ -72,12 +72,12 @@ def test_more_changes_than_a_page_holds_are_caught_up_with_one_page_a_look() -> 
     for second in range(250):
         gitlab.add("success", second)
     gitlab.change(watched[1], "failed", 251)
-    watch = ProjectWatch(as_client(gitlab), "1")
+    poller = ProjectPoller(as_client(gitlab), "1")
     seen: list[tuple[int, str]] = []
     behind = []
     for _ in range(3):
-        seen += [(each.id, each.status) for each in watch.look(watched, 0)]
-        behind.append(watch.is_behind)
+        seen += [(each.id, each.status) for each in poller.poll(watched, 0)]
+        behind.append(poller.is_behind)
     assert (2, "failed") in seen
     assert behind == [True, True, False]
     assert len(gitlab.queries) == 3
@@ -86,24 +86,24 @@ def test_more_changes_than_a_page_holds_are_caught_up_with_one_page_a_look() -> 
 def test_a_change_dated_before_the_last_look_is_still_seen() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 100)]
-    watch = ProjectWatch(as_client(gitlab), "1")
-    watch.look(watched, 0)
+    poller = ProjectPoller(as_client(gitlab), "1")
+    poller.poll(watched, 0)
     gitlab.change(watched[0], "success", 70)  # committed late
-    assert (1, "success") in [(each.id, each.status) for each in watch.look(watched, 0)]
+    assert (1, "success") in [(each.id, each.status) for each in poller.poll(watched, 0)]
 
 
 def test_what_changed_since_a_pipeline_was_last_read_is_seen_however_long_ago_that_was() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 1000)]
     gitlab.change(watched[0], "success", 200)
-    watch = ProjectWatch(as_client(gitlab), "1")
-    seen = watch.look(watched, unseen_for=900)
+    poller = ProjectPoller(as_client(gitlab), "1")
+    seen = poller.poll(watched, unseen_for=900)
     assert (1, "success") in [(each.id, each.status) for each in seen]
 
 
 def test_child_pipelines_and_others_take_turns() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 0, source=CHILD)]
-    watch = ProjectWatch(as_client(gitlab), "1")
-    seen = [[each.id for each in watch.look(watched, 0)] for _ in range(4)]
+    poller = ProjectPoller(as_client(gitlab), "1")
+    seen = [[each.id for each in poller.poll(watched, 0)] for _ in range(4)]
     assert sorted(seen[:2]) == sorted(seen[2:]) == [[1], [2]]

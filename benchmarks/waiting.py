@@ -3,9 +3,9 @@
 Run it with `python benchmarks/waiting.py`; it takes about two minutes and prints a Markdown table.
 
 Time is accelerated: the sandbox's clock and the wait's are one, which stands still while a request
-is under way and goes on while the wait sleeps. So a figure is what the pauses alone make of it, and
+is under setting and goes on while the wait sleeps. So a figure is what the pauses alone make of it, and
 what the network adds is left out. The push goes over a real WebSocket; its own clock is real, so
-that a run of ten minutes lacks the one look on the renewal of the subscription.
+that a run of ten minutes lacks the one poll on the renewal of the subscription.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.tokens import Token, TokenKind
-from cicd_common.waiting.clock import Alarm, Background
+from cicd_common.waiting.clock import Clock, Background
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.events import Changed, Found
 from cicd_common.waiting.policy import WaitPolicy
@@ -75,7 +75,7 @@ def script(scale: float) -> ScriptedPipeline:
     )
 
 
-class AcceleratedAlarm(Alarm):
+class AcceleratedClock(Clock):
     """Time goes on while it sleeps, from change to change, by the sandbox's clock."""
 
     def __init__(self, gitlab: Sandbox, clock: ManualClock, changes: list[datetime]) -> None:
@@ -97,17 +97,17 @@ class AcceleratedAlarm(Alarm):
         return self._clock.now()
 
     def sleep_until(self, moment: float) -> None:
-        """Passes the time, and gives every change on the way the chance to be told."""
+        """Passes the time, and gives every change on the setting the chance to be told."""
         if self.push and self.pipeline_id and not self._confirmed:
             while not self.push.covers(self.pipeline_id):
                 _pass_real_time(0.001)
-            self._confirmed = self._rung.wait(10)
-        while not self._rung.is_set() and self.now() < moment:
+            self._confirmed = self._woken.wait(10)
+        while not self._woken.is_set() and self.now() < moment:
             told = self._told()
             self._advance_towards(moment)
             if self.push and self.now() < moment and self._is_told(told):
-                self._rung.wait(10)
-        self._rung.clear()
+                self._woken.wait(10)
+        self._woken.clear()
 
     def _advance_towards(self, moment: float) -> None:
         while self._changes and self._changes[0] <= self._clock.now():
@@ -137,7 +137,7 @@ class Inline(Background):
         """Does the work before it returns."""
         answer = work()
         self._done.put(lambda: then(answer))
-        self._alarm.ring()
+        self._clock.wake()
 
 
 def _pass_real_time(seconds: float) -> None:
@@ -160,8 +160,8 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to wait.
+class Setting:
+    """A setting to wait.
 
     Attributes:
         name: What the table calls it.
@@ -174,16 +174,16 @@ class Way:
     pushed: bool = False
 
 
-WAYS = (
-    Way("a look every 3 s", interval=3),
-    Way("a look every 5 s", interval=5),
-    Way("a look every 10 s", interval=10),
-    Way("adaptive, `--no-realtime`"),
-    Way("push", pushed=True),
+SETTINGS = (
+    Setting("a poll every 3 s", interval=3),
+    Setting("a poll every 5 s", interval=5),
+    Setting("a poll every 10 s", interval=10),
+    Setting("adaptive, `--no-realtime`"),
+    Setting("push", pushed=True),
 )
 
 
-def measure(way: Way, seed: int) -> Run:
+def measure(setting: Setting, seed: int) -> Run:
     """Waits once."""
     chance = random.Random(seed)  # noqa: S311 - the same pipelines at every run
     clock = ManualClock()
@@ -197,19 +197,19 @@ def measure(way: Way, seed: int) -> Run:
         clock.advance(chance.uniform(0, 1))
         token = Token(TokenKind.ACCESS, "benchmark", gitlab.add_token(user).secret)
         server = Connection(gitlab.url, token)
-        alarm = AcceleratedAlarm(gitlab, clock, [moment for _, _, moment in steps(pipeline)])
-        with Push(server, alarm) if way.pushed else nullcontext() as push:
-            alarm.push = push
+        waiting = AcceleratedClock(gitlab, clock, [moment for _, _, moment in steps(pipeline)])
+        with Push(server, waiting) if setting.pushed else nullcontext() as push:
+            waiting.push = push
             engine = Engine(
                 GitLab(server),
                 [ById(project.path, pipeline.id)],
-                WaitPolicy(interval=way.interval),
-                alarm=alarm,
+                WaitPolicy(interval=setting.interval),
+                clock=waiting,
                 background=Inline,
                 jitter=chance.random,
                 push=push,
             )
-            seen = watch(engine, alarm)
+            seen = watch(engine, waiting)
         delays = [
             (seen[job, status] - moment).total_seconds()
             for job, status, moment in steps(pipeline)
@@ -230,37 +230,40 @@ def steps(pipeline: model.Pipeline) -> list[tuple[int, str, datetime]]:
     return sorted(found, key=lambda step: step[2])
 
 
-def watch(engine: Engine, alarm: AcceleratedAlarm) -> dict[tuple[int, str], datetime]:
+def watch(engine: Engine, waiting: AcceleratedClock) -> dict[tuple[int, str], datetime]:
     """Waits, and tells when each job was first seen in each status."""
     seen: dict[tuple[int, str], datetime] = {}
     for event in engine.events():
         match event:
             case Found():
-                alarm.pipeline_id = event.pipeline.id
+                waiting.pipeline_id = event.pipeline.id
             case Changed():
                 for job in event.pipeline.jobs:
-                    seen.setdefault((job.id, job.status), alarm.time())
+                    seen.setdefault((job.id, job.status), waiting.time())
     return seen
 
 
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS, help="how many pipelines for each way")
-    parser.add_argument("--way", choices=[way.name for way in WAYS], help="only this one")
+    parser.add_argument(
+        "--runs", type=int, default=RUNS, help="how many pipelines for each setting"
+    )
+    names = [setting.name for setting in SETTINGS]
+    parser.add_argument("--setting", choices=names, help="only this one")
     options = parser.parse_args()
     print("| how | requests | a job seen after: median | at most | the end: median | at most |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for way in WAYS:
-        if options.way not in (None, way.name):
+    for setting in SETTINGS:
+        if options.setting not in (None, setting.name):
             continue
-        runs = [measure(way, seed) for seed in range(options.runs)]
+        runs = [measure(setting, seed) for seed in range(options.runs)]
         delays = [delay for run in runs for delay in run.delays]
         ends = [run.end for run in runs]
         figures = (statistics.median(delays), max(delays), statistics.median(ends), max(ends))
         requests = statistics.median(run.requests for run in runs)
         cells = " | ".join(f"{figure:.1f} s" for figure in figures)
-        print(f"| {way.name} | {requests:.0f} | {cells} |", flush=True)
+        print(f"| {setting.name} | {requests:.0f} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 
 from cicd_common.cli import main as boundary
 from cicd_common.gitlab import retry
-from cicd_common.waiting.clock import Alarm, Background
+from cicd_common.waiting.clock import Clock, Background
 from sandbox import Sandbox
 from sandbox.testing import api, executor, project, token
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import click
 
     from cicd_common.errors import CommandError
-    from cicd_common.waiting.pipelines import Event
+    from cicd_common.waiting.events import Event
 
 __all__ = ["api", "executor", "project", "token"]
 
@@ -55,13 +55,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
     A wait still waits for the requests that it has sent, and no longer than to its next moment.
     """
     clock = SkippingClock()
-    underway: Counter[Alarm] = Counter()
-    sleep_until, start = Alarm.sleep_until, Background.start
+    underway: Counter[Clock] = Counter()
+    sleep_until, start = Clock.sleep_until, Background.start
 
-    def skip_until(alarm: Alarm, moment: float) -> None:
-        if not underway[alarm] and not alarm._rung.is_set():
+    def skip_until(waiting: Clock, moment: float) -> None:
+        if not underway[waiting] and not waiting._woken.is_set():
             clock.sleep(moment - clock.monotonic())
-        sleep_until(alarm, moment)
+        sleep_until(waiting, moment)
 
     def start_counted(
         background: Background,
@@ -69,16 +69,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
         then: Callable[[Any | CommandError], Iterator[Event]],
     ) -> None:
         def done(answer: Any) -> Iterator[Event]:
-            underway[background._alarm] -= 1
+            underway[background._clock] -= 1
             yield from then(answer)
 
-        underway[background._alarm] += 1
+        underway[background._clock] += 1
         start(background, work, done)
 
     monkeypatch.setattr(retry, "CLOCK", retry.Clock(clock.monotonic, clock.sleep))
-    monkeypatch.setattr(Alarm, "now", lambda _: clock.monotonic())
-    monkeypatch.setattr(Alarm, "time", lambda _: clock.now())
-    monkeypatch.setattr(Alarm, "sleep_until", skip_until)
+    monkeypatch.setattr(Clock, "now", lambda _: clock.monotonic())
+    monkeypatch.setattr(Clock, "time", lambda _: clock.now())
+    monkeypatch.setattr(Clock, "sleep_until", skip_until)
     monkeypatch.setattr(Background, "start", start_counted)
     return clock
 

@@ -3,7 +3,7 @@
 Run it with `python benchmarks/waiting.py`; it takes about two minutes and prints a Markdown table.
 
 Time is accelerated: the sandbox's clock and the wait's are one, which stands still while a request
-is under setting and goes on while the wait sleeps. So a figure is what the pauses alone make of it, and
+is under way and goes on while the wait sleeps. So a figure is what the pauses alone make of it, and
 what the network adds is left out. The push goes over a real WebSocket; its own clock is real, so
 that a run of ten minutes lacks the one poll on the renewal of the subscription.
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.tokens import Token, TokenKind
-from cicd_common.waiting.clock import Clock, Background
+from cicd_common.waiting.clock import Background, Clock
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.events import Changed, Found
 from cicd_common.waiting.policy import WaitPolicy
@@ -97,7 +97,7 @@ class AcceleratedClock(Clock):
         return self._clock.now()
 
     def sleep_until(self, moment: float) -> None:
-        """Passes the time, and gives every change on the setting the chance to be told."""
+        """Passes the time, and gives every change on the way the chance to be told."""
         if self.push and self.pipeline_id and not self._confirmed:
             while not self.push.covers(self.pipeline_id):
                 _pass_real_time(0.001)
@@ -161,10 +161,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting to wait.
+    """How to wait.
 
     Attributes:
-        name: What the table calls it.
+        name: The name in the table.
         interval: A fixed pause; None lets it follow what is known.
         pushed: Whether GitLab's push is listened to.
     """

@@ -15,7 +15,7 @@ import pytest
 
 from cicd_common.cli import main as boundary
 from cicd_common.gitlab import retry
-from cicd_common.waiting.clock import Clock, Background
+from cicd_common.waiting.clock import Background, Clock
 from sandbox import Sandbox
 from sandbox.testing import api, executor, project, token
 

@@ -145,7 +145,7 @@ def test_it_listens_to_what_a_look_finds_downstream(
 
 
 def test_ten_minutes_take_at_most_25_requests_and_a_change_is_seen_within_a_second() -> None:
-    run = [sys.executable, "benchmarks/waiting.py", "--runs", "2", "--way", "push"]
+    run = [sys.executable, "benchmarks/waiting.py", "--runs", "2", "--setting", "push"]
     done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True)
     _, requests, median, *_ = done.stdout.splitlines()[-1].strip("| ").split(" | ")
     assert int(requests) <= 25

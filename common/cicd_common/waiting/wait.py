@@ -152,7 +152,7 @@ def wait_for(
         except (Interrupted, KeyboardInterrupt) as signaled:
             _leave(engine, policy, presenter)
             if isinstance(signaled, Interrupted):
-                signaled.outcomes = engine.state
+                signaled.outcomes = [end for _, end in engine.state]
             raise
     return engine.outcomes
 

@@ -106,7 +106,7 @@ def test_a_token_that_is_revoked_meanwhile_ends_it(gitlab: Sandbox, add: Add, wa
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("interval", ["3600", "0.1"], ids=["between looks", "during a look"])
+@pytest.mark.parametrize("interval", ["3600", "0.1"], ids=["between polls", "during a poll"])
 def test_a_signal_ends_it_at_once(
     start: Start,
     gitlab: Sandbox,
@@ -129,8 +129,9 @@ def test_a_signal_ends_it_at_once(
     gitlab.wait_until(lambda: len(gitlab.requests) >= found_by + (interval == "0.1"))
     process.send_signal(signum)
     stdout, stderr = process.communicate()
-    assert (process.returncode, stdout) == (code, "")
-    assert f"Pipeline {pipeline.id} goes on" in stderr
+    assert process.returncode == code
+    assert f"pipeline {pipeline.id} running" in stdout  # what was reached
+    assert f"Pipeline {pipeline.id} is still running" in stderr
     assert token.secret not in stderr
 
 

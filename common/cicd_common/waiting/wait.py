@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cicd_common.errors import CommandError, Interrupted
+from cicd_common.gitlab.projects import parse_projects
 from cicd_common.parallel import WRITE_GRACE, side_by_side
 from cicd_common.waiting.clock import Clock
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.events import Finished, Presenter
 from cicd_common.waiting.pipelines import result_of
 from cicd_common.waiting.push.listener import Push
-from cicd_common.waiting.targets import Finder, OwnJob, Target
+from cicd_common.waiting.show.junit import JUnitFile
+from cicd_common.waiting.show.presenter import Together
+from cicd_common.waiting.targets import Finder, own_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,91 +28,94 @@ if TYPE_CHECKING:
     from cicd_common.waiting.targets import Target
 
 
-E_co = TypeVar("E_co", covariant=True)
-
-
-class Started(Protocol[E_co]):
+class Started(Protocol):
     """What a command started in one project: a pipeline, or a tag that starts one."""
 
     def target(self) -> Target:
         """Return the pipeline to wait for."""
 
-    def ended(self, end: Outcome, /) -> E_co:
+    def ended(self, end: Outcome) -> Any:
         """Return what was started together with how its pipeline ended."""
 
 
-E = TypeVar("E")
-
-
-def start_and_wait(
+def start_each(
     gitlab: GitLab,
     projects: Sequence[str],
-    start: Callable[[str], Started[E]],
-    policy: WaitPolicy,
-    *,
+    start: Callable[[str], Started],
+    policy: WaitPolicy | None,
     presenter: Presenter | None = None,
-    own: OwnJob | None = None,
-) -> list[E | CommandError]:
-    """Start something in every project, side by side, and wait for the pipelines.
-
-    Everything from the first byte that starts something stands in one `try`, so that a signal at
-    any moment finds what was started.
+) -> list[Any]:
+    """Start something in every project, side by side, and wait for the pipelines if wanted.
 
     Args:
         gitlab: The client.
-        projects: The projects.
+        projects: The projects, as the user named them.
         start: Starts it in one project.
-        policy: How to wait, and what counts as a failure.
+        policy: How to wait, and what counts as a failure; None not to wait.
         presenter: Shows what happens; default: nothing is shown.
-        own: The job that this runs in, which is not waited for.
 
     Returns:
-        For each project, in their order: how it ended, or the error that says why not.
+        For each project, in their order: what was started and how it ended, or the error that says
+        why not.
 
     Raises:
+        UsageError: One of them is not a project of this server, or is named twice.
         AuthError: The token cannot do what the policy asks for.
         Interrupted: A signal came. What was started is canceled if the policy says so, and is in
             the `outcomes`.
     """
-    policy.check(gitlab.require_token())
-    presenter = presenter or Presenter()
+    names = parse_projects(projects, gitlab.base_url)
+    if policy is None:
+        return side_by_side(names, start, grace=WRITE_GRACE)
+    policy.check(gitlab.token_kind)
+    return _start_and_wait(gitlab, names, start, policy, presenter)
+
+
+def _start_and_wait(
+    gitlab: GitLab,
+    names: Sequence[str],
+    start: Callable[[str], Started],
+    policy: WaitPolicy,
+    presenter: Presenter | None,
+) -> list[Any]:
+    """As `start_each`. All that follows the first byte of a write is in one `try`."""
+    started: list[Started] = []
+
+    def start_one(name: str) -> Started:
+        started.append(one := start(name))
+        return one
+
+    begun: list[Started | CommandError] = []
     clock = Clock()
-    started: dict[str, Started[E]] = {}
-
-    def start_one(project: str) -> Started[E]:
-        started[project] = start(project)
-        return started[project]
-
-    begun: list[Started[E] | CommandError] = []
     engine: Engine | None = None
-    with presenter, _listening(gitlab, policy, clock) as push:
+    with _with_report(presenter, policy) as shown, _listening(gitlab, policy, clock) as push:
         try:
-            begun = side_by_side(projects, start_one, grace=WRITE_GRACE)
+            begun = side_by_side(names, start_one, grace=WRITE_GRACE)
             for failure in begun:
                 if isinstance(failure, CommandError):
-                    presenter.show(Finished(failure))
+                    shown.show(Finished(failure))
+            targets = [one.target() for one in begun if not isinstance(one, CommandError)]
             engine = Engine(
                 gitlab,
-                [one.target() for one in begun if not isinstance(one, CommandError)],
+                targets,
                 policy,
-                own=own,
-                every=presenter.every,
+                own=own_job(os.environ),
+                every=shown.every,
                 clock=clock,
                 push=push,
             )
-            _show_all(engine, presenter)
+            for event in engine.events():
+                shown.show(event)
         except (Interrupted, KeyboardInterrupt) as signaled:
-            engine = engine or Engine(
-                gitlab, [one.target() for one in started.values()], policy, clock=clock
-            )
-            _leave(engine, policy, presenter)
+            engine = engine or Engine(gitlab, [one.target() for one in started], policy)
+            _leave(engine, policy, shown)
             if isinstance(signaled, Interrupted):
                 signaled.outcomes = _joined(begun or signaled.outcomes, engine)
             raise
     return _joined(begun, engine)
 
 
-def _joined(begun: Sequence[Started[E] | CommandError], engine: Engine) -> list[E | CommandError]:
+def _joined(begun: Sequence[Started | CommandError], engine: Engine) -> list[Any]:
     """Join what was started and how its pipeline ended."""
     ends = dict(engine.state)
     return [
@@ -120,9 +127,7 @@ def wait_for(
     gitlab: GitLab,
     targets: Sequence[Target],
     policy: WaitPolicy,
-    *,
     presenter: Presenter | None = None,
-    own: OwnJob | None = None,
 ) -> list[Outcome]:
     """Wait for pipelines to end.
 
@@ -131,7 +136,6 @@ def wait_for(
         targets: Which pipelines.
         policy: How to wait, and what counts as a failure.
         presenter: Shows what happens; default: nothing is shown.
-        own: The job that this runs in, which is not waited for.
 
     Returns:
         For each pipeline, in the order of the targets: its result, or the error that it ended with.
@@ -141,32 +145,39 @@ def wait_for(
         Interrupted: A signal came; its `outcomes` hold what was found.
     """
     policy.check(gitlab.require_token())
-    presenter = presenter or Presenter()
     clock = Clock()
-    with presenter, _listening(gitlab, policy, clock) as push:
+    with _with_report(presenter, policy) as shown, _listening(gitlab, policy, clock) as push:
         engine = Engine(
-            gitlab, targets, policy, own=own, every=presenter.every, clock=clock, push=push
+            gitlab,
+            targets,
+            policy,
+            own=own_job(os.environ),
+            every=shown.every,
+            clock=clock,
+            push=push,
         )
         try:
-            _show_all(engine, presenter)
+            for event in engine.events():
+                shown.show(event)
         except (Interrupted, KeyboardInterrupt) as signaled:
-            _leave(engine, policy, presenter)
+            _leave(engine, policy, shown)
             if isinstance(signaled, Interrupted):
                 signaled.outcomes = [end for _, end in engine.state]
             raise
     return engine.outcomes
 
 
-def _show_all(engine: Engine, presenter: Presenter) -> None:
-    for event in engine.events():
-        presenter.show(event)
-
-
-def _leave(engine: Engine, policy: WaitPolicy, presenter: Presenter) -> None:
+def _leave(engine: Engine, policy: WaitPolicy, shown: Presenter) -> None:
     """After a signal: cancel what this call started, or say that it is still running."""
     with suppress(Interrupted, KeyboardInterrupt):  # a second signal does not wait for answers
         for event in engine.cancel() if "signal" in policy.cancel_on else engine.leave():
-            presenter.show(event)
+            shown.show(event)
+
+
+def _with_report(presenter: Presenter | None, policy: WaitPolicy) -> Presenter:
+    """The presenter, and the JUnit report if one is wanted."""
+    shown = presenter or Presenter()
+    return Together([shown, JUnitFile(policy.junit)]) if policy.junit else shown
 
 
 def _listening(
@@ -175,15 +186,12 @@ def _listening(
     return Push(gitlab.connection, clock) if policy.realtime else nullcontext()
 
 
-def find_pipelines(
-    gitlab: GitLab, targets: Sequence[Target], *, own: OwnJob | None = None
-) -> list[Outcome]:
+def find_pipelines(gitlab: GitLab, targets: Sequence[Target]) -> list[Outcome]:
     """Find the pipelines that exist now, as a dry run does; wait for none.
 
     Args:
         gitlab: The client.
         targets: Which pipelines.
-        own: The job that this runs in.
 
     Returns:
         For each pipeline, in the order of the targets: its result as it is now; an error for a
@@ -191,7 +199,7 @@ def find_pipelines(
     """
 
     def find(target: Target) -> list[Outcome]:
-        finder = Finder(gitlab, target, own or OwnJob())
+        finder = Finder(gitlab, target, own_job(os.environ))
         found = finder.find()
         if found is None:
             return [finder.absence(0.0)]

@@ -77,4 +77,3 @@ class Together(Presenter):
         """Shows one event to each."""
         for each in self._presenters:
             each.show(event)
-

@@ -128,7 +128,7 @@ def world(gitlab: Sandbox, executor: User) -> Project:
 
 
 def test_every_block_has_a_language_that_is_checked() -> None:
-    checked = ("console", "yaml", "toml", "python")
+    checked = ("console", "yaml", "toml", "python", "text")
     text = "".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
     assert len(FENCE.findall(text)) == text.count("\n```") / 2
     assert {found[0] for found in FENCE.findall(text)} <= set(checked)

@@ -97,12 +97,9 @@ def requires(name: str) -> list[Requirement]:
 def licence(name: str) -> str:
     """A package's licence, in its metadata's words."""
     known = metadata(name)
-    classifiers = [
-        each.rpartition(" :: ")[2]
-        for each in known.get_all("Classifier", [])
-        if each.startswith("License :: ")
-    ]
-    return known["License-Expression"] or known["License"] or ", ".join(classifiers)
+    words = known.get_all("License-Expression") or known.get_all("License")
+    kinds = [kind for kind in known.get_all("Classifier", []) if kind.startswith("License :: ")]
+    return ", ".join(words or [kind.rpartition(" :: ")[2] for kind in kinds])
 
 
 def holds(requirement: Requirement, where: dict[str, str], extras: set[str]) -> bool:
@@ -186,7 +183,7 @@ def test_a_lock_without_one_of_its_packages_is_not_complete(lock: str) -> None:
 def test_every_locked_package_is_for_every_supported_python(python: str) -> None:
     for package in locked("requirements-dev.lock"):
         if package.marker is None or package.marker.evaluate():
-            takes = SpecifierSet(metadata(package.name)["Requires-Python"] or "")
+            takes = SpecifierSet(*metadata(package.name).get_all("Requires-Python", []))
             assert python in takes, f"{package.name} takes Python {takes}"
 
 

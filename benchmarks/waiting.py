@@ -29,6 +29,7 @@ from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.push.listener import Push
 from cicd_common.waiting.targets import ById
 from sandbox import Access, ManualClock, Sandbox, ScriptedJob, ScriptedPipeline
+from sandbox.world import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,8 +43,6 @@ T = TypeVar("T")
 
 RUNS = 20
 EARLIER = 10  # pipelines of the same branch, by which the end is estimated
-# Real seconds in which the sandbox tells its clients of a change, if it is one that it tells.
-TELLING = 0.25
 
 # Name, stage, when it may start and when it has ended, of ten minutes; it is pending for 2 s.
 JOBS = (
@@ -101,12 +100,12 @@ class AcceleratedClock(Clock):
         if self.push and self.pipeline_id and not self._confirmed:
             while not self.push.covers(self.pipeline_id):
                 _pass_real_time(0.001)
-            self._confirmed = self._woken.wait(10)
+            self._confirmed = self._woken.wait(PATIENCE)
         while not self._woken.is_set() and self.now() < moment:
             told = self._told()
             self._advance_towards(moment)
             if self.push and self.now() < moment and self._is_told(told):
-                self._woken.wait(10)
+                self._woken.wait(PATIENCE)
         self._woken.clear()
 
     def _advance_towards(self, moment: float) -> None:
@@ -121,11 +120,10 @@ class AcceleratedClock(Clock):
         return sum("type" not in message for message in self._gitlab.cable.sent)
 
     def _is_told(self, before: int) -> bool:
-        try:
-            self._gitlab.wait_until(lambda: self._told() > before, TELLING)
-        except TimeoutError:  # the change of a job that changes neither its stage nor its pipeline
-            return False
-        return True
+        """Whether what has changed by now was one that GitLab tells its clients."""
+        now = self._clock.now()
+        self._gitlab.wait_until(lambda: self._gitlab.cable.told_until >= now)
+        return self._told() > before
 
 
 class Inline(Background):

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from websockets.frames import Frame, Opcode
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 0.02
 _SCOPES = frozenset({"api", "read_api"})
 _RESET = struct.pack("ii", 1, 0)
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -65,6 +67,7 @@ class Shared:
         check_every: Seconds between checks of a connection's token.
         sent: The messages that were sent, over all connections.
         received: The commands that came in, over all connections.
+        told_until: By the sandbox's clock: what has changed by then was sent.
     """
 
     state: State
@@ -73,6 +76,7 @@ class Shared:
     check_every: float = 600.0
     sent: list[dict[str, Any]] = field(default_factory=list)
     received: list[dict[str, Any]] = field(default_factory=list)
+    told_until: datetime = _NEVER
     _events: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -272,9 +276,11 @@ class CableConnection:
                 checked = now
                 if self._secret and cable.token_of(self._secret) is None:
                     self.unsubscribe_all()
+            moment = cable.state.clock.now()
             for identifier, entry in self._changes():
                 if cable.takes_event(entry.pipeline):
                     self._tell(identifier, entry.query.result(entry.pipeline))
+            cable.told_until = moment
 
     def _changes(self) -> list[tuple[str, _Subscription]]:
         """What is to be told, once for each change of a pipeline or of one of its stages."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import NotFoundError, RefusedError, UsageError
-from cicd_common.semver import SemVer
+from cicd_common.versions import parse_version
 from cmd_bump_image_tag.images import OutOfReachError, new_values
 from cmd_bump_image_tag.matching import find_matches, policies, read_file
 from cmd_bump_image_tag.result import Change
@@ -326,7 +326,7 @@ def _check_downgrade(place: str, image: Image, update: Update) -> None:
 @lru_cache
 def _is_lower(new: str, old: str) -> bool:
     """Returns whether both tags are SemVer, with or without a `v`, and the new one is lower."""
-    lower, higher = SemVer.parse(new.removeprefix("v")), SemVer.parse(old.removeprefix("v"))
+    lower, higher = parse_version(new.removeprefix("v")), parse_version(old.removeprefix("v"))
     return lower is not None and higher is not None and lower < higher
 
 

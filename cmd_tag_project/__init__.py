@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
-    from cicd_common.semver import Part
     from cicd_common.waiting.pipelines import WaitResult
+    from cmd_tag_project.request import Next
     from cmd_tag_project.result import TagResult
 
 __all__ = ["TagResult", "WaitPolicy", "WaitResult", "tag_project"]
@@ -41,7 +41,7 @@ def tag_project(
     *,
     project: str,
     tag_name: str | None = None,
-    next: Part | None = None,  # noqa: A002 - the option's name
+    next: Next | None = None,  # noqa: A002 - the option's name
     prefix: str = DEFAULT_PREFIX,
     ref: str | None = None,
     message: str = "",

@@ -20,7 +20,7 @@ from cicd_common.waiting.options import optional_wait_options
 from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
 
 if TYPE_CHECKING:
-    from cicd_common.semver import Part
+    from cmd_tag_project.request import Next
 
 JOB_TAG_NAME = ("CI_PROJECT_PATH_SLUG", "CI_COMMIT_SHA", "CI_JOB_ID")
 
@@ -76,7 +76,7 @@ def cli(
     settings: Settings,
     project: tuple[str, ...],
     tag_name: str | None,
-    next: Part | None,  # noqa: A002 - the option's name
+    next: Next | None,  # noqa: A002 - the option's name
     **options: Any,
 ) -> int:
     """Create a tag in another project, which starts that project's tag pipeline.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cicd_common.errors import AuthError, UsageError
 from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
     from cicd_common.gitlab.tokens import Token
-    from cicd_common.semver import Part
     from cicd_common.waiting.policy import WaitPolicy
 
+Next = Literal["major", "minor", "patch"]
 
 # GitLab asks `git check-ref-format` and adds rules of its own: lib/gitlab/git_ref_validator.rb.
 _RULES: tuple[tuple[str, str], ...] = (
@@ -72,7 +72,7 @@ class TagRequest:
 
     projects: tuple[str, ...]
     tag_name: str | None = None
-    next: Part | None = None
+    next: Next | None = None
     prefix: str = DEFAULT_PREFIX
     ref: str | None = None
     message: str = ""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from semver import Version
+
 from cicd_common.errors import (
     CommandError,
     ConflictError,
@@ -18,7 +20,7 @@ from cicd_common.errors import (
 from cicd_common.gitlab.client import GitLab, field, quoted
 from cicd_common.gitlab.projects import Project, find_commit, find_default_branch, find_project
 from cicd_common.gitlab.retry import Backoff
-from cicd_common.semver import SemVer
+from cicd_common.versions import parse_version
 from cicd_common.waiting.wait import start_each
 from cmd_tag_project.result import TagResult
 
@@ -50,12 +52,12 @@ def next_tag_name(gitlab: GitLab, project: Project, request: TagRequest) -> str:
         **({"search": f"^{request.prefix}"} if request.prefix else {}),
     )
     versions = (
-        SemVer.parse(tag["name"].removeprefix(request.prefix))
+        parse_version(tag["name"].removeprefix(request.prefix))
         for tag in tags
         if tag["name"].startswith(request.prefix)
     )
-    highest = max(filter(None, versions), default=SemVer(0, 0, 0))
-    return f"{request.prefix}{highest.next(request.next)}"
+    highest = max(filter(None, versions), default=Version(0))
+    return f"{request.prefix}{highest.next_version(request.next)}"
 
 
 log = logging.getLogger("cicd_common.tag")

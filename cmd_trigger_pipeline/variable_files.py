@@ -6,8 +6,8 @@ number. No error repeats any of them.
 
 from __future__ import annotations
 
+import io
 import json
-import re
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
@@ -18,14 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 OPTION = "--variables-from"
-
-_LINE = re.compile(r"(?:export\s+)?([^\s=]+)\s*=\s*(.*)")
-# What follows a value that is not quoted: a comment needs a blank before it.
-_COMMENT = re.compile(r"\s+#.*")
-_SINGLE_QUOTED = re.compile(r"'([^']*)'\s*(?:#.*)?")
-_DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"\s*(?:#.*)?')
-_ESCAPE = re.compile(r"\\(.)")
-_ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def collect_variables(
@@ -73,27 +65,23 @@ def _reader(path: Path, text: str) -> Callable[[Path, str], Iterator[tuple[str, 
 
 
 def _read_env(path: Path, text: str) -> Iterator[tuple[str, str]]:
-    """Lines as shells and dotenv libraries have them; nothing in them is expanded."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        content = line.strip()
-        if not content or content.startswith("#"):
-            continue
-        match = _LINE.fullmatch(content)
-        if match is None:
-            raise _unreadable(path, f"line {number} is no KEY=value")
-        key, value = match.groups()
-        if value.startswith(('"', "'")):
-            yield key, _unquoted(value, path, number)
-        else:
-            yield key, _COMMENT.sub("", value)
+    """Lines as python-dotenv reads them, quotes over several lines included.
 
+    Nothing in them is expanded. What that library warns of, or ignores, is an error here.
+    """
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - slow to import, and few need it
 
-def _unquoted(value: str, path: Path, number: int) -> str:
-    if match := _SINGLE_QUOTED.fullmatch(value):
-        return match[1]
-    if match := _DOUBLE_QUOTED.fullmatch(value):
-        return _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), match[1])
-    raise _unreadable(path, f"the quotes of line {number} do not close, or text follows them")
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error or (binding.key and binding.value is None):
+            skipped = binding.original.string
+            blank = skipped[: len(skipped) - len(skipped.lstrip())].count("\n")
+            line = binding.original.line + blank
+            raise _unreadable(
+                path,
+                f"line {line} is not KEY=value, or its quotes do not close, or text follows them",
+            )
+        if binding.key and binding.value is not None:
+            yield binding.key, binding.value
 
 
 def _read_json(path: Path, text: str) -> Iterator[tuple[str, str]]:

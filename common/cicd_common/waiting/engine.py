@@ -381,7 +381,7 @@ class Engine:
                 outcome.results = (result_of(wait.pipeline),)
         wait.outcome = outcome
         wait.watched = False
-        yield Finished(outcome, wait.pipeline)
+        yield Finished(outcome, wait.pipeline, wait.target.project)
 
 
 def _interrupted(wait: Wait) -> Outcome:

@@ -78,10 +78,12 @@ class Finished:
         outcome: The result, or the error that it is; an error's `results` hold the result.
         pipeline: With all its jobs, those of failed downstream pipelines, and the ends of their
             logs; None if it was never found.
+        project: The project's path, where no pipeline tells it.
     """
 
     outcome: WaitResult | CommandError
     pipeline: Pipeline | None = None
+    project: str = ""
 
 
 Event = Searching | Found | Changed | Note | Tick | Finished

@@ -145,10 +145,21 @@ def _take(options: dict[str, Any]) -> WaitPolicy:
     if options["timeout"] is None:
         options["timeout"] = default_timeout(os.environ)
     if options["junit"] is not None:
-        check_writable(options["junit"], "--junit")
+        _clear_report(options["junit"], click.get_current_context().params.get("dotenv"))
     realtime = not options.pop("no_realtime")
     named = [field.name for field in fields(WaitPolicy) if field.name in options]
     return WaitPolicy(realtime=realtime, **{name: options.pop(name) for name in named})
+
+
+def _clear_report(junit: Path, dotenv: Path | None) -> None:
+    """Removes an old report before anything is sent, so that it never counts as this run's."""
+    if dotenv is not None and junit.resolve() == dotenv.resolve():
+        raise UsageError(
+            "--junit and --dotenv name the same file.", hint="Give each a file of its own."
+        )
+    check_writable(junit, "--junit")
+    if junit.is_file() and not junit.is_symlink():
+        junit.unlink()
 
 
 def _refuse_without_wait(ctx: click.Context) -> None:

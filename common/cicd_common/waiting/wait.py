@@ -91,9 +91,9 @@ def _start_and_wait(
     with _with_report(presenter, policy) as shown, _listening(gitlab, policy, clock) as push:
         try:
             begun = side_by_side(names, start_one, grace=WRITE_GRACE)
-            for failure in begun:
+            for name, failure in zip(names, begun, strict=True):
                 if isinstance(failure, CommandError):
-                    shown.show(Finished(failure))
+                    shown.show(Finished(failure, project=name))
             targets = [one.target() for one in begun if not isinstance(one, CommandError)]
             engine = Engine(
                 gitlab,

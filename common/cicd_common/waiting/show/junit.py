@@ -1,25 +1,29 @@
 """A wait as a JUnit report: a suite for each pipeline, downstream ones too, a case for each job.
 
 There is no schema; this is what GitLab (`Gitlab::Ci::Parsers::Test::Junit`) and Jenkins (its junit
-plugin) read. They know no warning, so that a failure that is allowed is a skipped test, which says
-so. GitLab recognises a test from run to run by the names of suite, class and case together, so that
-none of them holds the pipeline's id.
+plugin) read. GitLab knows a case by the names of its suite, class and case, and drops a second one
+with the same names; so each suite's name is unique, and no name changes from run to run. It shows
+the text of an element, not its attributes. The report has a failure or an error exactly if the wait
+failed: JUnit has no warning, so a failure that does not count is a skipped case, which says so.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from cicd_common.cleaning import redacted
-from cicd_common.waiting.events import Presenter
+from cicd_common.cli.output import write_file
+from cicd_common.errors import CommandError
+from cicd_common.waiting.events import Finished, Presenter
 from cicd_common.waiting.show.progress import Progress
-from cicd_common.waiting.show.text import ALLOWED, STYLES, job_style, style_of, why_failed
+from cicd_common.waiting.show.text import style_of, why_failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -31,8 +35,23 @@ log = logging.getLogger(__name__)
 # What is no character of XML 1.0: https://www.w3.org/TR/xml/#charsets
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
-# The verdicts of a test that came to none: its job was stopped, or the wait ended before it did.
-STARTED = frozenset({"running", "canceling", "canceled"})
+ALLOWED = "failed, which is allowed"
+INDEPENDENT = "failed, but the pipeline that was waited for does not depend on it"
+
+
+@dataclass(frozen=True)
+class Waited:
+    """One thing that was waited for.
+
+    Attributes:
+        project: The project's path; empty if it is not known.
+        pipeline: The pipeline as it was last seen; None if it was never found.
+        problem: Why the wait for it failed, the reason first; empty if it did not.
+    """
+
+    project: str
+    pipeline: Pipeline | None
+    problem: str = ""
 
 
 class JUnitFile(Presenter):
@@ -45,10 +64,13 @@ class JUnitFile(Presenter):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._progress = Progress()
+        self._finished: list[Finished] = []
 
     def show(self, event: Event) -> None:
         """Takes in one event."""
         self._progress.note(event)
+        if isinstance(event, Finished):
+            self._finished.append(event)
 
     def __exit__(
         self,
@@ -57,104 +79,191 @@ class JUnitFile(Presenter):
         trace: TracebackType | None,
     ) -> None:
         """Writes the file; that it cannot be written does not hide how the wait ended."""
-        pipelines = [watched.pipeline for watched in self._progress.watched.values()]
         try:
-            self._path.write_bytes(junit_report(pipelines))
+            write_file(self._path, junit_report(self._waited(error)))
         except OSError as problem:
             log.warning("--junit %s was not written: %s", self._path, problem.strerror)
 
+    def _waited(self, error: BaseException | None) -> list[Waited]:
+        """What was waited for, in the order in which it was found; then what never was."""
+        ends = {each.pipeline.id: each for each in self._finished if each.pipeline is not None}
+        waited = []
+        for watched in self._progress.watched.values():
+            end = ends.get(watched.pipeline.id)
+            problem = _problem(end.outcome if end else error)
+            waited.append(Waited(watched.pipeline.project, watched.pipeline, problem))
+        waited += [
+            Waited(each.project, None, _problem(each.outcome))
+            for each in self._finished
+            if each.pipeline is None
+        ]
+        if error is not None and not any(each.problem for each in waited):
+            waited.append(Waited("", None, _problem(error)))
+        return waited
 
-def junit_report(pipelines: Iterable[Pipeline]) -> bytes:
+
+def _problem(outcome: object) -> str:
+    if isinstance(outcome, CommandError):
+        return "\n".join(filter(None, (outcome.message, outcome.why, outcome.hint)))
+    if isinstance(outcome, BaseException):
+        return f"The wait was ended by {outcome or type(outcome).__name__}."
+    return ""
+
+
+def junit_report(waited: Sequence[Waited]) -> bytes:
     """The report.
 
     Args:
-        pipelines: As they were last seen, with the ends of the failed jobs' logs.
+        waited: What was waited for; pipelines with the ends of the failed jobs' logs.
 
     Returns:
         An XML document.
     """
-    root = ET.Element("testsuites")
-    for pipeline in pipelines:
-        for each in _with_downstream(pipeline):
-            root.append(_suite(each))
+    report = _Report()
+    for each in waited:
+        report.add(each)
+    root = report.root
     _count(root, root.iter("testcase"))
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
 
 
-def _with_downstream(pipeline: Pipeline) -> Iterator[Pipeline]:
-    yield pipeline
-    for job in pipeline.jobs:
-        if job.downstream:
-            yield from _with_downstream(job.downstream)
+@dataclass
+class _Report:
+    """A report that grows."""
+
+    root: ET.Element = field(default_factory=lambda: ET.Element("testsuites"))
+    names: set[str] = field(default_factory=set)
+
+    def add(self, waited: Waited) -> None:
+        """Adds what was waited for: its jobs and, if none of them shows why it failed, an error."""
+        counts = bool(waited.problem)
+        name = self._unique(waited.project)
+        if waited.pipeline is None:
+            suite, failed = self._suite(name), False
+        else:
+            suite = self._suite(name, waited.pipeline)
+            failed = self._add_jobs(suite, waited.pipeline, name, (), counts=counts)
+        if counts and not failed:
+            suite.append(_case("pipeline", name, "error", waited.problem))
+        _count(suite, suite.iter("testcase"))
+
+    def _add_jobs(
+        self,
+        suite: ET.Element,
+        pipeline: Pipeline,
+        name: str,
+        trail: tuple[str, ...],
+        *,
+        counts: bool,
+    ) -> bool:
+        """Adds a pipeline's jobs, and those of the pipelines downstream.
+
+        Args:
+            suite: Where to.
+            pipeline: The pipeline.
+            name: The suite's name.
+            trail: The names of the trigger jobs that led here.
+            counts: Whether a failure here makes the wait fail.
+
+        Returns:
+            Whether there is a failure that counts.
+        """
+        failed = False
+        for job in pipeline.jobs:
+            counting = counts and not job.allow_failure
+            below = job.downstream is not None and self._add_downstream(
+                job.downstream, (*trail, job.name), counts=counting and job.status != "success"
+            )
+            case = _job_case(job, f"{name}.{job.stage}", counts=counting, below=below)
+            suite.append(case)
+            failed = failed or below or case.find("failure") is not None
+        if not pipeline.jobs and not counts:
+            word = style_of(pipeline.status).word
+            passed = pipeline.status == "success"
+            suite.append(_case("pipeline", name, "" if passed else "skipped", word))
+        _count(suite, suite.iter("testcase"))
+        return failed
+
+    def _add_downstream(self, pipeline: Pipeline, trail: tuple[str, ...], *, counts: bool) -> bool:
+        name = self._unique(" > ".join((pipeline.project, *trail)))
+        suite = self._suite(name, pipeline)
+        return self._add_jobs(suite, pipeline, name, trail, counts=counts)
+
+    def _suite(self, name: str, pipeline: Pipeline | None = None) -> ET.Element:
+        suite = _element("testsuite", name=name)
+        self.root.append(suite)
+        if pipeline is None:
+            return suite
+        suite.set("timestamp", pipeline.created_at.isoformat(timespec="seconds"))
+        properties = ET.SubElement(suite, "properties")
+        for key, value in {
+            "pipeline": str(pipeline.id),
+            "ref": pipeline.ref,
+            "sha": pipeline.sha,
+            "status": pipeline.status,
+            "url": pipeline.web_url,
+        }.items():
+            properties.append(_element("property", name=key, value=value))
+        return suite
+
+    def _unique(self, name: str) -> str:
+        """The name; or with ` (2)` after it, if there is a suite of that name already."""
+        numbers = (f" ({number})" for number in range(2, len(self.names) + 3))
+        free = next(end for end in ("", *numbers) if name + end not in self.names)
+        self.names.add(name + free)
+        return name + free
 
 
-def _suite(pipeline: Pipeline) -> ET.Element:
-    suite = _element(
-        "testsuite",
-        name=f"{pipeline.project} {pipeline.ref}",
-        timestamp=pipeline.created_at.isoformat(timespec="seconds"),
-    )
-    properties = ET.SubElement(suite, "properties")
-    for name, value in {
-        "pipeline": str(pipeline.id),
-        "url": pipeline.web_url,
-        "sha": pipeline.sha,
-        "status": pipeline.status,
-    }.items():
-        properties.append(_element("property", name=name, value=value))
-    cases = [_case(job, pipeline) for job in pipeline.jobs] or [_pipeline_case(pipeline)]
-    suite.extend(cases)
-    _count(suite, cases)
-    return suite
+def _job_case(job: Job, classname: str, *, counts: bool, below: bool) -> ET.Element:
+    """The case of a job.
+
+    Args:
+        job: The job.
+        classname: The case's class.
+        counts: Whether its failure makes the wait fail.
+        below: Whether a pipeline that it started shows why it failed.
+    """
+    kind, text = _verdict(job, counts=counts, below=below)
+    case = _case(job.name, classname, kind, text)
+    case.set("time", f"{job.duration or 0:.3f}")
+    return case
 
 
-def _count(suite: ET.Element, cases: Iterable[ET.Element]) -> None:
+def _verdict(job: Job, *, counts: bool, below: bool) -> tuple[str, str]:
+    """The element that a job's case holds, and its text."""
+    if job.status == "success":
+        return "", ""
+    if job.status != "failed":
+        return "skipped", style_of(job.status).word
+    if below and job.downstream:
+        return "skipped", f"see {job.downstream.project} #{job.downstream.id}"
+    lines = [why_failed(job), job.web_url, "", *job.log]
+    if counts:
+        return "failure", "\n".join(lines)
+    lines[0] = f"{ALLOWED if job.allow_failure else INDEPENDENT}: {lines[0]}"
+    return "skipped", "\n".join(lines)
+
+
+def _case(name: str, classname: str, kind: str, text: str) -> ET.Element:
+    """A case, with an element of a kind unless that is empty; its text begins with the reason."""
+    case = _element("testcase", name=name, classname=classname, time="0.000")
+    if kind:
+        verdict = _element(kind, message=text.partition("\n")[0])
+        verdict.text = _valid(text)
+        case.append(verdict)
+    return case
+
+
+def _count(suite: ET.Element, cases: Iterator[ET.Element]) -> None:
     """Writes a suite's sums, which Jenkins counts itself and other readers show."""
-    cases = list(cases)
-    seconds = sum(float(case.get("time", "0")) for case in cases)
-    suite.set("tests", str(len(cases)))
+    found = list(cases)
+    seconds = sum(float(case.get("time", "0")) for case in found)
+    suite.set("tests", str(len(found)))
     for plural, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
-        suite.set(plural, str(sum(case.find(tag) is not None for case in cases)))
+        suite.set(plural, str(sum(case.find(tag) is not None for case in found)))
     suite.set("time", f"{seconds:.3f}")
-
-
-def _case(job: Job, pipeline: Pipeline) -> ET.Element:
-    case = _element(
-        "testcase",
-        name=job.name,
-        classname=f"{pipeline.project}.{job.stage}",
-        time=f"{job.duration or 0:.3f}",
-    )
-    look = job_style(job)
-    reason = why_failed(job)
-    if look is STYLES[ALLOWED]:
-        case.append(_element("skipped", message=f"failed, which is allowed: {reason}"))
-    elif job.status == "failed":
-        failure = _element("failure", message=reason, type=job.failure_reason)
-        failure.text = _valid("\n".join([job.web_url, "", *job.log]))
-        case.append(failure)
-    elif job.status in STARTED and job.started_at:
-        case.append(_element("error", message=look.word, type=job.status))
-    elif job.status != "success":
-        case.append(_element("skipped", message=look.word))
-    return case
-
-
-def _pipeline_case(pipeline: Pipeline) -> ET.Element:
-    """The one case of a pipeline whose jobs are not known: an empty suite would look green."""
-    case = _element("testcase", name="pipeline", classname=pipeline.project, time="0.000")
-    word = style_of(pipeline.status).word
-    if pipeline.status == "failed":
-        failure = _element("failure", message=pipeline.yaml_errors or word, type=pipeline.status)
-        failure.text = _valid(pipeline.web_url)
-        case.append(failure)
-    elif pipeline.status == "skipped":
-        case.append(_element("skipped", message=word))
-    elif pipeline.status != "success":
-        case.append(_element("error", message=word, type=pipeline.status))
-    return case
 
 
 def _element(tag: str, **attributes: str) -> ET.Element:

@@ -8,14 +8,13 @@ import pytest
 from sandbox import git
 from sandbox.ci import Scheduler, create_pipeline
 from sandbox.model import ENDED, NO_COMMIT, Access, Project, State, User
+from sandbox.world import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sandbox.model import Job, Pipeline, Variable
-
-_WAIT = 30  # seconds; nothing here takes one
 
 
 class World:
@@ -103,12 +102,12 @@ class World:
     def wait(self, subject: Pipeline | Job, *statuses: str) -> None:
         wanted = statuses or ENDED
         with self.state.changed:
-            reached = self.state.changed.wait_for(lambda: subject.status in wanted, _WAIT)
+            reached = self.state.changed.wait_for(lambda: subject.status in wanted, PATIENCE)
         assert reached, f"{subject.status}, not {', '.join(wanted)}"
 
     def wait_for_log(self, pipeline: Pipeline, name: str, text: str) -> None:
         with self.state.changed:
-            assert self.state.changed.wait_for(lambda: text in self.log(pipeline, name), _WAIT)
+            assert self.state.changed.wait_for(lambda: text in self.log(pipeline, name), PATIENCE)
 
     def run(self, project: Project, *, source: str = "api") -> Pipeline:
         pipeline = self.start(project, source=source)

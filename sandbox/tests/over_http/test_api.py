@@ -11,6 +11,7 @@ import requests
 from sandbox import Access, Sandbox
 from sandbox.model import ProtectedRef
 from sandbox.testing import Api, outcome
+from sandbox.world import PATIENCE
 
 if TYPE_CHECKING:
     from sandbox.model import Project, Token, User
@@ -47,7 +48,9 @@ def test_everything_may_be_below_a_path() -> None:
         assert gitlab.url.endswith("/gitlab")
         with Api(gitlab, **{"PRIVATE-TOKEN": token.secret}) as api:
             assert api.get("/version").status_code == 200
-        outside = requests.get(gitlab.url.removesuffix("/gitlab") + "/api/v4/version", timeout=5)
+        outside = requests.get(
+            gitlab.url.removesuffix("/gitlab") + "/api/v4/version", timeout=PATIENCE
+        )
         assert (outside.status_code, outside.text[:15]) == (404, "<!DOCTYPE html>")
 
 
@@ -135,7 +138,7 @@ def test_a_long_list_comes_in_pages(gitlab: Sandbox, project: Project, api: Api)
     names = [tag["name"] for tag in first.json()]
     page = first
     while "next" in page.links:
-        page = requests.get(page.links["next"]["url"], headers=api.headers, timeout=5)
+        page = requests.get(page.links["next"]["url"], headers=api.headers, timeout=PATIENCE)
         names += [tag["name"] for tag in page.json()]
     assert names == ["v0", "v1", "v2", "v3", "v4"]
     assert page.headers["X-Next-Page"] == ""

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from sandbox import Access, Fault, Sandbox, ScriptedJob, ScriptedPipeline, scripted
+from sandbox.world import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def cable(
 def receive(connection: ClientConnection) -> dict[str, Any]:
     """The next message that is no ping."""
     while True:
-        message: dict[str, Any] = json.loads(connection.recv(timeout=5))
+        message: dict[str, Any] = json.loads(connection.recv(timeout=PATIENCE))
         if message.get("type") != "ping":
             return message
 
@@ -121,7 +122,7 @@ def test_the_origin_has_no_path_and_the_cable_is_below_the_relative_root() -> No
 
 
 def test_without_an_upgrade_there_is_no_page(gitlab: Sandbox) -> None:
-    answer = requests.get(f"{gitlab.url}/-/cable", timeout=10)
+    answer = requests.get(f"{gitlab.url}/-/cable", timeout=PATIENCE)
     assert (answer.status_code, answer.text) == (404, "Page not found")
 
 
@@ -151,7 +152,7 @@ def test_a_bad_token_is_told_after_the_handshake(
         told = {"type": "disconnect", "reason": "unauthorized", "reconnect": False}
         assert receive(connection) == told
         with pytest.raises(ConnectionClosed):
-            connection.recv(timeout=5)
+            connection.recv(timeout=PATIENCE)
     assert [request.status for request in gitlab.requests] == [101]
 
 
@@ -289,7 +290,7 @@ def test_it_pings(gitlab: Sandbox, token: Token) -> None:
     gitlab.cable.ping_every = 0.05
     with cable(gitlab, token.secret) as connection:
         assert receive(connection) == {"type": "welcome"}
-        ping = json.loads(connection.recv(timeout=5))
+        ping = json.loads(connection.recv(timeout=PATIENCE))
         assert ping == {"type": "ping", "message": pytest.approx(ping["message"], abs=0)}
         assert isinstance(ping["message"], int)
 
@@ -303,7 +304,7 @@ def test_a_token_that_is_revoked_later_loses_its_subscriptions_without_a_word(
         token.revoked = True
         gitlab.wait_until(lambda: gitlab.cable.subscriptions == [])
         cancel(gitlab, pipeline)
-        messages = [json.loads(connection.recv(timeout=5))["type"] for _ in range(3)]
+        messages = [json.loads(connection.recv(timeout=PATIENCE))["type"] for _ in range(3)]
         assert messages == ["ping"] * 3
 
 
@@ -330,7 +331,7 @@ def test_a_cut_connection_just_ends(gitlab: Sandbox, token: Token) -> None:
         assert receive(connection) == {"type": "welcome"}
         gitlab.cable.cut()
         with pytest.raises(ConnectionClosed):
-            connection.recv(timeout=5)
+            connection.recv(timeout=PATIENCE)
     gitlab.wait_until(lambda: gitlab.cable.connections == 0)
 
 
@@ -349,6 +350,6 @@ def test_the_end_of_the_sandbox_ends_connections_and_threads(executor: User) -> 
         connection = client.__enter__()
         assert receive(connection) == {"type": "welcome"}
     with pytest.raises(ConnectionClosed):
-        connection.recv(timeout=5)
+        connection.recv(timeout=PATIENCE)
     client.__exit__(None, None, None)
     assert {thread.name for thread in set(threading.enumerate()) - before} == set()

@@ -10,6 +10,7 @@ import pytest
 from cicd_common.errors import Interrupted, NotFoundError, UnavailableError
 from cicd_common.gitlab.session import POOL_SIZE
 from cicd_common.parallel import _Crew, side_by_side
+from sandbox.world import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ def test_outcomes_keep_the_order_of_the_items() -> None:
     gates[3].set()
 
     def work(index: int) -> int:
-        gates[index].wait(10)  # the last item is done first
+        gates[index].wait(PATIENCE)  # the last item is done first
         gates[index - 1].set()
         return index * 10
 
@@ -81,7 +82,7 @@ def test_a_signal_waits_for_what_is_under_way_and_begins_nothing_else(
         begun.append(index)
         if len(begun) == POOL_SIZE:
             os.kill(os.getpid(), signal.SIGTERM)
-        stopped.wait(10)
+        stopped.wait(PATIENCE)
         return index
 
     with pytest.raises(Interrupted) as ended:
@@ -99,9 +100,9 @@ def test_what_does_not_finish_in_time_is_unknown_and_what_did_is_kept() -> None:
 
     def work(name: str) -> str:
         if name == "slow":
-            done.wait(10)
+            done.wait(PATIENCE)
             os.kill(os.getpid(), signal.SIGTERM)
-            hanging.wait(10)
+            hanging.wait(PATIENCE)
         done.set()
         return name
 
@@ -120,7 +121,7 @@ def test_without_a_grace_a_signal_ends_it_at_once() -> None:
 
     def work(_: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        hanging.wait(30)
+        hanging.wait(PATIENCE)
 
     with pytest.raises(Interrupted):
         side_by_side([1, 2], work)

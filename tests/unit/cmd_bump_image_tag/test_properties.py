@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -209,7 +210,8 @@ def test_no_bytes_are_too_odd(before: bytes, after: bytes) -> None:
     ],
     ids=lambda text: f"{text[:12]!r}",
 )
-@pytest.mark.timeout(20)
 def test_no_text_takes_quadratic_time(text: str) -> None:
+    began = time.process_time()
     hold("a.yaml", f"{text}\n---\nimage: web:1\n".encode())
     hold("a.yaml", f"image: web:1\n---\n{text}".encode())
+    assert time.process_time() - began < 20  # seconds of this process alone

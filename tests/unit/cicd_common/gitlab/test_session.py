@@ -60,11 +60,13 @@ def test_a_body_is_read_whole() -> None:
 
 
 def test_a_server_that_drips_does_not_hold_the_command() -> None:
-    started = time.monotonic()
-    with server(JSON % (100, b" " * 100), drip=0.1) as url:
-        with session(url) as client, pytest.raises(UnavailableError, match="within 1 s"):
-            client.get(f"{url}/x")
-        assert time.monotonic() - started < 5
+    """All of it would take hours."""
+    with (
+        server(JSON % (100_000, b" " * 100_000), drip=0.1) as url,
+        session(url) as client,
+        pytest.raises(UnavailableError, match="within 1 s"),
+    ):
+        client.get(f"{url}/x")
 
 
 @pytest.mark.parametrize(
@@ -135,12 +137,10 @@ def test_an_unknown_authority_is_refused_at_once_and_the_remedy_named(
     tls: tuple[str, Path],
 ) -> None:
     url, _ = tls
-    started = time.monotonic()
-    with pytest.raises(UnavailableError) as raised, session(url, retry_for=60.0) as client:
+    with pytest.raises(UnavailableError) as raised, session(url, retry_for=86400.0) as client:
         client.get(f"{url}/x")
     assert "--ca-file" in raised.value.hint
     assert not raised.value.sent
-    assert time.monotonic() - started < 10
 
 
 def test_a_ca_file_is_trusted_beside_the_usual_ones(tls: tuple[str, Path]) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cicd_common.waiting.events import Event
+
+A_DAY = 86400
 
 
 def told(answer: int | CommandError) -> Iterator[Event]:
@@ -32,17 +33,13 @@ def test_anybody_may_end_the_sleep(wake: object) -> None:
     clock = Clock()
     assert callable(wake)
     threading.Thread(target=wake, args=(clock,)).start()
-    began = time.monotonic()
-    clock.sleep_until(clock.now() + 60)
-    assert time.monotonic() - began < 30
+    clock.sleep_until(clock.now() + A_DAY)
 
 
 def test_a_ring_before_the_sleep_is_not_lost() -> None:
     clock = Clock()
     clock.wake()
-    began = time.monotonic()
-    clock.sleep_until(clock.now() + 60)
-    assert time.monotonic() - began < 30
+    clock.sleep_until(clock.now() + A_DAY)
 
 
 def test_hints_are_taken_once() -> None:

@@ -18,6 +18,7 @@ from cicd_common.waiting.pipelines import Job, Pipeline
 from cicd_common.waiting.push import listener as push
 from cicd_common.waiting.push.listener import Push
 from sandbox import Access, Sandbox, ScriptedPipeline, scripted
+from sandbox.world import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +84,7 @@ class World:
 
     def hints(self) -> set[str]:
         """The hints that come next."""
-        self.clock.sleep_until(self.clock.now() + 5)
+        self.clock.sleep_until(self.clock.now() + PATIENCE)
         return self.clock.take_hints()
 
     @property
@@ -96,7 +97,7 @@ class World:
 
 def until(holds: Callable[[], bool]) -> None:
     """Waits until something that happens in another thread has happened."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.005)

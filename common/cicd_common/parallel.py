@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
 from cicd_common.errors import CommandError, Interrupted, UnavailableError
-from cicd_common.gitlab.session import POOL_SIZE
+from cicd_common.gitlab.transport import POOL_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,7 +20,7 @@ import requests
 
 from cicd_common import cleaning
 from cicd_common.errors import AuthError, UnavailableError, UsageError
-from cicd_common.gitlab.session import Adapter
+from cicd_common.gitlab.transport import Adapter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

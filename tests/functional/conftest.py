@@ -75,7 +75,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
         underway[background._clock] += 1
         start(background, work, done)
 
-    monkeypatch.setattr(retry, "CLOCK", retry.Clock(clock.monotonic, clock.sleep))
+    monkeypatch.setattr(retry, "CLOCK", retry.Clock(clock.monotonic, clock.sleep, clock.now))
     monkeypatch.setattr(Clock, "now", lambda _: clock.monotonic())
     monkeypatch.setattr(Clock, "time", lambda _: clock.now())
     monkeypatch.setattr(Clock, "sleep_until", skip_until)

@@ -25,6 +25,7 @@ from cicd_common.gitlab.writes import reconcile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     import requests
 
@@ -77,6 +78,10 @@ class GitLab:
     def token_kind(self) -> TokenKind | None:
         """What kind of credential this client has, if any."""
         return self.connection.token.kind if self.connection.token else None
+
+    def now(self) -> datetime:
+        """The server's time, by its last answer; before the first, this machine's."""
+        return self._session.now()
 
     def get(self, path: str, /, **query: object) -> JsonObject:
         """Reads an object; `fields` reads what it holds.

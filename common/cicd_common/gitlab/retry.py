@@ -11,6 +11,7 @@ import math
 import random
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from cicd_common.errors import CommandError, TimeLimitError
@@ -25,6 +26,10 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 10.0
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class Clock:
     """What time it is, and a way to let it pass.
@@ -32,10 +37,12 @@ class Clock:
     Attributes:
         now: A monotonic clock, in seconds.
         sleep: Sleeps for so many seconds.
+        time: The time of day, in UTC.
     """
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    time: Callable[[], datetime] = _utc_now
 
 
 CLOCK = Clock()  # a test puts its own here, so that nothing waits in real time

@@ -1,9 +1,10 @@
 """The one place where HTTP happens: a `requests.Session` that is safe to hand to python-gitlab.
 
-What it adds, because neither library does it (see `docs/design.md`):
+What it adds, because neither library does it (`docs/design.md` says which others were weighed):
 
-- every request has a time limit;
-- reads, and only reads, are tried again after failures that may pass;
+- every request has a time limit, from sending it to the last byte of its answer, and every answer
+  a limit of size;
+- reads, and only reads, are retried after temporary failures;
 - credentials never follow a redirect to another origin, and a write is never redirected;
 - netrc and cookies play no part: the token given is the only credential;
 - whatever is not a usable answer is raised as one of `cicd_common.errors`.
@@ -12,26 +13,31 @@ What it adds, because neither library does it (see `docs/design.md`):
 from __future__ import annotations
 
 import logging
+import re
+import ssl
 import time
+from datetime import datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH, select_proxy
-from urllib3.exceptions import NewConnectionError, ProxyError
-from urllib3.util import create_urllib3_context
+from urllib3.exceptions import LocationValueError, ProxyError
 
 from cicd_common.errors import UnavailableError, UsageError
-from cicd_common.gitlab import fields
-from cicd_common.gitlab.responses import error_of, read_answer
-from cicd_common.gitlab.retry import Backoff, retry
+from cicd_common.gitlab import fields, retry
+from cicd_common.gitlab.responses import error_of, is_temporary, parse_date, read_answer
+from cicd_common.gitlab.transport import (
+    Adapter,
+    causes,
+    is_loopback,
+    proxy_for,
+    was_never_sent,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from ssl import SSLContext
+    from pathlib import Path
 
 
 log = logging.getLogger(__name__)
@@ -39,18 +45,19 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10.0
 READS = frozenset({"GET", "HEAD"})
 MOST_REDIRECTS = 5
-# As many as the most projects handled side by side: a few dozen of them take one round, not two.
-POOL_SIZE = 32
+# A page of a hundred jobs has about 0.5 MB; a file in JSON is read raw instead.
+LARGEST_JSON = 32 * 2**20
+LARGEST = 2**30  # an archive of a repository
 
 
 class SafeSession(requests.Session):
     """A session for one GitLab server.
 
     Args:
-        base_url: The server that may get the credentials.
-        request_timeout: Seconds that one request may take.
-        retry_for: Seconds that failures of reads are ridden out.
-        ca_file: A certificate authority to trust beside the usual ones.
+        base_url: The server that can get the credentials.
+        request_timeout: Seconds that one request can take.
+        retry_for: Seconds for which temporary failures of reads are retried.
+        ca_file: A certificate authority to trust in addition to the usual ones.
     """
 
     def __init__(
@@ -66,14 +73,30 @@ class SafeSession(requests.Session):
         self.retry_for = retry_for
         self.timeouts = (min(CONNECT_TIMEOUT, request_timeout), request_timeout)
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._ahead = timedelta()
         adapter = Adapter(ca_file)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
+    def now(self) -> datetime:
+        """The server's time, by the `Date` of its last answer; before the first, our own."""
+        return retry.CLOCK.time() + self._ahead
+
+    def merge_environment_settings(self, url: Any, *arguments: Any, **settings: Any) -> Any:
+        """Reads proxies and authorities from the environment; this machine needs no proxy."""
+        merged = super().merge_environment_settings(url, *arguments, **settings)
+        if is_loopback(urlsplit(_text(url)).hostname or ""):
+            merged["proxies"] = {}
+        return merged
+
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """None: redirects are followed here alone, and `requests` would look at each."""
+        return iter(())
+
     def request(  # type: ignore[override] # the rest of the signature passes through unseen
         self, method: str | bytes, url: str | bytes, **options: Any
     ) -> requests.Response:
-        """Sends one request; a read is tried again while `retry_for` lasts.
+        """Sends one request; a read is retried while `retry_for` lasts.
 
         Args:
             method: The HTTP method.
@@ -89,7 +112,7 @@ class SafeSession(requests.Session):
         verb, address = _text(method).upper(), _text(url)
         if not same_origin(address, self.base_url):
             raise UnavailableError(
-                f"A request to {origin(address)} was stopped.",
+                f"A request to {_shown(address)} was stopped.",
                 sent=False,
                 retryable=False,
                 why=f"Credentials are for {origin(self.base_url)} alone.",
@@ -99,7 +122,9 @@ class SafeSession(requests.Session):
         options["auth"] = options.get("auth") or _anonymous
         if verb not in READS:
             return self._send_once(verb, address, options)
-        return retry(lambda: self._follow(verb, address, options), Backoff(self.retry_for))
+        return retry.retry(
+            lambda: self._follow(verb, address, options), retry.Backoff(self.retry_for)
+        )
 
     def _follow(self, verb: str, url: str, options: dict[str, Any]) -> requests.Response:
         """Sends a read, and follows where it is redirected within the same origin."""
@@ -116,30 +141,34 @@ class SafeSession(requests.Session):
         started = time.monotonic()
         try:
             response = super().request(verb, url, **options)
-            _read_body(response, started + self.timeouts[1])
-        except (requests.RequestException, ValueError) as error:  # ValueError: a broken Location
+            _read_body(response)
+        except (OSError, ValueError) as error:  # requests.RequestException is an OSError
             log.debug("%s failed after %.0f ms: %s", request, _ms(started), type(error).__name__)
             raise _failure(error, request, self.base_url, self.timeouts[1]) from error
         log.debug("%s %d %.0f ms", request, response.status_code, _ms(started))
+        self._note_time(response)
         if response.is_redirect:
             self._guard_redirect(verb, url, response)
         elif response.status_code // 100 != 2:  # noqa: PLR2004 - 2xx
             raise error_of(read_answer(response), request)
         elif _is_nonsense(response):
             raise UnavailableError(
-                f"The answer is no JSON that an API would send ({request}).",
-                why="A proxy, a login page or another server seems to stand at this address.",
+                f"The answer is not JSON that an API would send ({request}).",
+                why="A proxy, a login page or another server seems to be at this address.",
                 hint=f"Check --base-url: {self.base_url}",
             )
         return response
 
     def _guard_redirect(self, verb: str, url: str, response: requests.Response) -> None:
         """Lets a read stay within its origin; refuses everything else by name."""
-        target = urljoin(url, response.headers["Location"])
+        try:
+            target = urljoin(url, response.headers["Location"])
+        except ValueError:
+            target = ""
         if verb in READS and same_origin(target, self.base_url):
             return
         raise UnavailableError(
-            f"{origin(self.base_url)} redirects to {target.split('?', 1)[0]} ({verb}).",
+            f"{origin(self.base_url)} redirects to {_shown(target)} ({verb}).",
             sent=False,
             retryable=False,
             why="A redirect is not followed with credentials to another address, nor with a write.",
@@ -147,34 +176,19 @@ class SafeSession(requests.Session):
             answer=read_answer(response),
         )
 
-
-class Adapter(HTTPAdapter):
-    """Trusts one more certificate authority beside the usual ones.
-
-    Args:
-        ca_file: Its certificates; None for the usual ones alone.
-    """
-
-    def __init__(self, ca_file: Path | None) -> None:
-        self._ca_file = ca_file
-        super().__init__(pool_maxsize=POOL_SIZE)
-
-    def _context(self) -> dict[str, Any]:
-        return {} if self._ca_file is None else {"ssl_context": context_with(self._ca_file)}
-
-    def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Makes the connections' pool; what `HTTPAdapter` calls."""
-        super().init_poolmanager(*args, **(options | self._context()))
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Makes the pool of those by a proxy; what `HTTPAdapter` calls."""
-        return super().proxy_manager_for(proxy, **(options | self._context()))
+    def _note_time(self, response: requests.Response) -> None:
+        # What a cache answers has the time at which it was stored.
+        date = parse_date(response.headers.get("Date"))
+        if date is not None and "Age" not in response.headers:
+            self._ahead = date - retry.CLOCK.time()
 
 
 def origin(url: str) -> str:
     """`scheme://host:port` of a URL, in lower case, a scheme's own port left out."""
     parts = urlsplit(url)
     host = parts.hostname or ""
+    if ":" in host:  # IPv6
+        host = f"[{host}]"
     port = parts.port
     if port is None or port == {"http": 80, "https": 443}.get(parts.scheme):
         return f"{parts.scheme}://{host}"
@@ -185,35 +199,47 @@ def same_origin(url: str, other: str) -> bool:
     """Whether two URLs have the same scheme, host and port (RFC 6454)."""
     try:
         return origin(url) == origin(other)
-    except ValueError:  # one of them is no URL
+    except ValueError:  # one of them is not a URL
         return False
 
 
-class _Timed:
-    """A response's body, read as it arrives and given up at a deadline.
+def _shown(url: str) -> str:
+    """An address as far as it can be printed: without credentials and query, on one line."""
+    try:
+        address = origin(url) + urlsplit(url).path
+    except ValueError:
+        return "an address that is not a URL"
+    return "".join(c for c in address if c.isprintable())[:200] or "nothing"
 
-    The timeout of a socket starts anew with every byte, so that a server that drips would hold
-    the command for ever.
-    """
 
-    def __init__(self, raw: Any, deadline: float) -> None:
+class _Bounded:
+    """A response's body, read as it arrives and given up where it is too large."""
+
+    def __init__(self, raw: Any, most: int) -> None:
         self._raw = raw
-        self._deadline = deadline
+        self._most = most
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._raw, name)
 
     def stream(self, amount: int, *, decode_content: bool) -> Iterator[bytes]:
         """The body's parts; what `requests` reads a body by."""
-        while part := self._raw.read1(amount, decode_content=decode_content):
-            if time.monotonic() > self._deadline:
-                self._raw.close()
-                raise requests.ReadTimeout("the body took too long")
+        size = 0
+        for part in self._raw.stream(amount, decode_content=decode_content):
+            size += len(part)
+            if size > self._most:
+                raise _TooLargeError(f"its answer is larger than {self._most // 2**20} MB")
             yield part
 
 
-def _read_body(response: requests.Response, deadline: float) -> None:
-    response.raw = _Timed(response.raw, deadline)
+class _TooLargeError(requests.RequestException):
+    """An answer is too large."""
+
+
+def _read_body(response: requests.Response) -> None:
+    kind = response.headers.get("Content-Type", "").lower()
+    is_short = not response.ok or "json" in kind or "html" in kind
+    response.raw = _Bounded(response.raw, LARGEST_JSON if is_short else LARGEST)
     try:
         response.content  # noqa: B018 - reads and keeps it
     except BaseException:
@@ -221,52 +247,77 @@ def _read_body(response: requests.Response, deadline: float) -> None:
         raise
 
 
-def _failure(error: Exception, request: str, base_url: str, limit: float) -> UnavailableError:
-    """What a failed exchange means: what happened, and whether GitLab may have got the request."""
+def _failure(
+    error: Exception, request: str, base_url: str, limit: float
+) -> UnavailableError | UsageError:
+    """What a failed exchange means: what happened, and whether GitLab can have got the request."""
     where = origin(base_url)
-    if isinstance(error, requests.exceptions.SSLError):
-        return UnavailableError(
-            f"The TLS connection to {where} failed: {_root(error)} ({request})",
-            sent=False,
-            retryable=False,
-            why="Its certificate is from an authority unknown here, or for another name.",
-            hint="Give the authority's certificate with --ca-file.",
-        )
-    if _was_not_sent(error):
-        return UnavailableError(
-            f"{where} cannot be reached: {_root(error)} ({request})",
-            sent=False,
-            hint="Check --base-url, the network and the proxy settings.",
-        )
-    if isinstance(error, requests.Timeout):
+    inner = list(causes(error))
+    if was_never_sent(error) or isinstance(error, requests.ConnectTimeout):
+        return _unreachable(inner, request, base_url)
+    if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in inner):
         return UnavailableError(
             f"{where} did not answer within {limit:g} s ({request})",
-            hint="Allow more with --request-timeout, or look at the server's load.",
+            hint="Allow more with --request-timeout, or check the server's load.",
         )
-    return UnavailableError(f"{where} broke off: {_root(error)} ({request})")
-
-
-def _was_not_sent(error: Exception) -> bool:
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.ProxyError)):
-        return True
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return isinstance(reason, (NewConnectionError, ProxyError))
-
-
-def _root(error: BaseException) -> str:
-    """The innermost reason, which says more than the layers around it."""
-    while True:
-        inner = getattr(error, "reason", None) or next(
-            (arg for arg in reversed(error.args) if isinstance(arg, BaseException)), None
+    if isinstance(error, _TooLargeError):
+        return UnavailableError(f"{where} cannot be used: {error} ({request})", retryable=False)
+    if any(isinstance(each, LocationValueError) for each in inner) or isinstance(
+        error, requests.exceptions.InvalidURL
+    ):
+        # The text holds the address, and a password with it.
+        return UnavailableError(
+            f"The address of {where}, or of the proxy before it, is not valid ({request})",
+            sent=False,
+            retryable=False,
+            hint="Check --base-url, HTTPS_PROXY and HTTP_PROXY.",
         )
-        if not isinstance(inner, BaseException) or inner is error:
-            break
-        error = inner
-    return getattr(error, "strerror", None) or str(error).split(": ", 1)[-1] or type(error).__name__
+    if type(error) is OSError:  # by requests: the bundle of authorities is missing
+        return UsageError(str(error), hint="Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.")
+    return UnavailableError(f"The connection to {where} was lost: {_words(inner)} ({request})")
+
+
+def _unreachable(inner: list[BaseException], request: str, base_url: str) -> UnavailableError:
+    """What it means that there was no connection."""
+    where, root = origin(base_url), _words(inner)
+    if tls := next((each for each in inner if isinstance(each, ssl.SSLError)), None):
+        is_unknown = isinstance(tls, ssl.SSLCertVerificationError)
+        return UnavailableError(
+            f"The TLS connection to {where} failed: {root} ({request})",
+            sent=False,
+            retryable=isinstance(tls, ssl.SSLEOFError),
+            why="Its certificate is from an authority unknown here, or for another name."
+            if is_unknown
+            else "The server, or a proxy before it, does not speak TLS as expected.",
+            hint="Give the authority's certificate with --ca-file."
+            if is_unknown
+            else "Check the scheme and the port in --base-url.",
+        )
+    if any(isinstance(each, ProxyError) for each in inner):
+        proxy = _shown(proxy_for(base_url) or "")
+        refused = re.search(r"Tunnel connection failed: (\d+)", str(inner[-1]))
+        return UnavailableError(
+            f"{where} cannot be reached by the proxy {proxy}: {root} ({request})",
+            sent=False,
+            retryable=refused is None or is_temporary(int(refused[1])),
+            hint="Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
+        )
+    return UnavailableError(
+        f"{where} cannot be reached: {root} ({request})",
+        sent=False,
+        hint="Check --base-url, the network and the proxy settings.",
+    )
+
+
+def _words(inner: list[BaseException]) -> str:
+    """The innermost reason, which says more than the layers around it, without credentials."""
+    root = inner[-1]
+    words = getattr(root, "strerror", None) or str(root).split(": ", 1)[-1] or type(root).__name__
+    return re.sub(r"//[^/@\s]*@", "//", words)
 
 
 def _is_nonsense(response: requests.Response) -> bool:
-    """Whether a 2xx is no answer of an API: an HTML page, or JSON that is cut or broken."""
+    """Whether a 2xx is not an answer of an API: an HTML page, or JSON that is cut or broken."""
     kind = response.headers.get("Content-Type", "").lower()
     if "html" in kind:
         return True
@@ -289,52 +340,3 @@ def _text(value: str | bytes) -> str:
 
 def _ms(started: float) -> float:
     return (time.monotonic() - started) * 1000
-
-
-def context_with(ca_file: Path | None) -> SSLContext:
-    """A TLS context that trusts one authority alone, for a session that adds the usual ones.
-
-    Args:
-        ca_file: Its certificates in PEM form; None trusts nobody yet.
-
-    Raises:
-        UsageError: The file holds none.
-    """
-    context = create_urllib3_context()
-    if ca_file is None:
-        return context
-    try:
-        context.load_verify_locations(cafile=ca_file)
-    except OSError as error:  # ssl.SSLError is one
-        raise UsageError(
-            f"{ca_file} cannot be used as a certificate authority: {error}",
-            hint="--ca-file takes a file of certificates in PEM form.",
-        ) from error
-    return context
-
-
-def whole_context(url: str, ca_file: Path | None) -> SSLContext:
-    """A TLS context that trusts whom a session trusts, `REQUESTS_CA_BUNDLE` included.
-
-    Args:
-        url: Where to.
-        ca_file: A certificate authority to trust beside the usual ones.
-
-    Raises:
-        UsageError: The file holds none.
-        OSError: The usual ones cannot be read.
-    """
-    context = context_with(ca_file)
-    bundle = requests.Session().merge_environment_settings(url, {}, None, None, None)["verify"]
-    usual = Path(bundle if isinstance(bundle, str) else DEFAULT_CA_BUNDLE_PATH)
-    if usual.is_dir():
-        context.load_verify_locations(capath=usual)
-    else:
-        context.load_verify_locations(cafile=usual)
-    return context
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy that a session takes to a URL, by the usual environment variables."""
-    settings = requests.Session().merge_environment_settings(url, {}, None, None, None)
-    return select_proxy(url, settings["proxies"])

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from cicd_common.errors import CommandError
-from cicd_common.gitlab.session import POOL_SIZE
+from cicd_common.gitlab.transport import POOL_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

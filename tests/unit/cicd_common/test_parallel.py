@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cicd_common.errors import Interrupted, NotFoundError, UnavailableError
-from cicd_common.gitlab.session import POOL_SIZE
+from cicd_common.gitlab.transport import POOL_SIZE
 from cicd_common.parallel import _Crew, side_by_side
 from sandbox.world import PATIENCE
 

@@ -6,9 +6,10 @@ import contextlib
 import http.server
 import socket
 import ssl
-import subprocess
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,8 @@ from cicd_common.gitlab.session import SafeSession, origin, same_origin
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from requests_mock import Mocker
 
 
 def session(url: str, **settings: object) -> SafeSession:
@@ -101,15 +104,8 @@ def test_a_redirect_in_circles_ends() -> None:
 
 
 @pytest.fixture
-def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+def tls(certificate: tuple[Path, Path]) -> Iterator[tuple[str, Path]]:
     """A server whose certificate no machine trusts, and the certificate."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True,
-    )  # fmt: skip
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -123,12 +119,12 @@ def tls(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(*certificate)
         running.socket = context.wrap_socket(running.socket, server_side=True)
         running.handle_error = lambda *_: None  # type: ignore[method-assign] # refused handshakes are the test
         thread = threading.Thread(target=running.serve_forever, args=(0.01,))
         thread.start()
-        yield f"https://localhost:{running.server_address[1]}", certificate
+        yield f"https://localhost:{running.server_address[1]}", certificate[0]
         running.shutdown()
         thread.join()
 
@@ -166,6 +162,9 @@ def test_a_ca_file_without_certificates_is_said(tmp_path: Path) -> None:
         ("https://h", "https://h@evil", False),
         ("https://h", "https://h:port", False),
         ("https://[::1]:1", "https://[::1]:1", True),
+        ("https://[::1]", "https://[::1]:443", True),
+        ("https://[::1", "https://[::1", False),
+        ("https://h:99999", "https://h:99999", False),
     ],
 )
 def test_an_origin_is_scheme_host_and_port(one: str, other: str, *, same: bool) -> None:
@@ -174,3 +173,106 @@ def test_an_origin_is_scheme_host_and_port(one: str, other: str, *, same: bool) 
 
 def test_an_origin_leaves_out_what_is_no_part_of_it() -> None:
     assert origin("https://me:hush@Host:8080/path?x=1") == "https://host:8080"
+
+
+def test_an_origin_has_brackets_around_an_address_of_ipv6() -> None:
+    assert origin("https://[::1]/path") == "https://[::1]"
+    assert origin("http://[FE80::1]:8080") == "http://[fe80::1]:8080"
+
+
+BASE = "https://gitlab.example.com"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    ("method", "location"),
+    [
+        ("GET", "https://elsewhere.example/x"),
+        ("GET", "http://gitlab.example.com/x"),
+        ("GET", "https://gitlab.example.com:8443/x"),
+        ("GET", "//elsewhere.example/x"),
+        ("GET", "https://me:hush@elsewhere.example/x?private_token=hush#hush"),
+        ("GET", "https://hush@[::1"),
+        ("GET", "https://me:hush@h:99999/x"),
+        ("GET", "ftp://me:hush@h/x"),
+        ("GET", "https://h/\x1b[2J\u202e"),
+        ("GET", "javascript:alert(1)"),
+        ("POST", "/x"),
+        ("POST", "https://gitlab.example.com/x"),
+        ("POST", "https://me:hush@elsewhere.example/x"),
+    ],
+)
+def test_no_other_address_gets_the_credentials_nor_are_its_own_printed(
+    requests_mock: Mocker, status: int, method: str, location: str
+) -> None:
+    answered = requests_mock.register_uri(
+        method, f"{BASE}/a", status_code=status, headers={"Location": location}
+    )
+    with session(BASE, retry_for=60.0) as client, pytest.raises(UnavailableError) as raised:
+        client.request(method, f"{BASE}/a", headers={"PRIVATE-TOKEN": "glpat-1"})
+    assert "redirects to" in raised.value.message
+    assert not raised.value.sent
+    assert not raised.value.retryable
+    assert requests_mock.call_count == answered.call_count == 1
+    said = raised.value.message + raised.value.why + raised.value.hint
+    assert "hush" not in said
+    assert said.isprintable()
+
+
+def test_a_read_is_redirected_within_its_origin_with_the_new_query_alone(
+    requests_mock: Mocker,
+) -> None:
+    requests_mock.get(f"{BASE}/a", status_code=301, headers={"Location": "/b?id=7"})
+    requests_mock.get(f"{BASE}/b", json={})
+    with session(BASE) as client:
+        client.get(f"{BASE}/a", params={"search": "x"})
+    assert [request.query for request in requests_mock.request_history] == ["search=x", "id=7"]
+
+
+@pytest.mark.parametrize("status", [300, 302, 304, 305])
+def test_a_redirect_that_leads_nowhere_is_an_error(requests_mock: Mocker, status: int) -> None:
+    requests_mock.get(f"{BASE}/a", status_code=status, json={})
+    with session(BASE) as client, pytest.raises(UnavailableError):
+        client.get(f"{BASE}/a")
+
+
+def test_a_cookie_is_never_sent_back(requests_mock: Mocker) -> None:
+    requests_mock.get(f"{BASE}/a", json={}, headers={"Set-Cookie": "session=1; Path=/"})
+    with session(BASE) as client:
+        for _ in range(2):
+            client.get(f"{BASE}/a")
+    assert all("Cookie" not in request.headers for request in requests_mock.request_history)
+
+
+@pytest.mark.parametrize(("limit", "timeouts"), [(3.0, (3.0, 3.0)), (30.0, (10.0, 30.0))])
+def test_connecting_has_a_limit_of_its_own(limit: float, timeouts: tuple[float, float]) -> None:
+    with session(BASE, request_timeout=limit) as client:
+        assert client.timeouts == timeouts
+
+
+def seconds_ahead(client: SafeSession) -> float:
+    return (client.now() - datetime.now(UTC)).total_seconds()
+
+
+@pytest.mark.parametrize("ahead", [-7200, 0, 7200])
+def test_the_servers_time_is_that_of_its_last_answer(requests_mock: Mocker, ahead: float) -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
+    requests_mock.get(f"{BASE}/a", json={}, headers={"Date": date})
+    with session(BASE) as client:
+        assert abs(seconds_ahead(client)) < 5
+        client.get(f"{BASE}/a")
+        assert abs(seconds_ahead(client) - ahead) < 5
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Date": "soon"}, {"Date": "Fri, 02 Jan 2026 03:04:05 GMT", "Age": "100"}],
+    ids=["no date", "no sense", "from a cache"],
+)
+def test_an_answer_that_does_not_tell_the_time_changes_nothing(
+    requests_mock: Mocker, headers: dict[str, str]
+) -> None:
+    requests_mock.get(f"{BASE}/a", json={}, headers=headers)
+    with session(BASE) as client:
+        client.get(f"{BASE}/a")
+        assert abs(seconds_ahead(client)) < 5

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cicd_common.errors import UsageError
-from cicd_common.gitlab.session import whole_context
+from cicd_common.gitlab.transport import whole_context
 from cicd_common.waiting.push.listener import Push
 
 if TYPE_CHECKING:
@@ -145,30 +145,40 @@ def test_a_folder_of_authorities_is_trusted_too(
         whole_context("https://localhost", tmp_path / "ca.pem")
 
 
+@pytest.fixture
+def elsewhere(world: Any) -> Push:
+    """Push of a server that only a proxy reaches: this machine's own needs none."""
+    world.gitlab.state.external_url = "http://gitlab.test"
+    return Push(replace(world.server(), base_url="http://gitlab.test"), world.alarm)
+
+
 def test_it_goes_by_the_proxy_and_tells_it_no_token(
-    world: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+    world: Any, elsewhere: Push, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = Forwarder(world.gitlab.url, b"HTTP/1.1 200 Connection established\r\n\r\n")
     pipeline = world.add()
     with running(proxy) as port:
         monkeypatch.setenv("http_proxy", f"http://user:password@127.0.0.1:{port}")
-        with world.push() as push:
+        with elsewhere as push:
             push.listen(world.record(pipeline))
             until(lambda: push.covers(pipeline.id))
     (request,) = proxy.requests
-    place = urlsplit(world.gitlab.url).netloc.encode()
-    assert request.startswith(b"CONNECT " + place + b" HTTP/1.1\r\n")
+    assert request.startswith(b"CONNECT gitlab.test:80 HTTP/1.1\r\n")
     assert b"Proxy-Authorization: Basic " in request
     assert world.token.secret.encode() not in request
 
 
 def test_a_proxy_that_refuses_turns_it_off(
-    world: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    world: Any,
+    elsewhere: Push,
+    until: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     with running(Forwarder(world.gitlab.url, refusal)) as port:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
-        with world.push() as push:
+        with elsewhere as push:
             push.listen(world.record(world.add()))
             until(lambda: f"{OFF}the proxy answers 407" in caplog.messages)
     assert world.handshakes == []
@@ -184,21 +194,24 @@ def test_a_proxy_that_refuses_turns_it_off(
     ],
 )
 def test_a_proxy_of_no_use_turns_it_off_and_is_not_quoted(
-    world: Any, until: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+    world: Any,
+    elsewhere: Push,
+    until: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     proxy: str,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("http_proxy", proxy)
-    with world.push() as push:
+    with elsewhere as push:
         push.listen(world.record(world.add()))
         until(lambda: any(text.startswith(OFF) for text in caplog.messages))
     assert proxy.partition("://")[2] not in caplog.text
 
 
-def test_a_host_that_needs_no_proxy_gets_none(
+def test_this_machine_is_asked_without_a_proxy(
     world: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
     pipeline = world.add()
     with world.push() as push:
         push.listen(world.record(pipeline))

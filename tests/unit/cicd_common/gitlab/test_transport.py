@@ -1,0 +1,384 @@
+"""Connections over real sockets: limits of time, proxies, and whether a request was sent."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cicd_common.errors import UnavailableError, UsageError
+from cicd_common.gitlab.session import SafeSession
+from cicd_common.gitlab.transport import is_loopback, proxy_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.unit.cicd_common.gitlab.conftest import Listening
+
+    Serve = Callable[[socket.socket], None]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+PASSWORD = "hush-hush"
+
+
+def read_request(connection: socket.socket) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head and (part := connection.recv(65536)):
+        head += part
+    return head
+
+
+def answer(data: bytes) -> Serve:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(data)
+
+    return serve
+
+
+def close(connection: socket.socket) -> None:
+    read_request(connection)
+
+
+def reset(connection: socket.socket) -> None:
+    read_request(connection)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def session(url: str, **settings: object) -> SafeSession:
+    return SafeSession(url, **({"request_timeout": 5.0, "retry_for": 0.0} | settings))  # type: ignore[arg-type] # a table of settings
+
+
+def failure(client: SafeSession, method: str = "POST") -> UnavailableError:
+    with client, pytest.raises(UnavailableError) as raised:
+        client.request(method, f"{client.base_url}/api/v4/x")
+    assert PASSWORD not in repr(raised.value)
+    return raised.value
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def drip(*parts: bytes, pause: float = 0.05) -> Serve:
+    """Sends the first part at once, the second byte by byte for ever."""
+
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(parts[0])
+        while True:
+            for byte in parts[1]:
+                connection.sendall(bytes([byte]))
+                time.sleep(pause)  # a server's pace, not a test's
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    "serve",
+    [
+        drip(b"HTTP/1.1 200 ", b"O"),
+        drip(b"HTTP/1.1 200 OK\r\n", b"X-Header: x\r\n"),
+        drip(b"HTTP/1.1 200 OK\r\nX-Header: ", b"x"),
+        drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.005),
+        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
+        drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        drip(b"HTTP/1.1 500 Oh\r\nContent-Length: 100000\r\n\r\n", b"x"),
+    ],
+    ids=["status", "headers", "header", "continue", "body", "chunks", "error"],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_server_that_drips_is_given_up_at_the_limit(
+    listening: Listening, serve: Serve, method: str
+) -> None:
+    started = time.monotonic()
+    with listening(serve) as port:
+        error = failure(session(f"http://127.0.0.1:{port}", request_timeout=0.5), method)
+    assert "within 0.5 s" in error.message
+    assert error.sent
+    assert error.retryable
+    assert time.monotonic() - started < 3
+
+
+def test_an_answer_that_takes_long_but_not_too_long_is_read(listening: Listening) -> None:
+    def serve(connection: socket.socket) -> None:
+        read_request(connection)
+        for byte in OK:
+            connection.sendall(bytes([byte]))
+
+    with listening(serve) as port, session(f"http://127.0.0.1:{port}") as client:
+        assert client.get(f"{client.base_url}/x").json() == {}
+
+
+def test_each_request_on_a_connection_has_the_whole_limit(listening: Listening) -> None:
+    def serve(connection: socket.socket) -> None:
+        for _ in range(4):
+            read_request(connection)
+            time.sleep(0.4)  # a server's pace, not a test's
+            connection.sendall(OK)
+
+    with (
+        listening(serve) as port,
+        session(f"http://127.0.0.1:{port}", request_timeout=1.0) as client,
+    ):
+        for _ in range(4):
+            client.get(f"{client.base_url}/x")
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/html", "text/plain"])
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_that_is_too_large_is_given_up(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch, kind: str, status: int
+) -> None:
+    monkeypatch.setattr("cicd_common.gitlab.session.LARGEST_JSON", 2**20)
+    monkeypatch.setattr("cicd_common.gitlab.session.LARGEST", 2**20)
+    body = b" " * (2**20 + 1)
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with listening(answer(head.encode() + body)) as port:
+        error = failure(session(f"http://127.0.0.1:{port}"), "GET")
+    assert "larger than 1 MB" in error.message
+    assert not error.retryable
+
+
+@pytest.mark.parametrize("serve", [close, reset, answer(OK[:20]), answer(OK[:-1])])
+def test_after_a_request_was_sent_it_can_have_happened(listening: Listening, serve: Serve) -> None:
+    with listening(serve) as port:
+        error = failure(session(f"http://127.0.0.1:{port}"))
+    assert error.sent
+    assert error.retryable
+
+
+def test_without_a_connection_it_cannot_have_happened(listening: Listening) -> None:
+    with listening(close) as port:
+        pass
+    error = failure(session(f"http://127.0.0.1:{port}"))
+    assert not error.sent
+    assert error.retryable
+    assert "refused" in error.message
+
+
+def test_a_failure_before_is_not_one_of_the_request_that_follows(listening: Listening) -> None:
+    """A request is often sent where an earlier one failed: Python keeps that as its context."""
+    with listening(close) as port:
+        pass
+    try:
+        with session(f"http://127.0.0.1:{port}") as client:
+            client.post(f"{client.base_url}/x")
+    except UnavailableError:
+        with listening(close) as port:
+            assert failure(session(f"http://127.0.0.1:{port}")).sent
+
+
+# Behind a proxy: gitlab.test is a name that only the proxy would resolve.
+
+
+def by_proxy(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, f"http://user:{PASSWORD}@127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("serve", [close, reset, answer(OK[:20])])
+def test_a_forward_proxy_that_closes_after_the_request_can_have_passed_it_on(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch, serve: Serve
+) -> None:
+    with listening(serve) as port:
+        by_proxy(monkeypatch, port)
+        assert failure(session("http://gitlab.test")).sent
+
+
+@pytest.mark.parametrize("serve", [close, reset, answer(OK[:20])])
+def test_a_tunnel_that_is_closed_after_the_request_can_have_passed_it_on(
+    listening: Listening,
+    monkeypatch: pytest.MonkeyPatch,
+    certificate: tuple[Path, Path],
+    serve: Serve,
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+
+    def tunnel(connection: socket.socket) -> None:
+        assert read_request(connection).startswith(b"CONNECT gitlab.test:443 ")
+        connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with context.wrap_socket(connection, server_side=True) as inner:
+            serve(inner)
+
+    with listening(tunnel) as port:
+        by_proxy(monkeypatch, port)
+        assert failure(session("https://gitlab.test", ca_file=certificate[0])).sent
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_dead_is_named_and_nothing_was_sent(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    with listening(close) as port:
+        pass
+    by_proxy(monkeypatch, port)
+    error = failure(session(f"{scheme}://gitlab.test"))
+    assert f"http://127.0.0.1:{port}" in error.message
+    assert not error.sent
+    assert error.retryable
+
+
+@pytest.mark.parametrize(
+    ("serve", "retryable"),
+    [
+        (answer(b"HTTP/1.1 403 Forbidden\r\n\r\n"), False),
+        (answer(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), False),
+        (answer(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"), True),
+        (answer(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), True),
+        (close, True),
+        (reset, True),
+        (drip(b"HTTP/1.1 200 ", b"O"), True),
+        (drip(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n"), True),
+    ],
+    ids=["403", "407", "502", "503", "close", "reset", "drip", "headers"],
+)
+def test_a_tunnel_that_was_not_made_has_passed_nothing_on(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch, serve: Serve, *, retryable: bool
+) -> None:
+    started = time.monotonic()
+    with listening(serve) as port:
+        by_proxy(monkeypatch, port)
+        error = failure(session("https://gitlab.test", request_timeout=1.0))
+    assert not error.sent
+    assert error.retryable is retryable
+    assert time.monotonic() - started < 4
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_what_a_forward_proxy_answers_says_nothing_about_a_write(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    with listening(answer(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)) as port:
+        by_proxy(monkeypatch, port)
+        error = failure(session("http://gitlab.test"))
+    assert error.sent
+    assert error.retryable
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [f"http://user:{PASSWORD}@127.0.0.1:99999", f"http://user:{PASSWORD}@[::1", "http://:80"],
+)
+def test_a_proxy_whose_address_is_not_valid_is_not_printed(
+    monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    error = failure(session("http://gitlab.test", retry_for=60.0))
+    assert not error.sent
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_bundle_of_authorities_that_is_missing_is_an_error_of_usage(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "/no/such/bundle.pem")
+    with pytest.raises(UsageError, match="bundle"), session("https://gitlab.test") as client:
+        client.get("https://gitlab.test/x")
+
+
+# This machine is never asked through a proxy.
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("LOCALHOST", True),
+        ("127.0.0.1", True),
+        ("127.255.0.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost.example.com", False),
+        ("128.0.0.1", False),
+        ("10.0.0.1", False),
+        ("0.0.0.0", False),
+        ("::2", False),
+        ("gitlab.example.com", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_localhost_and_the_addresses_of_this_machine(
+    host: str, *, expected: bool
+) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_no_proxy_is_asked_for_this_machine(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    with listening(lambda connection: asked.append(read_request(connection))) as proxy:
+        by_proxy(monkeypatch, proxy)
+        monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy}")
+        with listening(answer(OK)) as port:
+            for host in ("127.0.0.1", "localhost"):
+                with session(f"http://{host}:{port}") as client:
+                    assert client.get(f"{client.base_url}/x").json() == {}
+                assert proxy_for(f"http://{host}:{port}") is None
+    assert asked == []
+
+
+def test_any_other_host_is_asked_through_the_proxy(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with listening(answer(OK)) as port, session("http://gitlab.test") as client:
+        by_proxy(monkeypatch, port)
+        assert client.get("http://gitlab.test/x").json() == {}
+        assert proxy_for("http://gitlab.test") is not None
+        monkeypatch.setenv("no_proxy", "gitlab.test")
+        assert proxy_for("http://gitlab.test") is None
+
+
+# TLS
+
+
+@pytest.mark.parametrize("serve", [answer(OK), close, reset], ids=["http", "close", "reset"])
+def test_a_port_without_tls_is_not_a_problem_of_certificates(
+    listening: Listening, serve: Serve
+) -> None:
+    def no_tls(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(OK)
+
+    with listening(no_tls if serve not in (close, reset) else serve) as port:
+        error = failure(session(f"https://localhost:{port}", request_timeout=1.0))
+    assert not error.sent
+    assert "certificate" not in error.message + error.why + error.hint
+
+
+def test_tls_that_breaks_after_the_request_can_have_happened(
+    listening: Listening, certificate: tuple[Path, Path]
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+
+    def serve(connection: socket.socket) -> None:
+        with context.wrap_socket(connection.dup(), server_side=True) as inner:
+            read_request(inner)
+            connection.sendall(b"no TLS at all")
+
+    with listening(serve) as port:
+        error = failure(session(f"https://localhost:{port}", ca_file=certificate[0]))
+    assert error.sent
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\0", b"\r\n", b"HTTP/9 x\r\n\r\n", b"HTTP/1.1 200 OK\r\nA\r\n\r\n", b"x" * 70_000],
+    ids=["nul", "nothing", "version", "header", "line"],
+)
+def test_what_is_not_http_is_an_error_of_ours(listening: Listening, data: bytes) -> None:
+    with listening(answer(data)) as port:
+        assert failure(session(f"http://127.0.0.1:{port}")).sent

@@ -1,4 +1,4 @@
-"""Serves a small world until Ctrl-C: `python -m sandbox`."""
+"""Serves a small world until Ctrl-C or SIGTERM: `python -m sandbox`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 
 from sandbox.model import Access
+from sandbox.versions import DEFAULT
 from sandbox.world import Sandbox
 
 _HELLO_WORLD = """\
@@ -48,17 +49,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
     parser.add_argument("--port", type=int, default=0, help="the port; default: a free one")
+    parser.add_argument(
+        "--gitlab-version", default=DEFAULT, help="the version to play; default: %(default)s"
+    )
     options = parser.parse_args()
-    # A shell starts what runs in the background with this signal ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with Sandbox(host=options.host, port=options.port) as gitlab:
+    # A shell starts what runs in the background with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        serve(options.host, options.port, options.gitlab_version)
+
+
+def serve(host: str, port: int, version: str) -> None:
+    """Serves until a signal ends it.
+
+    Raises:
+        KeyboardInterrupt: The signal has come, and everything is cleaned up.
+    """
+    with Sandbox(host=host, port=port, version=version) as gitlab:
         user = gitlab.add_user("ci-cd-executor")
         for name, files in _PROJECTS.items():
             gitlab.add_project(f"tech-lunch/{name}", files, members={user: Access.MAINTAINER})
         print(f"GITLAB_SERVER_BASE_URL={gitlab.url}")
         print(f"COMMANDS_API_TOKEN={gitlab.add_token(user).secret}", flush=True)
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

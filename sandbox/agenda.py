@@ -47,7 +47,7 @@ INSTANT = Slow()
 class _Entry:
     due: datetime
     number: int
-    work: Callable[[], None] = field(compare=False)
+    work: Callable[[], object] = field(compare=False)
 
 
 class Agenda:
@@ -61,12 +61,12 @@ class Agenda:
         self._clock = clock
         self._entries: list[_Entry] = []
 
-    def add(self, work: Callable[[], None], after: float = 0) -> None:
+    def add(self, work: Callable[[], object], after: float = 0) -> None:
         """Have work done some seconds from now."""
         due = self._clock.now() + timedelta(seconds=after)
         heapq.heappush(self._entries, _Entry(due, next(_order), work))
 
-    def due(self) -> Callable[[], None] | None:
+    def due(self) -> Callable[[], object] | None:
         """Take the next work that is due off the agenda."""
         if self._entries and self._entries[0].due <= self._clock.now():
             return heapq.heappop(self._entries).work

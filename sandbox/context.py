@@ -10,6 +10,7 @@ from sandbox.model import Access
 from sandbox.web import ApiError, forbidden, not_found, unauthorized
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from sandbox.model import Job, Pipeline, Project, State, Token, User
@@ -42,6 +43,8 @@ class Instance:
     state: State
     scheduler: Steering  # of pipelines whose jobs run
     director: Steering  # of scripted ones
+    # Keeps an archive in the object storage, and says where; None: GitLab answers with it itself.
+    storage: Callable[[bytes], str] | None = None
 
     def steering(self, pipeline: Pipeline) -> Steering:
         """What acts on a pipeline."""

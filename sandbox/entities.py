@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sandbox import git, permissions
+from sandbox import git, permissions, storage
 from sandbox.model import Access
 
 if TYPE_CHECKING:
@@ -340,7 +340,7 @@ def job_basic(state: State, job: Job) -> dict[str, Any]:
         "created_at": timestamp(job.created_at or of.created_at),
         "started_at": timestamp(job.started_at),
         "finished_at": timestamp(job.finished_at),
-        "erased_at": None,
+        "erased_at": timestamp(job.erased_at),
         "duration": _seconds(
             job.started_at, job.finished_at or (job.started_at and state.clock.now())
         ),
@@ -361,12 +361,24 @@ def job(state: State, record: Job) -> dict[str, Any]:
         del basic["failure_reason"]
     return {
         **basic,
-        "artifacts": [],
+        **_artifacts(state, record),
         "runner": None,
         "runner_manager": None,
-        "artifacts_expire_at": None,
+        "artifacts_expire_at": timestamp(record.artifacts_expire_at),
         "archived": False,
         "tag_list": [],
+    }
+
+
+def _artifacts(state: State, job: Job) -> dict[str, Any]:
+    """What a job has in store, while it has not expired."""
+    archive = storage.available(state, job)
+    if archive is None:
+        return {"artifacts": []}
+    file = {"filename": "artifacts.zip", "size": len(archive)}
+    return {
+        "artifacts_file": file,
+        "artifacts": [{"file_type": "archive", "file_format": "zip", **file}],
     }
 
 
@@ -392,13 +404,31 @@ def variable(record: Variable) -> dict[str, Any]:
     }
 
 
+_OUTCOMES = ("success", "failed", "skipped", "error")
+
+
 def test_report_summary(pipeline: Pipeline) -> dict[str, Any]:
-    """The counts of a pipeline's tests."""
-    counts = pipeline.test_summary or {}
+    """The counts of a pipeline's tests, in all and by job."""
+    suites = [job for job in pipeline.jobs if job.tests and not job.retried]
+    counts = pipeline.test_summary or {
+        kind: sum(getattr(job.tests, kind) for job in suites) for kind in ("total", *_OUTCOMES)
+    }
     total = {
         "time": 0.0,
         "count": counts.get("total", 0),
-        **{kind: counts.get(kind, 0) for kind in ("success", "failed", "skipped", "error")},
+        **{kind: counts.get(kind, 0) for kind in _OUTCOMES},
         "suite_error": None,
     }
-    return {"total": total, "test_suites": []}
+    return {"total": total, "test_suites": [_test_suite(job) for job in suites]}
+
+
+def _test_suite(job: Job) -> dict[str, Any]:
+    counts = job.tests
+    return {
+        "name": job.name,
+        "total_time": 0.0,
+        "total_count": counts.total if counts else 0,
+        **{f"{kind}_count": getattr(counts, kind) for kind in _OUTCOMES},
+        "build_ids": [job.id],
+        "suite_error": counts.suite_error if counts else None,
+    }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 from sandbox.web import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from sandbox.web import Request
 
@@ -37,6 +38,12 @@ class Fault:
         reset: The connection is reset `before` the request is handled, or `after`: then it was
             done, and its answer is lost.
         truncate: The answer's body breaks off half-way, and the connection is closed.
+        carried_out_after: The request is carried out so many seconds after its answer, which
+            `status` or `reset` give at once: a server that works on behind a proxy that gave up.
+            The seconds are those of the sandbox's clock.
+        drip: Seconds between any two bytes of the answer, those of its headers included.
+        endless: Every page names a next one, however often it is asked for.
+        edit: What becomes of the JSON that GitLab answers with.
         fired: How often it has happened.
     """
 
@@ -52,6 +59,10 @@ class Fault:
     delay_after: float = 0.0
     reset: Literal["before", "after"] | None = None
     truncate: bool = False
+    carried_out_after: float | None = None
+    drip: float = 0.0
+    endless: bool = False
+    edit: Callable[[Any], Any] | None = None
     fired: int = 0
     _seen: int = 0
 
@@ -77,6 +88,21 @@ class Fault:
         else:
             kind, content = "application/json", json.dumps(self.body)
         return Response(self.status, content.encode(), {"Content-Type": kind, **self.headers})
+
+
+def changed(response: Response, faults: Iterable[Fault], request: Request) -> Response:
+    """Returns an answer as the faults leave it."""
+    for fault in faults:
+        if fault.edit and response.headers.get("Content-Type") == "application/json":
+            content = fault.edit(json.loads(response.body))
+            response = replace(response, body=json.dumps(content).encode())
+        if fault.endless:
+            page = int(parse_qs(request.query).get("page", ["1"])[0]) + 1
+            query = {**dict(parse_qsl(request.query)), "page": str(page)}
+            address = f"http://{request.headers['Host']}{request.path}?{urlencode(query)}"
+            links = {"X-Next-Page": str(page), "Link": f'<{address}>; rel="next"'}
+            response = replace(response, headers={**response.headers, **links})
+    return response
 
 
 class Faults:

@@ -298,6 +298,24 @@ class ScriptedPipeline:
     test_summary: dict[str, int] | None = None
 
 
+@dataclass(frozen=True)
+class TestCounts:
+    """What a job's JUnit reports come to."""
+
+    __test__ = False  # it is not a test, whatever its name
+
+    success: int = 0
+    failed: int = 0
+    error: int = 0
+    skipped: int = 0
+    suite_error: str | None = None
+
+    @property
+    def total(self) -> int:
+        """How many cases there are."""
+        return self.success + self.failed + self.error + self.skipped
+
+
 @dataclass(eq=False)
 class Job:
     """A job or, with `bridge`, a trigger job."""
@@ -324,9 +342,11 @@ class Job:
     scheduled_at: datetime | None = None  # when a delayed job is to start
     dotenv: list[Variable] = field(default_factory=list)  # of its artifacts:reports:dotenv
     artifacts: bytes | None = None  # the zip of its archive
+    artifacts_kept: bool = False  # whether it had one, which may have been erased since
     artifacts_expire_at: datetime | None = None
     artifacts_access: Literal["all", "developer", "none"] = "all"
     erased_at: datetime | None = None
+    tests: TestCounts | None = None  # of its artifacts:reports:junit
     script: ScriptedJob | None = None
     timeline: Timeline | None = None  # of a scripted job: what it follows now
 
@@ -387,7 +407,6 @@ class State:
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(101))
     external_url: str = ""  # set once the server listens; ends without a slash
     registry: str | None = None  # host:port of a container registry, for CI_REGISTRY
-    storage_url: str | None = None  # of the object storage that artifacts are downloaded from
     pipelines_per_minute: int | None = None  # of one project, user and commit; None: no limit
     dotenv_variables: int = 20  # the limits of self-managed GitLab
     dotenv_bytes: int = 5120

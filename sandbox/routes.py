@@ -23,7 +23,8 @@ class Route:
 
     Attributes:
         method: GET, POST, …; HEAD is answered like GET.
-        template: The path below `/api/v4`, with `:names` that take one encoded segment each.
+        template: The path below `/api/v4`, with `:names` that take one encoded segment
+            each, and `*names` that take more.
         handler: Answers a call, with a `Response` or with what becomes a 200 in JSON.
         job_token: The versions that take a CI job token; where it is not taken it is ignored,
             and the request is anonymous. None: no version does.
@@ -45,7 +46,8 @@ class Route:
     @property
     def pattern(self) -> re.Pattern[str]:
         """What a path must look like."""
-        return re.compile(re.sub(r":(\w+)", r"(?P<\1>[^/]+)", self.template))
+        segments = re.sub(r":(\w+)", r"(?P<\1>[^/]+)", self.template)
+        return re.compile(re.sub(r"\*(\w+)", r"(?P<\1>.+)", segments))
 
 
 class Routes:

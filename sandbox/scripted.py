@@ -6,7 +6,7 @@ import secrets
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sandbox import git
+from sandbox import git, storage
 from sandbox.ci.status import composite
 from sandbox.model import ENDED, JOB_TOKEN_PREFIX, Job, Pipeline, Timeline
 
@@ -169,6 +169,15 @@ def _follow(record: Job | Pipeline, now: datetime) -> None:
             record.failure_reason = record.script.failure_reason if status == "failed" else None
             if status == "running":
                 record.trace[:] = record.script.trace.encode()
+            _keep_artifacts(record, record.script, status)
+
+
+def _keep_artifacts(job: Job, script: ScriptedJob, status: str) -> None:
+    """Gives a job that has ended what it leaves, once."""
+    if status not in ("success", "failed") or script.artifacts is None or job.artifacts_kept:
+        return
+    job.artifacts_kept = True
+    job.artifacts = storage.zipped(script.artifacts)
 
 
 class Director:

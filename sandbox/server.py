@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import struct
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from sandbox.faults import Faults
+from sandbox.faults import Faults, changed
 from sandbox.web import Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
     from email.message import Message
+
+    from sandbox.faults import Fault
 
 # A closed socket with this option resets the connection instead of ending it in order.
 _RESET = struct.pack("ii", 1, 0)
@@ -51,9 +55,20 @@ class Server:
         handle: Answers a request.
         host: The address to listen at.
         port: The port; 0 takes a free one.
+        now: The time that answers are dated with.
+        later: Has work done so many seconds later.
     """
 
-    def __init__(self, handle: Callable[[Request], Response], host: str, port: int) -> None:
+    def __init__(
+        self,
+        handle: Callable[[Request], Response],
+        host: str,
+        port: int,
+        now: Callable[[], datetime],
+        later: Callable[[Callable[[], object], float], None],
+    ) -> None:
+        self.now = now
+        self.later = later
         self.handle = handle
         self.faults = Faults()
         self.requests: list[RecordedRequest] = []
@@ -136,6 +151,10 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # an answer's head and body leave together
     server: _Connections
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The `Date` of an answer, by the sandbox's clock."""
+        return super().date_time_string(timestamp or self.server.server.now().timestamp())
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
         """Keeps quiet: requests are recorded."""
 
@@ -153,8 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         if any(fault.reset == "before" for fault in faults):
             self._reset()
             return
-        answers = (fault.response() for fault in faults)
-        response = next((answer for answer in answers if answer), None) or server.handle(request)
+        response = self._answer(request, faults)
         server.stopping.wait(sum(fault.delay_after for fault in faults))
         if any(fault.reset == "after" for fault in faults):
             self._reset()
@@ -164,7 +182,39 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             response.take_over(self.connection, self.rfile)
             return
-        self._send(response, truncated=any(fault.truncate for fault in faults))
+        response = changed(response, faults, request)
+        with self._dripping(max((fault.drip for fault in faults), default=0)):
+            self._send(response, truncated=any(fault.truncate for fault in faults))
+
+    def _answer(self, request: Request, faults: Sequence[Fault]) -> Response:
+        """Handles a request, now or later, or lets a fault answer in its place."""
+        server = self.server.server
+        answers = (fault.response() for fault in faults)
+        response = next((answer for answer in answers if answer), None)
+        delays = [fault.carried_out_after for fault in faults]
+        delay = next((each for each in delays if each is not None), None)
+        if delay is not None:
+            server.later(lambda: server.handle(request), delay)
+            return response or Response(504, b"Gateway Timeout")
+        return response or server.handle(request)
+
+    @contextmanager
+    def _dripping(self, pause: float) -> Iterator[None]:
+        """Sends what is written meanwhile byte by byte, with pauses."""
+        if not pause:
+            yield
+            return
+        held = io.BytesIO()
+        written, self.wfile = self.wfile, held
+        try:
+            yield
+        finally:
+            self.wfile = written
+        for byte in held.getvalue():
+            if self.server.server.stopping.wait(pause):
+                return
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - as above
 

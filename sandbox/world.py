@@ -32,6 +32,7 @@ from sandbox.model import (
     User,
 )
 from sandbox.server import Server
+from sandbox.storage import Storage
 from sandbox.versions import DEFAULT, FINE_GRAINED_TOKENS, Version
 
 if TYPE_CHECKING:
@@ -68,11 +69,13 @@ class Sandbox:
         version: The version of GitLab that it plays, such as `18.2`; `sandbox/versions.py` has
             what differs.
         slow: How long its background workers take; they take no time unless told otherwise.
+        object_storage: Whether artifacts are downloaded from a server of their own, by a redirect.
 
     Attributes:
         url: Where it serves.
         state: Its records; whoever reads or changes them holds `state.lock`.
         cable: Its push of pipeline changes, what went over it, and what goes wrong with it.
+        storage: The server of the object storage, with its requests and faults.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Sandbox:
         shell_runner: bool = False,
         version: str = DEFAULT,
         slow: Slow = INSTANT,
+        object_storage: bool = False,
     ) -> None:
         self._temporary = root is None
         self.state = State(
@@ -105,28 +109,48 @@ class Sandbox:
             path_prepend=job_path,
             shell_runner=shell_runner,
         )
-        self._instance = Instance(self.state, self._scheduler, scripted.Director(self.state))
+        self._storage = Storage()
+        self.storage = Server(self._storage.answer, host, 0, self.state.clock.now, self._later)
+        self._instance = Instance(
+            self.state,
+            self._scheduler,
+            scripted.Director(self.state),
+            self._store if object_storage else None,
+        )
         git_http.install_hooks(self.state.root)
         self.cable = Cable(self.state)
         application = Application(self._instance, self.cable, relative_root)
-        self._server = Server(application.answer, host, port)
+        self._server = Server(application.answer, host, port, self.state.clock.now, self._later)
+        self._host = host
         self.url = f"http://{host}:{self._server.port}{relative_root}"
         self.state.external_url = self.url
 
     def __enter__(self) -> Self:
         """Begins to serve."""
         self._scheduler.start()
+        self.storage.start()
         self._server.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Ends every connection, thread and job, and removes the temporary folder."""
         self._server.stop()
+        self.storage.stop()
         self._scheduler.stop()
         if self._temporary:
             shutil.rmtree(self.state.root, ignore_errors=True)
         if self.state.problems and not any(exception):
             raise AssertionError("\n".join(self.state.problems))
+
+    def _later(self, work: Callable[[], object], seconds: float) -> None:
+        """Have work done some seconds later, by the sandbox's clock."""
+        with self.state.changed:
+            self.state.agenda.add(work, seconds)
+            self.state.changed.notify_all()
+
+    def _store(self, archive: bytes) -> str:
+        """Keep an archive in the object storage. Return its address."""
+        return f"http://{self._host}:{self.storage.port}{self._storage.address(archive)}"
 
     # Records
 

@@ -6,6 +6,7 @@ from sandbox.api import (
     commits,
     files,
     instance,
+    job_artifacts,
     job_token_scope,
     jobs,
     members,
@@ -41,6 +42,7 @@ ROUTER = Router(
             releases,
             pipelines,
             triggers,
+            job_artifacts,
             jobs,
         )
         for route in module.routes.table

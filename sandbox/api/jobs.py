@@ -74,6 +74,17 @@ def cancel(call: Call) -> Response:
     return as_json(entities.job(call.state, job), 201)
 
 
+@routes.on("POST", "/projects/:id/jobs/:job_id/erase", "erase_job")
+def erase(call: Call) -> Response:
+    """Removes a job's log and artifacts."""
+    job = _find(call, Access.DEVELOPER)
+    if job.status not in ENDED or job.erased_at:
+        raise forbidden("Job is not erasable!")
+    job.erased_at, job.artifacts = call.now, None
+    job.trace.clear()
+    return as_json(entities.job(call.state, job), 201)
+
+
 def _find(call: Call, least: Access = Access.NONE, *, bridges: bool = False) -> Job:
     project = call.project(least)
     job = call.state.jobs.get(call.params.integer("job_id", 0))

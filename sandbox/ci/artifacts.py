@@ -1,27 +1,22 @@
-"""What jobs hand on: files, the variables of dotenv reports, the counts of JUnit reports."""
+"""What jobs hand on: files, and the variables of dotenv reports."""
 
 from __future__ import annotations
 
-import re
 import shutil
+from datetime import timedelta
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
+from sandbox import storage
+from sandbox.ci import reports
 from sandbox.ci.progress import latest, plan_of
-from sandbox.model import Variable
+from sandbox.ci.variables import merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from sandbox.ci.plan import JobPlan
-    from sandbox.model import Job, State
-
-_KEY = re.compile(r"[a-zA-Z0-9_]+")
-
-
-class ReportError(Exception):
-    """A report is not what it should be; the text is GitLab's where it has one."""
+    from sandbox.model import Job, State, Variable
 
 
 def sources(job: Job) -> list[Job]:
@@ -78,48 +73,36 @@ def upload(state: State, job: Job, patterns: Iterable[str], directory: Path) -> 
     return len(matching)
 
 
-def read_reports(job: Job, plan: JobPlan, directory: Path) -> None:
+def archive(state: State, job: Job) -> None:
+    """Makes the archive of what a job has left so far; `State.lock` is held."""
+    kept = _store(state, job)
+    files = sorted(path for path in kept.rglob("*") if path.is_file() and not path.is_symlink())
+    if files:
+        job.artifacts = storage.zipped(
+            {str(path.relative_to(kept)): path.read_bytes() for path in files}
+        )
+        seconds, access = plan_of(job).artifacts.expire_in, plan_of(job).artifacts.access
+        job.artifacts_access = access
+        if seconds is not None:
+            job.artifacts_expire_at = state.clock.now() + timedelta(seconds=seconds)
+
+
+def read_reports(state: State, job: Job, plan: JobPlan, directory: Path) -> list[str]:
     """Reads the dotenv and JUnit reports of a job into the records; `State.lock` is held.
 
+    Returns:
+        The patterns that no file matched.
+
     Raises:
-        ReportError: One is malformed.
+        ReportError: GitLab refuses one.
     """
+    patterns = (*plan.artifacts.dotenv, *plan.artifacts.junit)
     for path in _matching(plan.artifacts.dotenv, directory):
-        job.dotenv.extend(_dotenv(path.read_text(errors="replace")))
-    for path in _matching(plan.artifacts.junit, directory):
-        _count(job, path)
-
-
-def _dotenv(text: str) -> Iterator[Variable]:
-    """A report's variables, as `app/services/ci/parse_dotenv_artifact_service.rb` reads them."""
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        key, equals, value = (part.strip() for part in line.partition("="))
-        if not equals or not _KEY.fullmatch(key):
-            raise ReportError("Invalid Format")
-        yield Variable(key, value, raw=True)
-
-
-def _count(job: Job, path: Path) -> None:
-    try:
-        # The report is a file of a job that this very user just ran.
-        root = ET.parse(path).getroot()  # noqa: S314
-    except ET.ParseError as error:
-        raise ReportError(f"JUnit XML parsing failed: {error}") from error
-    summary = job.pipeline.test_summary or dict.fromkeys(
-        ("total", "success", "failed", "skipped", "error"), 0
-    )
-    for case in root.iter("testcase"):
-        outcome = next(
-            (_OUTCOMES[child.tag] for child in case if child.tag in _OUTCOMES), "success"
-        )
-        summary[outcome] += 1
-        summary["total"] += 1
-    job.pipeline.test_summary = summary
-
-
-_OUTCOMES = {"failure": "failed", "error": "error", "skipped": "skipped"}
+        job.dotenv = merge(job.dotenv, reports.dotenv(path.read_bytes(), state))
+    junit = [path.read_bytes() for path in _matching(plan.artifacts.junit, directory)]
+    if junit:
+        job.tests = reports.junit(junit)
+    return [pattern for pattern in patterns if not list(_matching([pattern], directory))]
 
 
 def _matching(patterns: Iterable[str], directory: Path) -> Iterator[Path]:

@@ -59,7 +59,7 @@ class Artifacts:
     when: Literal["on_success", "on_failure", "always"] = "on_success"
     dotenv: tuple[str, ...] = ()
     junit: tuple[str, ...] = ()
-    expire_in: float | None = None  # seconds; None is never
+    expire_in: float | None = 30 * 86400  # seconds, 30 days as on GitLab.com; None is never
     access: Literal["all", "developer", "none"] = "all"
 
 

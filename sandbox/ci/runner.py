@@ -16,6 +16,7 @@ from sandbox.ci.executor import Container, Shell
 from sandbox.ci.plan import Image
 from sandbox.ci.process import Process
 from sandbox.ci.progress import plan_of
+from sandbox.ci.reports import ReportError
 from sandbox.ci.trace import Trace
 from sandbox.ci.variables import as_values, expand, expand_all
 
@@ -173,8 +174,8 @@ class JobRun:
         if self._plan.after_script and not self._stopped.is_set():
             with self._trace.section("after_script", "Running after_script"):
                 self._after_script(outcome)
-        if outcome.status != "canceled":
-            self._upload(outcome)
+        if outcome.status != "canceled" and not self._upload(outcome) and outcome.exit_code == 0:
+            outcome = Outcome("failed", "script_failure", 1)
         self._conclude(outcome)
         return outcome
 
@@ -218,21 +219,40 @@ class JobRun:
             subprocess.run(end, capture_output=True, check=False)
         return code
 
-    def _upload(self, outcome: Outcome) -> None:
+    def _upload(self, outcome: Outcome) -> bool:
+        """Keeps what the job leaves. Returns False if GitLab refuses a report."""
         kept = self._plan.artifacts
         paths = [expand(path, self._values) for path in kept.paths]
         wanted = kept.when in ("always", f"on_{outcome.status.replace('failed', 'failure')}")
         if not (paths and wanted) and not kept.dotenv and not kept.junit:
-            return
+            return True
         with self._trace.section("upload_artifacts", "Uploading artifacts"):
             if wanted:
                 count = artifacts.upload(self._state, self._job, paths, self._directory)
                 self._trace.line(f"{count} matching artifact files and directories")
             try:
                 with self._state.lock:
-                    artifacts.read_reports(self._job, self._plan, self._directory)
-            except artifacts.ReportError as error:
-                self._trace.line(f"ERROR: Uploading reports... {error}", colour=_RED)
+                    if wanted:
+                        artifacts.archive(self._state, self._job)
+                    missing = artifacts.read_reports(
+                        self._state, self._job, self._plan, self._directory
+                    )
+            except ReportError as error:
+                self._refuse(error)
+                return False
+            for pattern in missing:
+                self._trace.line(f"WARNING: {pattern}: no matching files.", colour=_YELLOW)
+                self._trace.line("ERROR: No files to upload", colour=_RED)
+        return True
+
+    def _refuse(self, error: ReportError) -> None:
+        """Says that GitLab refused a report: the runner fails the job, whatever its script did."""
+        self._trace.line(
+            'ERROR: Uploading artifacts as "dotenv" to coordinator... 400 Bad Request  '
+            f"id={self._job.id} responseStatus=400 Bad Request status=400: {error}",
+            colour=_RED,
+        )
+        self._trace.line("FATAL: invalid argument", colour=_RED)
 
     def _conclude(self, outcome: Outcome) -> None:
         if outcome.status == "success":

@@ -5,7 +5,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from sandbox.ci import Scheduler
-from sandbox.model import Variable
+from sandbox.model import TestCounts, Variable
 
 if TYPE_CHECKING:
     import pytest
@@ -187,13 +187,42 @@ def test_artifacts_reach_the_jobs_that_they_are_for(world: World) -> None:
     assert "<value>" in world.log(pipeline, "by-stage")
 
 
-def test_a_malformed_dotenv_report_is_named_in_the_log(world: World) -> None:
+def test_a_report_that_gitlab_refuses_fails_a_job_whose_script_passed(world: World) -> None:
     project = world.project(
         "group/name",
         "job: {script: echo nonsense > x, artifacts: {reports: {dotenv: x}}}",
     )
     pipeline = world.run(project)
-    assert "Uploading reports... Invalid Format" in world.log(pipeline, "job")
+    log = world.log(pipeline, "job")
+    assert "status=400: Invalid Format" in log
+    assert "FATAL: invalid argument" in log
+    assert (pipeline.status, world.job(pipeline, "job").failure_reason) == (
+        "failed",
+        "script_failure",
+    )
+
+
+def test_a_report_that_is_missing_changes_nothing(world: World) -> None:
+    project = world.project(
+        "group/name", "job: {script: 'true', artifacts: {reports: {dotenv: x}}}"
+    )
+    pipeline = world.run(project)
+    assert "WARNING: x: no matching files." in world.log(pipeline, "job")
+    assert pipeline.status == "success"
+
+
+def test_a_value_of_a_report_is_expanded_in_later_jobs(world: World) -> None:
+    project = world.project(
+        "group/name",
+        """
+        a:
+          stage: build
+          script: echo 'TAG=v1-$CI_COMMIT_REF_NAME' > x
+          artifacts: {reports: {dotenv: x}}
+        b: {script: 'echo "tag $TAG"'}
+        """,
+    )
+    assert "tag v1-main" in world.log(world.run(project), "b")
 
 
 def test_junit_reports_are_counted(world: World) -> None:
@@ -205,13 +234,8 @@ def test_junit_reports_are_counted(world: World) -> None:
             "<testcase><skipped/></testcase></testsuite></testsuites>"
         },
     )
-    assert world.run(project).test_summary == {
-        "total": 3,
-        "success": 1,
-        "failed": 1,
-        "skipped": 1,
-        "error": 0,
-    }
+    counts = world.job(world.run(project), "job").tests
+    assert counts == TestCounts(success=1, failed=1, skipped=1)
 
 
 def test_needs_go_before_stages(world: World) -> None:

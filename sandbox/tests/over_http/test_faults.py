@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 import requests
 
-from sandbox import Fault, Sandbox
-from sandbox.testing import Api, outcome
+from sandbox import Fault, ManualClock, Sandbox
+from sandbox.testing import Api, outcome, serving
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sandbox.model import Project, Token
 
 PROJECT = "/projects/tech-lunch%2Fservice-tests"
@@ -56,6 +59,52 @@ def test_a_delay_outlasts_a_client(gitlab: Sandbox, project: Project, api: Api) 
     gitlab.wait_until(lambda: list(gitlab.tags(project)) == ["v1"])
 
 
+def test_a_request_may_be_carried_out_after_its_answer() -> None:
+    clock = ManualClock()
+    with serving(clock=clock) as world:
+        world.gitlab.fault(Fault(method="POST", status=504, carried_out_after=10))
+        answer = world.api.post(TAGS, json={"tag_name": "v1", "ref": "main"})
+        assert answer.status_code == 504
+        clock.advance(9)
+        assert world.api.get(TAGS).json() == []
+        clock.advance(1)
+        assert [tag["name"] for tag in world.api.get(TAGS).json()] == ["v1"]
+
+
+def test_a_request_may_be_carried_out_after_its_connection_was_reset() -> None:
+    clock = ManualClock()
+    with serving(clock=clock) as world:
+        world.gitlab.fault(Fault(method="POST", reset="after", carried_out_after=10))
+        with pytest.raises(requests.ConnectionError):
+            world.api.post(TAGS, json={"tag_name": "v1", "ref": "main"})
+        assert world.gitlab.tags(world.project) == {}
+        clock.advance(10)
+        assert len(world.api.get(TAGS).json()) == 1
+
+
+def test_an_answer_may_drip(gitlab: Sandbox, api: Api) -> None:
+    gitlab.fault(Fault(drip=0.0005, nth=1))
+    assert api.get("/version").json()["version"]
+    gitlab.fault(Fault(drip=60))
+    with pytest.raises(requests.Timeout):
+        api.get("/version", timeout=0.2)
+
+
+def test_pages_may_have_no_end(gitlab: Sandbox, project: Project, api: Api) -> None:
+    gitlab.tag(project, "v1")
+    gitlab.fault(Fault(path="/tags", endless=True))
+    following = api.get(TAGS).headers["X-Next-Page"]
+    assert following == "2"
+    link = api.get(f"{TAGS}?page={following}&per_page=1").links["next"]["url"]
+    assert link.endswith("/tags?page=3&per_page=1")
+
+
+@pytest.mark.parametrize("content", [[], {"version": 1}, "text", None, 7])
+def test_an_answer_may_be_of_another_type(gitlab: Sandbox, api: Api, content: object) -> None:
+    gitlab.fault(Fault(path="/version", edit=lambda _: content))
+    assert outcome(api.get("/version")) == (200, content)
+
+
 def test_requests_are_recorded(gitlab: Sandbox, token: Token, api: Api) -> None:
     api.get("/users?username=x")
     [record] = gitlab.requests
@@ -83,17 +132,26 @@ def test_the_end_leaves_neither_threads_nor_files() -> None:
     assert not root.exists()
 
 
-def test_on_its_own_it_says_how_to_reach_it() -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_on_its_own_it_says_how_to_reach_it_and_leaves_nothing(
+    tmp_path: Path, end: signal.Signals
+) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "sandbox"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "sandbox", "--gitlab-version", "18.2"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        text=True,
     ) as process:
         assert process.stdout is not None
         said = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
-        answer = requests.get(
-            f"{said['GITLAB_SERVER_BASE_URL']}{'/api/v4' + TAGS}",
-            headers={"PRIVATE-TOKEN": said["COMMANDS_API_TOKEN"]},
-            timeout=10,
-        )
-        process.send_signal(signal.SIGINT)
-    assert outcome(answer) == (200, [])
+        base = f"{said['GITLAB_SERVER_BASE_URL']}/api/v4"
+        headers = {"PRIVATE-TOKEN": said["COMMANDS_API_TOKEN"]}
+        answers = [
+            outcome(requests.get(base + path, headers=headers, timeout=10))
+            for path in (TAGS, "/version")
+        ]
+        process.send_signal(end)
+    assert answers[0] == (200, [])
+    assert answers[1][1]["version"] == "18.2.0"
     assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,72 @@
+"""The archives of jobs' artifacts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sandbox import storage, versions
+from sandbox.model import Access
+from sandbox.routes import Routes
+from sandbox.web import Response, forbidden, no_record, not_found
+
+if TYPE_CHECKING:
+    from sandbox.context import Call
+    from sandbox.model import Job, Project
+
+routes = Routes()
+
+
+@routes.on(
+    "GET",
+    "/projects/:id/jobs/artifacts/*ref_name/download",
+    "read_job_artifact",
+    job_token=versions.ALWAYS,
+)
+def of_ref(call: Call) -> Response:
+    """The artifacts of a job by its name, of the newest pipeline of a ref that succeeded."""
+    project, params = call.project(), call.params
+    params.require("job")
+    ref, name = params.text("ref_name"), params.text("job")
+    passed = [
+        pipeline
+        for pipeline in call.state.pipelines.values()
+        if pipeline.project is project and pipeline.ref == ref and pipeline.status == "success"
+    ]
+    newest = max(passed, key=lambda pipeline: pipeline.id, default=None)
+    jobs = newest.jobs if newest else []
+    found = [job for job in jobs if job.name == name and not job.bridge and not job.retried]
+    if not found:
+        raise no_record()
+    return _download(call, project, found[-1])
+
+
+@routes.on(
+    "GET", "/projects/:id/jobs/:job_id/artifacts", "read_job_artifact", job_token=versions.ALWAYS
+)
+def of_job(call: Call) -> Response:
+    """The artifacts of a job."""
+    project = call.project()
+    job = call.state.jobs.get(call.params.integer("job_id", 0))
+    if job is None or job.pipeline.project is not project or job.bridge:
+        raise no_record()
+    return _download(call, project, job)
+
+
+def _download(call: Call, project: Project, job: Job) -> Response:
+    """The archive itself, or where it is stored; source: `lib/api/ci/job_artifacts.rb`."""
+    least = {"all": Access.NONE, "developer": Access.DEVELOPER, "none": Access.OWNER + 1}
+    if call.access(project) < least[job.artifacts_access]:
+        raise forbidden()
+    archive = storage.available(call.state, job)
+    if archive is None:
+        raise not_found()
+    if call.instance.storage:
+        return Response(302, headers={"Location": call.instance.storage(archive)})
+    return Response(
+        200,
+        archive,
+        {
+            "Content-Type": "application/zip",
+            "Content-Disposition": 'attachment; filename="artifacts.zip"',
+        },
+    )

@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 
 from cicd_common.cli.main import run
-from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
+from cicd_common.cli.options import (
+    Command,
+    Settings,
+    option,
+    project_option,
+    ref_option,
+    shared_options,
+)
 from cicd_common.errors import ALL_ERRORS
 from cicd_doctor.model import Questions, Verdict
 
@@ -20,10 +27,10 @@ EXAMPLES = {
 }
 
 
-@click.command("cicd-doctor", cls=Command, examples=EXAMPLES)
+@click.command("cicd-doctor", cls=Command, examples=EXAMPLES, no_args_is_help=False)
 @project_option(multiple=True, help="A project that the commands are to work on; may be repeated.")
 @option("--tag-name", metavar="NAME", help="A tag to create: do protected tags allow it?")
-@option("--ref", metavar="REF", help="A branch to push to: do protected branches allow it?")
+@ref_option(help="A branch to push to: do protected branches allow it?")
 @option(
     "--source-project",
     metavar="PROJECT",

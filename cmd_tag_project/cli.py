@@ -13,6 +13,7 @@ from cicd_common.cli.options import (
     Settings,
     option,
     project_option,
+    ref_option,
     shared_options,
     text_file,
 )
@@ -42,32 +43,34 @@ EXAMPLES = {
 
 
 @click.command("cmd-tag-project", cls=Command, examples=EXAMPLES)
-@project_option(multiple=True, required=True, help="The project to tag; may be repeated.")
+@project_option(
+    multiple=True, required=True, help="Project to tag: path, id or URL. Can be repeated."
+)
 @option(
     "--tag-name",
     metavar="NAME",
-    help="The tag. Needed outside of a GitLab job, unless --next is given.",
+    help="Name of the tag. Required outside a GitLab job, unless --next is given.",
 )
 @option(
     "--next",
     type=click.Choice(["major", "minor", "patch"]),
-    help="Instead of a name: the version that follows the project's highest.",
+    help="Name the tag after the next version: the highest of the project, with this part raised.",
 )
 @option(
     "--prefix",
     default=DEFAULT_PREFIX,
     show_default=True,
     metavar="TEXT",
-    help="What stands before the version that --next finds.",
+    help="What stands before the version in a tag's name, for --next.",
 )
-@option("--ref", metavar="REF", help="The branch, tag or SHA to tag. Default: the default branch.")
-@option("--message", metavar="TEXT", default="", help="Make the tag annotated, with this message.")
-@option("--release", is_flag=True, help="Also create the release.")
+@ref_option(help="Branch, tag or SHA to tag. Default: the default branch.")
+@option("--message", metavar="TEXT", default="", help="Make an annotated tag with this message.")
+@option("--release", is_flag=True, help="Also create a release of the tag.")
 @option(
     "--release-notes",
     metavar="FILE",
     type=text_file,
-    help="The release's description in Markdown, - for stdin; implies --release.",
+    help="File with the description of the release in Markdown; - for stdin. Implies --release.",
 )
 @optional_wait_options
 @shared_options

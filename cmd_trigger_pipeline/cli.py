@@ -9,7 +9,14 @@ import click
 from click.core import ParameterSource
 
 from cicd_common.cli import main as process
-from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
+from cicd_common.cli.options import (
+    Command,
+    Settings,
+    option,
+    project_option,
+    ref_option,
+    shared_options,
+)
 from cicd_common.gitlab.tokens import Token, TokenKind, token_of
 from cicd_common.waiting.options import optional_wait_options
 from cmd_trigger_pipeline.request import TriggerRequest
@@ -35,45 +42,47 @@ EXAMPLES = {
 
 
 @click.command("cmd-trigger-pipeline", cls=Command, examples=EXAMPLES)
-@project_option(multiple=True, required=True, help="Where to start a pipeline; may be repeated.")
-@option(
-    "--ref",
-    "refs",
-    metavar="REF",
+@project_option(
     multiple=True,
-    help="Branch or tag; may be repeated: the first that exists. Default: the default branch.",
+    required=True,
+    help="Project to start a pipeline in: path, id or URL. Can be repeated.",
+)
+@ref_option(
+    "refs",
+    multiple=True,
+    help="Branch or tag; if repeated, the first that exists. Default: the default branch.",
 )
 @option(
     "--trigger-token",
     metavar="TOKEN",
     envvar="TRIGGER_TOKEN",
-    help="A pipeline trigger token of the project; used before any other token.",
+    help="Pipeline trigger token of the project; it takes precedence over other tokens.",
 )
 @option(
     "--variable",
     metavar="KEY=VALUE",
     multiple=True,
-    help="A variable of the pipeline; may be repeated, and comes before those of files.",
+    help="Variable of the pipeline; takes precedence over files of variables. Can be repeated.",
 )
 @option(
     "--variable-file",
     metavar="KEY=PATH",
     multiple=True,
-    help="A variable of type file, with the file's content; may be repeated.",
+    help="Variable of type file, with the content of the file at PATH. Can be repeated.",
 )
 @option(
     "--variables-from",
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="Variables from a .env, JSON or YAML file; may be repeated.",
+    help="File of variables for the pipeline: .env, JSON or YAML. Can be repeated.",
 )
 @option(
     "--input",
     "inputs",
     metavar="KEY=VALUE",
     multiple=True,
-    help="A pipeline input; may be repeated. The value is JSON where it can be, else a string.",
+    help="Input of the pipeline; a value that is valid JSON has its type. Can be repeated.",
 )
 @optional_wait_options
 @shared_options

@@ -113,9 +113,9 @@ def wait_pipeline(
 
     request = WaitRequest(
         project=project,
-        pipeline_ids=(pipeline_id,) if isinstance(pipeline_id, int) else tuple(pipeline_id or ()),
-        pipeline_urls=(
-            (pipeline_url,) if isinstance(pipeline_url, str) else tuple(pipeline_url or ())
+        pipelines=(
+            *([pipeline_id] if isinstance(pipeline_id, int) else pipeline_id or ()),
+            *([pipeline_url] if isinstance(pipeline_url, str) else pipeline_url or ()),
         ),
         ref=ref,
         tag=tag,

@@ -7,15 +7,23 @@ from typing import Any
 import click
 
 from cicd_common.cli import main as process
-from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
+from cicd_common.cli.options import (
+    Command,
+    Settings,
+    option,
+    project_option,
+    ref_option,
+    shared_options,
+)
 from cicd_common.waiting.options import wait_options
 
+MOST_DIGITS = 18  # of an id: GitLab's database has 8 bytes for it
+
 EXAMPLES = {
-    "Wait for a pipeline by the address of its page": (
-        "cmd-wait-pipeline --base-url https://gitlab.example.com "
-        "--pipeline-url https://gitlab.example.com/group/name/-/pipelines/123"
+    "Wait for a pipeline by the URL of its page": (
+        "cmd-wait-pipeline https://gitlab.example.com/group/name/-/pipelines/123"
     ),
-    "Wait for the pipeline of a tag, which may be yet to come": (
+    "Wait for the pipeline of a tag, which can appear later": (
         "cmd-wait-pipeline --project group/name --tag v1.2.3 --timeout 1800"
     ),
     "In a GitLab job: wait until nothing that came before runs on this branch": (
@@ -24,24 +32,40 @@ EXAMPLES = {
 }
 
 
+def pipeline_id(text: str) -> int:
+    """Reads a pipeline's id; a type for `click.option`."""
+    if not (text.isascii() and text.isdecimal() and 0 < len(text.lstrip("0")) <= MOST_DIGITS):
+        raise click.BadParameter(f"{text!r} is not the id of a pipeline.")
+    return int(text)
+
+
+def pipeline(text: str) -> int | str:
+    """Reads a pipeline's id or URL; a type for `click.argument`."""
+    return text if "/" in text else pipeline_id(text)
+
+
 @click.command("cmd-wait-pipeline", cls=Command, examples=EXAMPLES)
-@project_option(envvar="CI_PROJECT_PATH", help="The project of the pipelines.")
+@click.argument("pipelines", metavar="[ID|URL]...", nargs=-1, type=pipeline)
+@project_option(
+    envvar="CI_PROJECT_PATH",
+    help="Project of the pipelines, unless a URL names it: path, id or URL.",
+)
 @option(
     "--pipeline-id",
     "pipeline_ids",
     metavar="ID",
-    type=click.IntRange(min=1),
+    type=pipeline_id,
     multiple=True,
-    help="A pipeline; may be repeated.",
+    help="Pipeline by its id. Can be repeated.",
 )
 @option(
     "--pipeline-url",
     "pipeline_urls",
     metavar="URL",
     multiple=True,
-    help="A pipeline of any project, by the address of its page; may be repeated.",
+    help="Pipeline of any project by the URL of its page. Can be repeated.",
 )
-@option("--ref", metavar="REF", help="The newest pipeline of this branch.")
+@ref_option(help="The newest pipeline of this branch; with --all-running, all of them.")
 @option("--tag", metavar="TAG", help="The newest pipeline of this tag.")
 @option("--sha", metavar="SHA", help="The newest pipeline of this commit.")
 @option(
@@ -52,25 +76,38 @@ EXAMPLES = {
 @option(
     "--all-running",
     is_flag=True,
-    help="Every unfinished pipeline; in a job of the project, every one before the job's own.",
+    help="All unfinished pipelines; in a job of the project, those before the job's own.",
 )
 @wait_options
 @shared_options
-def cli(*, settings: Settings, **options: Any) -> int:
+def cli(
+    *,
+    settings: Settings,
+    pipelines: tuple[int | str, ...],
+    pipeline_ids: tuple[int, ...],
+    pipeline_urls: tuple[str, ...],
+    **options: Any,
+) -> int:
     """Wait for pipelines to end, and say how they ended.
 
-    A pipeline that does not exist yet is waited for; once it is found, it is known by its id.
-    The exit code is 0 only if all of them end with success: 1 is failed, 9 canceled, 10 skipped,
-    11 waiting for a person, 7 out of time.
+    Name them by id or URL, or as the newest of a branch, a tag, a commit or a source. A pipeline
+    that does not exist yet is waited for; once it is found, it is known by its id. The exit code is
+    0 only if all of them succeed.
     """
     # Only now: what sends requests is slow to import, and --help does not need it.
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_wait_pipeline.request import WaitRequest  # noqa: PLC0415
     from cmd_wait_pipeline.run import run as wait  # noqa: PLC0415
 
-    request = WaitRequest(dry_run=settings.dry_run, **options)
+    request = WaitRequest(
+        pipelines=(*pipelines, *pipeline_ids, *pipeline_urls), dry_run=settings.dry_run, **options
+    )
     outcomes = wait(request, settings.connection, presenter(quiet=settings.quiet))
-    return settings.output.finish(outcomes, several=request.several)
+    return settings.output.finish(
+        outcomes,
+        asked=request.asked(settings.connection.base_url, len(outcomes)),
+        several=request.all_running or len(outcomes) > 1,
+    )
 
 
 def main() -> None:

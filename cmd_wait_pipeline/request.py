@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from cicd_common.errors import UsageError
 from cicd_common.gitlab.projects import parse_project
 from cicd_common.waiting.policy import WaitPolicy
-from cicd_common.waiting.targets import AllRunning, ById, Newest, parse_pipeline_url
+from cicd_common.waiting.targets import AllRunning, ById, Newest, OwnJob, parse_pipeline_url
 
 if TYPE_CHECKING:
-    from cicd_common.waiting.targets import OwnJob, Target
+    from cicd_common.waiting.targets import Target
 
 
 DEFAULT_POLICY = WaitPolicy()
@@ -23,8 +23,7 @@ class WaitRequest:
 
     Attributes:
         project: The project of everything but the URLs: its path, numeric id, or URL.
-        pipeline_ids: Pipelines by id.
-        pipeline_urls: Pipelines by the address of their page.
+        pipelines: Pipelines by id, or by the URL of their page.
         ref: The newest pipeline of a branch; with `all_running`, all of it.
         tag: The newest pipeline of a tag.
         sha: The newest pipeline of a commit.
@@ -35,8 +34,7 @@ class WaitRequest:
     """
 
     project: str | None = None
-    pipeline_ids: tuple[int, ...] = ()
-    pipeline_urls: tuple[str, ...] = ()
+    pipelines: tuple[int | str, ...] = ()
     ref: str | None = None
     tag: str | None = None
     sha: str | None = None
@@ -45,11 +43,15 @@ class WaitRequest:
     policy: WaitPolicy = DEFAULT_POLICY
     dry_run: bool = False
 
-    @property
-    def several(self) -> bool:
-        """Whether several pipelines are asked for, so that there is a list of results."""
-        named = dict.fromkeys((*self.pipeline_ids, *self.pipeline_urls))
-        return self.all_running or len(named) > 1
+    def asked(self, base_url: str, count: int) -> list[str]:
+        """The project of each outcome, in the order of the targets.
+
+        Args:
+            base_url: The server that URLs must belong to.
+            count: How many outcomes there are.
+        """
+        projects = [target.project for target in self.targets(base_url, OwnJob())]
+        return projects * count if self.all_running else projects
 
     def targets(self, base_url: str, own: OwnJob) -> list[Target]:
         """What to wait for; nothing was sent yet.
@@ -59,20 +61,20 @@ class WaitRequest:
             own: The job that this runs in, for the end of which nobody can wait in it.
 
         Returns:
-            The targets in the order in which they were named, ids first; each once.
+            The targets in the order in which they were named, each once.
 
         Raises:
             UsageError: Nothing was named, or more than one kind of thing, or it makes no sense.
         """
         newest = any(value is not None for value in (self.tag, self.sha, self.source))
         by_ref = self.ref is not None and not self.all_running
-        named = bool(self.pipeline_ids or self.pipeline_urls)
+        named = bool(self.pipelines)
         if named + (newest or by_ref) + self.all_running != 1:
             raise UsageError(
                 "Name the pipelines in exactly one way.",
                 why="Pipelines are named one by one, or as the newest of something, or as all "
                 "that are unfinished.",
-                hint="Give --pipeline-id or --pipeline-url; or --ref, --tag, --sha, --source; "
+                hint="Give ids or URLs; or --ref, --tag, --sha, --source; "
                 "or --all-running, with --ref if need be.",
             )
         if self.ref is not None and self.tag is not None:
@@ -83,8 +85,12 @@ class WaitRequest:
             return [
                 Newest(self._project(base_url), self.ref, self.tag, self.sha, self.source),
             ]
-        by_id = [ById(self._project(base_url), number) for number in self.pipeline_ids]
-        by_id += [parse_pipeline_url(url, base_url) for url in self.pipeline_urls]
+        by_id = [
+            parse_pipeline_url(pipeline, base_url)
+            if isinstance(pipeline, str)
+            else ById(self._project(base_url), pipeline)
+            for pipeline in self.pipelines
+        ]
         if any(target.id == own.pipeline_id for target in by_id):
             raise UsageError(
                 f"Pipeline {own.pipeline_id} is the one that this job runs in.",

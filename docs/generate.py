@@ -72,12 +72,12 @@ def exit_codes() -> str:
 
 def statuses() -> str:
     """The table of what a pipeline's status means for a wait."""
-    of_phase = {Phase.GOING: "goes on", Phase.BLOCKED: "waits for a person", Phase.ENDED: "ended"}
+    of_phase = {Phase.ACTIVE: "active", Phase.BLOCKED: "blocked", Phase.FINISHED: "finished"}
     rows = []
     for meaning in dict.fromkeys(STATUSES.values()):
         names = [f"`{name}`" for name, its in STATUSES.items() if its == meaning]
         code = str(meaning.error.exit_code if meaning.error else 0)
-        ends = meaning.phase is not Phase.GOING
+        ends = meaning.phase is not Phase.ACTIVE
         rows.append((", ".join(names), of_phase[meaning.phase], code if ends else ""))
     return table(("status", "the pipeline", "exit code"), rows)
 

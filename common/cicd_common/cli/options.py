@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from click.core import ParameterSource
 from cicd_common import __version__
 from cicd_common.cli import console
 from cicd_common.cli.output import Output
-from cicd_common.errors import UsageError
+from cicd_common.errors import ALL_ERRORS, UsageError
 from cicd_common.gitlab.connection import (
     DEFAULT_REQUEST_TIMEOUT,
     DEFAULT_RETRY_FOR,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 CONNECTION = "Connection"
 OUTPUT = "Output"
+FIRST_COLUMN = 29  # characters of the help, for the names of the options
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,34 @@ class Settings:
     quiet: bool = False
 
 
-def seconds(text: str) -> float:
-    """Reads a duration in seconds, whole or decimal, 0 included; a type for `click.option`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise click.BadParameter(f"{text!r} is no number of seconds.")
+# `90s`, `5m`, `1h30m`: what kubectl, docker and flux take, too.
+_NUMBER = r"\d+(?:\.\d+)?"
+_DURATION = re.compile(
+    rf"(?P<plain>{_NUMBER})"
+    rf"|(?:(?P<hours>{_NUMBER})h)?(?:(?P<minutes>{_NUMBER})m)?(?:(?P<seconds>{_NUMBER})s)?"
+)
+# A longer one does not fit into the system's timers; no GitLab job runs that long.
+LONGEST_DURATION = 20 * 24 * 3600
+
+
+def seconds(given: str | float) -> float:
+    """Reads a duration, `90`, `1.5`, `90s`, `5m` or `1h30m`; a type for `click.option`."""
+    text = str(given).strip()
+    found = _DURATION.fullmatch(text) if text.isascii() else None
+    if found is None or not any(found.groupdict().values()):
+        raise click.BadParameter(f"{text!r} is not a duration such as 90, 90s, 5m or 1h30m.")
+    units = {"plain": 1, "hours": 3600, "minutes": 60, "seconds": 1}
+    value = sum(float(found[unit] or 0) * length for unit, length in units.items())
+    if value > LONGEST_DURATION:
+        raise click.BadParameter(f"{text!r} is more than 20 days.")
     return value
 
 
-def positive_seconds(text: str) -> float:
-    """Reads a duration in seconds that is more than 0; a type for `click.option`."""
-    value = seconds(text)
+def positive_seconds(given: str | float) -> float:
+    """Reads a duration that is more than 0; a type for `click.option`."""
+    value = seconds(given)
     if value == 0:
-        raise click.BadParameter("0 seconds are too few.")
+        raise click.BadParameter("It must be more than 0 seconds.")
     return value
 
 
@@ -82,7 +94,7 @@ def text_file(path: str) -> str:
         data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
         return data.decode("utf-8")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise click.BadParameter(f"{path!r} cannot be read: {reason}.") from error
 
 
@@ -107,41 +119,101 @@ class Option(click.Option):
         return extra
 
 
+# Pipelines written with this name of --project exist.
+_OTHER_NAMES = {"project-group-and-name": "project"}
+_SHELLS = {"sh", "bash", "/bin/sh", "/bin/bash"}
+
+
+def _normalized(name: str) -> str:
+    """An option's name as it is declared: pipelines written with --base_url exist."""
+    dashes = name.replace("_", "-")
+    return _OTHER_NAMES.get(dashes, dashes)
+
+
 class Command(click.Command):
-    """A command whose options may be spelled with underscores, and whose help is in groups.
+    """A command whose options can be spelled with underscores, and whose help is in groups.
 
     Args:
         examples: Command lines for the end of the help, by what each is for.
-        settings: What `click.Command` takes.
+        settings: What `click.Command` takes. Without any argument the command shows a short help,
+            unless `no_args_is_help` is False.
     """
 
     def __init__(self, *args: Any, examples: Mapping[str, str], **settings: Any) -> None:
         settings["context_settings"] = {
             "help_option_names": ["-h", "--help"],
-            # Pipelines written with --base_url and --tag_name exist.
-            "token_normalize_func": lambda name: name.replace("_", "-"),
+            "token_normalize_func": _normalized,
             "max_content_width": 100,
         }
-        super().__init__(*args, **settings)
+        super().__init__(*args, **({"no_args_is_help": True} | settings))
         self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parses the arguments, or shows a short help if there are none."""
+        if not args and self.no_args_is_help and not ctx.resilient_parsing:
+            console.say(self._short_help(ctx))
+            ctx.exit(UsageError.exit_code)
+        if args[:1] and args[0] in _SHELLS:
+            raise UsageError(
+                f"{self.name} was started with a shell's arguments: {' '.join(args[:2])}.",
+                why="GitLab Runner starts a shell in an image, and this image starts the command.",
+                hint='In the job, write image: {name: IMAGE, entrypoint: [""]}.',
+            )
+        return super().parse_args(ctx, args)
+
+    def _short_help(self, ctx: click.Context) -> str:
+        formatter = ctx.make_formatter()
+        self.format_usage(ctx, formatter)
+        formatter.write_paragraph()
+        summary, _, _ = (self.help or "").partition("\n")
+        formatter.write(f"{summary}\n\n")
+        self._write_examples(formatter, most=2)
+        formatter.write(f"See {self.name} --help for all options.")
+        return formatter.getvalue()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the command's own options, then those it shares."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            if record := param.get_help_record(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
                 groups.setdefault(getattr(param, "group", OUTPUT), []).append(record)
         shared = (CONNECTION, OUTPUT)
         for title, records in sorted(groups.items(), key=lambda group: group[0] in shared):
             with formatter.section(title):
-                formatter.write_dl(records)
+                # One width for all sections: the formatter goes by the widest of each.
+                padded = [(first.ljust(FIRST_COLUMN), text) for first, text in records]
+                formatter.write_dl(padded, col_max=FIRST_COLUMN)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the examples."""
+        """Writes the examples, the exit codes, and where the documentation is."""
         del ctx
+        self._write_examples(formatter, most=len(self.examples))
+        with formatter.section("Exit codes"):
+            formatter.write_dl(
+                [
+                    ("0", "Done, or already so."),
+                    *((str(kind.exit_code), kind.meaning) for kind in ALL_ERRORS),
+                    ("130, 143", "Ended by SIGINT, SIGTERM."),
+                ]
+            )
+        formatter.write(f"\nDocumentation: {_page(str(self.name))}\n")
+
+    def _write_examples(self, formatter: click.HelpFormatter, *, most: int) -> None:
         with formatter.section("Examples"):
-            for purpose, line in self.examples.items():
+            for purpose, line in list(self.examples.items())[:most]:
                 formatter.write(f"  # {purpose}\n  {_broken(line, formatter.width)}\n\n")
+
+
+def _page(command: str) -> str:
+    """Where a command's page is: on the web, if the package says where, or in the repository."""
+    from importlib.metadata import metadata  # noqa: PLC0415 - slow to import, for --help alone
+
+    page = f"docs/{command.removeprefix('cicd-')}.md"
+    for link in metadata("ci-cd-commands").get_all("Project-URL") or ():
+        name, _, address = link.partition(", ")
+        if name.lower() == "documentation":
+            return f"{address.rstrip('/')}/{page.removeprefix('docs/')}"
+    return f"{page} in the repository of ci-cd-commands"
 
 
 def _broken(line: str, width: int) -> str:
@@ -160,49 +232,48 @@ option = functools.partial(click.option, cls=Option)
 _connection_option = functools.partial(option, group=CONNECTION)
 _output_option = functools.partial(option, group=OUTPUT)
 
-# The project to work on, under the name that all commands use and the older one.
-project_option = functools.partial(
-    option, "--project", "--project-group-and-name", "project", metavar="PROJECT"
-)
+# What several commands have under one name.
+project_option = functools.partial(option, "-p", "--project", "project", metavar="PROJECT")
+ref_option = functools.partial(option, "-r", "--ref", metavar="REF")
 
 _SHARED = (
     _connection_option(
         "--base-url",
         metavar="URL",
         envvar=["GITLAB_SERVER_BASE_URL", "CI_SERVER_URL"],
-        help="The GitLab server. There is no default.",
+        help="URL of the GitLab server, such as https://gitlab.example.com. There is no default.",
     ),
     _connection_option(
         "--api-access-token",
         metavar="TOKEN",
         envvar=["COMMANDS_API_TOKEN", "GITLAB_TOKEN"],
-        help="A personal, project or group access token.",
+        help="Personal, project or group access token.",
     ),
     _connection_option(
         "--api-access-token-file",
         metavar="FILE",
         envvar="COMMANDS_API_TOKEN_FILE",
         type=click.Path(path_type=Path),
-        help="The same, read from a file.",
+        help="File with an access token, such as a Docker secret or a GitLab file variable.",
     ),
     _connection_option(
         "--job-token",
         metavar="TOKEN",
         envvar="CI_JOB_TOKEN",
-        help="A CI job token; used only when no access token is given.",
+        help="CI job token, used only if no access token is given.",
     ),
     _connection_option(
         "--gitlab",
         "config_section",
         metavar="SECTION",
-        help="A section of a python-gitlab configuration file; PYTHON_GITLAB_CFG names the file.",
+        help="Section of a python-gitlab configuration file; PYTHON_GITLAB_CFG names the file.",
     ),
     _connection_option(
         "--ca-file",
         metavar="FILE",
         envvar="CI_SERVER_TLS_CA_FILE",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="A certificate authority to trust beside the usual ones.",
+        help="Extra certificate authorities to trust, in PEM.",
     ),
     _connection_option(
         "--request-timeout",
@@ -210,7 +281,7 @@ _SHARED = (
         type=positive_seconds,
         default=DEFAULT_REQUEST_TIMEOUT,
         show_default=True,
-        help="One request's limit; connecting may take 10 at most.",
+        help="Time limit of one request; connecting can take 10 seconds of it at most.",
     ),
     _connection_option(
         "--retry-for",
@@ -218,7 +289,7 @@ _SHARED = (
         type=seconds,
         default=DEFAULT_RETRY_FOR,
         show_default=True,
-        help="How long failures that may pass are ridden out.",
+        help="How long temporary failures are retried, such as a lost connection or a 502.",
     ),
     _output_option(
         "-o",
@@ -227,23 +298,28 @@ _SHARED = (
         type=click.Choice(["text", "json"]),
         default="text",
         show_default=True,
-        help="What goes to stdout.",
+        help="Format of the result on stdout.",
     ),
     _output_option(
         "--dotenv",
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="Also write the result as KEY=value lines, for artifacts:reports:dotenv.",
+        help="Also write the result to this file as KEY=value lines, for artifacts:reports:dotenv.",
     ),
     _output_option(
         "--dotenv-prefix",
         metavar="TEXT",
         default="",
-        help="What the names in the --dotenv file begin with, to keep two jobs apart.",
+        help="Prefix of the variable names in the --dotenv file, to keep two jobs apart.",
     ),
-    _output_option("--dry-run", is_flag=True, help="Say what would be done; change nothing."),
-    _output_option("-q", "--quiet", is_flag=True, help="Only warnings and errors on stderr."),
-    _output_option("-v", "--verbose", count=True, help="Show each request; -vv: tracebacks too."),
+    _output_option("--dry-run", is_flag=True, help="Show what would be done, and change nothing."),
+    _output_option("-q", "--quiet", is_flag=True, help="Show only warnings and errors on stderr."),
+    _output_option(
+        "-v",
+        "--verbose",
+        count=True,
+        help="Show each request on stderr; -vv shows tracebacks, too.",
+    ),
     click.version_option(__version__, package_name="ci-cd-commands"),
 )
 

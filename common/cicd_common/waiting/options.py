@@ -45,7 +45,7 @@ _OPTIONS = (
         "--timeout",
         metavar="SECONDS",
         type=positive_seconds,
-        help="How long to wait. Default: what is left of the job less a minute; elsewhere 3600.",
+        help="How long to wait. Default: the rest of the job's time less a minute; elsewhere 3600.",
     ),
     _option(
         "--appear-timeout",
@@ -53,32 +53,32 @@ _OPTIONS = (
         type=seconds,
         default=DEFAULT_APPEAR_TIMEOUT,
         show_default=True,
-        help="How long a pipeline may take to appear.",
+        help="How long to wait for a pipeline to appear.",
     ),
     _option(
         "--interval",
         metavar="SECONDS",
         type=positive_seconds,
-        help="A fixed pause between looks. Default: adaptive.",
+        help="Poll at this fixed interval. Default: an adaptive one.",
     ),
     _option(
         "--no-realtime",
         is_flag=True,
-        help="Do not listen for GitLab's push; look by the clock alone.",
+        help="Only poll; do not listen for the changes that GitLab pushes.",
     ),
     _option(
         "--on-manual",
         type=click.Choice(get_args(OnManual)),
         default="fail",
         show_default=True,
-        help="If a pipeline waits for a person; play starts the blocking manual jobs once.",
+        help="What to do if a pipeline is blocked by a manual job; play starts these jobs once.",
     ),
     _option(
         "--on-skipped",
         type=click.Choice(get_args(OnSkipped)),
         default="fail",
         show_default=True,
-        help="If a pipeline was skipped.",
+        help="What to do if a pipeline was skipped.",
     ),
     _option(
         "--settle",
@@ -86,7 +86,7 @@ _OPTIONS = (
         type=seconds,
         default=0.0,
         show_default=True,
-        help="A failure counts only if it still stands after this long.",
+        help="A failure counts only if it remains for this long, so that a job can be retried.",
     ),
     _option(
         "--log-tail",
@@ -94,25 +94,29 @@ _OPTIONS = (
         type=click.IntRange(min=0),
         default=DEFAULT_LOG_TAIL,
         show_default=True,
-        help="How much of each failed job's log to show; 0 for none.",
+        help="Number of lines to show of each failed job's log; 0 for none.",
     ),
     _option(
         "--junit",
         metavar="FILE",
         type=click.Path(path_type=Path),
-        help="Write the jobs as a JUnit report, downstream pipelines included.",
+        help="Write a JUnit report of the jobs, those of downstream pipelines included.",
     ),
 )
 # Of the commands that start pipelines, and may wait for them.
 _STARTER_OPTIONS = (
-    _option("--wait", is_flag=True, help="Wait for the pipelines to end, and end as they did."),
+    _option(
+        "--wait",
+        is_flag=True,
+        help="Wait for the pipelines to end; the exit code says how they ended.",
+    ),
     *_OPTIONS,
     _option(
         "--cancel-on",
         metavar="timeout,signal",
         type=cancel_causes,
         default="",
-        help="When to cancel the pipelines that this very call started.",
+        help="When to cancel the pipelines that this call started.",
     ),
 )
 

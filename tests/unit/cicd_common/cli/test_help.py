@@ -7,7 +7,9 @@ from importlib import import_module
 import click
 import pytest
 
+from cicd_common.cli.main import run
 from cicd_common.cli.options import Command, option, seconds
+from cicd_common.errors import ALL_ERRORS
 
 NAMES = ("tag_project", "trigger_pipeline", "wait_pipeline", "bump_image_tag")
 COMMANDS = [import_module(f"cmd_{name}.cli").cli for name in NAMES]
@@ -26,15 +28,16 @@ def test_the_help_is_no_wider_than_the_terminal(command: click.Command, width: i
 
 
 @each_command
-def test_the_own_options_stand_first_and_the_examples_last(command: click.Command) -> None:
-    headings = re.findall(r"^(\w+):$", help_of(command, 80), re.MULTILINE)
+def test_the_own_options_stand_first_and_the_exit_codes_last(command: click.Command) -> None:
+    headings = re.findall(r"^([\w ]+):$", help_of(command, 80), re.MULTILINE)
     waiting = [] if command.name == "cmd-bump-image-tag" else ["Waiting"]
-    assert headings == ["Options", *waiting, "Connection", "Output", "Examples"]
+    assert headings == ["Options", *waiting, "Connection", "Output", "Examples", "Exit codes"]
 
 
 @each_command
 def test_what_is_broken_into_lines_is_still_the_same_command_line(command: Command) -> None:
-    shown = help_of(command, 80).partition("Examples:\n")[2].replace("\\\n", "")
+    _, _, shown = help_of(command, 80).partition("Examples:\n")
+    shown = shown.partition("Exit codes:\n")[0].replace("\\\n", "")
     examples = [line for line in shown.splitlines() if line.strip() and "  #" not in line]
     assert list(map(shlex.split, examples)) == list(map(shlex.split, command.examples.values()))
 
@@ -47,8 +50,59 @@ def test_every_example_is_a_command_line_that_can_be_parsed(command: Command) ->
         command.make_parser(click.Context(command)).parse_args(arguments)
 
 
+@each_command
+def test_the_help_ends_with_the_exit_codes_and_the_documentation(command: Command) -> None:
+    _, _, end = help_of(command, 80).partition("Exit codes:\n")
+    codes = re.findall(r"^  (\d+)", end, re.MULTILINE)
+    assert codes == ["0", *(str(kind.exit_code) for kind in ALL_ERRORS), "130"]
+    assert re.search(rf"^Documentation: \S*{command.name}\S*", end, re.MULTILINE)
+
+
+@each_command
+def test_the_texts_of_all_options_begin_in_one_column(command: Command) -> None:
+    options, _, _ = help_of(command, 100).partition("Examples:\n")
+    texts = re.findall(r"^  (-\S.*?  +)\S", options, re.MULTILINE)
+    assert len({len(text) for text in texts}) == 1
+
+
+@each_command
+def test_without_arguments_a_short_help_is_shown(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(command, [])
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert len(shown.err.splitlines()) < 20
+    assert f"Usage: {command.name}" in shown.err
+    assert next(iter(command.examples)) in shown.err
+    assert f"{command.name} --help" in shown.err
+
+
+@each_command
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+def test_a_shell_that_is_started_in_the_image_is_explained(
+    command: Command, shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(command, [shell, "-c", "echo secret"])
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert 'entrypoint: [""]' in shown
+    assert "secret" not in shown
+
+
+@each_command
+def test_the_older_name_of_the_project_works_and_is_not_shown(command: Command) -> None:
+    assert "group-and-name" not in help_of(command, 80)
+    for name in ("--project_group_and_name", "--project-group-and-name", "-p"):
+        context = command.make_context("test", [name, "a/b"], resilient_parsing=True)
+        assert context.params["project"] in {"a/b", ("a/b",)}
+
+
 def test_a_number_is_shown_as_a_person_writes_it() -> None:
-    @click.command("cmd-test", cls=Command, examples={})
+    @click.command("cmd-test", cls=Command, examples={}, no_args_is_help=False)
     @option("--for", type=seconds, default=60.0, show_default=True, help="How long.")
     @option("--lines", type=click.IntRange(min=0), default=2, show_default=True, help="How many.")
     def cli() -> None: ...

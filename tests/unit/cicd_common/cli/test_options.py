@@ -47,7 +47,7 @@ def settings_of(*arguments: str) -> Settings:
     """What the shared options make of a command line."""
     seen: list[Settings] = []
 
-    @click.command("cmd-test", cls=Command, examples={})
+    @click.command("cmd-test", cls=Command, examples={}, no_args_is_help=False)
     @option("--some-name")
     @shared_options
     def cli(settings: Settings, some_name: str | None) -> int:
@@ -163,6 +163,27 @@ def test_durations_are_whole_or_decimal(text: str) -> None:
     assert settings_of(*URL, "--retry-for", text).connection.retry_for == float(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661),
+        ("1.5m", 90), ("0s", 0), (" 60 ", 60), ("480h", 1_728_000),
+    ],
+)  # fmt: skip
+def test_durations_can_have_units(text: str, value: float) -> None:
+    assert settings_of(*URL, "--retry-for", text).connection.retry_for == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "s", "nan", "inf", "-1", "1d", "5 m", "5m5m", "1s1m", "1h30", "1e3", "٣", "1_000", "481h",
+     "9" * 5000],
+)  # fmt: skip
+def test_what_is_not_a_duration_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        settings_of(*URL, f"--retry-for={text}")
+
+
 def test_every_option_with_a_variable_shows_it_in_the_help() -> None:
     @click.command("cmd-test", cls=Command, examples={"Do": "cmd-test"})
     @shared_options
@@ -190,7 +211,7 @@ def test_every_option_with_a_variable_shows_it_in_the_help() -> None:
 def ending_of(
     failure: BaseException | None, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str, str]:
-    @click.command("cmd-test", cls=Command, examples={})
+    @click.command("cmd-test", cls=Command, examples={}, no_args_is_help=False)
     @shared_options
     def cli(settings: Settings) -> int:
         del settings

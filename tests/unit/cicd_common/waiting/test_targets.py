@@ -38,5 +38,5 @@ def test_outside_a_job_there_is_no_own_pipeline() -> None:
 
 
 def test_the_same_pipeline_named_twice_is_waited_for_once() -> None:
-    request = WaitRequest("group/name", (12, 12), (f"{BASE}/group/name/-/pipelines/12",))
+    request = WaitRequest("group/name", (12, 12, f"{BASE}/group/name/-/pipelines/12"))
     assert request.targets(BASE, OwnJob()) == [ById("group/name", 12)]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
+    from cicd_common.waiting.policy import WaitPolicy
     from cmd_bump_image_tag.request import Via
 
 __all__ = ["BumpResult", "Change", "bump_image_tag"]
@@ -41,8 +42,13 @@ def bump_image_tag(
     branch: str | None = None,
     merge_request: bool = False,
     auto_merge: bool = False,
+    title: str | None = None,
+    label: str | Sequence[str] = (),
+    assignee: str | Sequence[str] = (),
+    reviewer: str | Sequence[str] = (),
+    wait: bool | WaitPolicy = False,
     commit_message: str = DEFAULT_TEMPLATE,
-    skip_ci: bool = True,
+    skip_ci: bool | None = None,
     upstream: str = "",
     verify_image: bool = False,
     pin_digest: bool = False,
@@ -68,9 +74,16 @@ def bump_image_tag(
         branch: The branch; default: the default branch.
         merge_request: Whether to write to a branch of its own, and open a merge request.
         auto_merge: Whether to have that merge request merged once its checks have passed.
+        title: Its title, with the placeholders of `commit_message`; default: the subject.
+        label: Labels of it.
+        assignee: User names of its assignees.
+        reviewer: User names of its reviewers.
+        wait: Whether to wait until it is merged; or, without one, for the commit's pipeline. A
+            policy sets the time limit.
         commit_message: The commit's message, with the placeholders `{image}`, `{old}`, `{tag}`,
             `{digest}`, `{files}`, `{upstream}`.
-        skip_ci: Whether GitLab starts no pipeline for the commit.
+        skip_ci: Whether GitLab starts no pipeline for the commit; default: it starts none, but in
+            a merge request.
         upstream: The URL of the pipeline that bumps, which becomes a trailer of the commit.
         verify_image: Whether the images' registries must have what is to be set; the credentials
             are those of `docker login`, or `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`.
@@ -89,6 +102,7 @@ def bump_image_tag(
     """
     # Imported here, so that the console script can show its help without python-gitlab.
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
+    from cicd_common.waiting.policy import policy_of  # noqa: PLC0415
     from cmd_bump_image_tag.request import BumpRequest  # noqa: PLC0415
     from cmd_bump_image_tag.run import bump  # noqa: PLC0415
 
@@ -104,6 +118,11 @@ def bump_image_tag(
         branch=branch,
         merge_request=merge_request,
         auto_merge=auto_merge,
+        title=title,
+        label=_several(label),
+        assignee=_several(assignee),
+        reviewer=_several(reviewer),
+        wait=policy_of(wait),
         commit_message=commit_message,
         skip_ci=skip_ci,
         upstream=upstream,

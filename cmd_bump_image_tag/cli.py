@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from cicd_common.cli.main import run
-from cicd_common.cli.options import Command, Settings, option, project_option, shared_options
+from cicd_common.cli.options import (
+    Command,
+    Settings,
+    option,
+    positive_seconds,
+    project_option,
+    shared_options,
+)
+from cicd_common.errors import UsageError
 from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE
 
 EXAMPLES = {
@@ -60,38 +68,82 @@ EXAMPLES = {
 @option("--repository", metavar="URL", help="A repository for git, also by SSH.")
 @option("--branch", metavar="NAME", help="The branch to write to. Default: the default branch.")
 @option("--merge-request", is_flag=True, help="Write to a branch of its own; open a merge request.")
-@option("--auto-merge", is_flag=True, help="That, and merge it once its checks have passed.")
+@option(
+    "--auto-merge",
+    is_flag=True,
+    help="Open a merge request, and have it merged once the pipeline of its commit has passed.",
+)
+@option(
+    "--title",
+    metavar="TEMPLATE",
+    help="The merge request's title. Default: the subject of the commit message.",
+)
+@option(
+    "--label", metavar="NAME", multiple=True, help="Label of the merge request; may be repeated."
+)
+@option(
+    "--assignee",
+    metavar="USER",
+    multiple=True,
+    help="User name of an assignee of the merge request; may be repeated.",
+)
+@option(
+    "--reviewer",
+    metavar="USER",
+    multiple=True,
+    help="User name of a reviewer of the merge request; may be repeated.",
+)
+@option(
+    "--wait",
+    is_flag=True,
+    help="Wait until the merge request is merged; without one, for the commit's pipeline.",
+)
+@option(
+    "--timeout",
+    metavar="SECONDS",
+    type=positive_seconds,
+    help="How long --wait waits. Default: what is left of the job less a minute; elsewhere 3600.",
+)
 @option(
     "--commit-message",
     metavar="TEMPLATE",
     default=DEFAULT_TEMPLATE,
     show_default=True,
-    help="With {image}, {old}, {tag}, {digest}, {files}, {upstream}; ' [skip ci]' is appended.",
+    help="The commit's message, with {image}, {old}, {tag}, {digest}, {files}, {upstream}.",
 )
-@option("--no-skip-ci", is_flag=True, help="Append no [skip ci].")
+@option(
+    "--skip-ci/--no-skip-ci",
+    default=None,
+    help="Whether the subject ends with [skip ci]. Default: yes, but not in a merge request.",
+)
 @option("--verify-image", is_flag=True, help="Refuse a tag that its registry does not have.")
 @option("--pin-digest", is_flag=True, help="That, and set the digest that it has there.")
 @option("--allow-downgrade", is_flag=True, help="Let a lower version replace a higher.")
 @shared_options
-def cli(*, settings: Settings, no_skip_ci: bool, **options: Any) -> int:
+def cli(*, settings: Settings, wait: bool, timeout: float | None, **options: Any) -> int:
     """Set an image's tag in the YAML files of a repository: only those bytes change.
 
     Knows Kubernetes, Kustomize, Helm, Compose, .gitlab-ci.yml and Flux's markers. If someone else
     writes at the same time, both edits land. Nothing to change is success too.
     """
     # Imported here: python-gitlab and YAML are slow to import, and --help needs neither.
+    from cicd_common.waiting.policy import WaitPolicy, default_timeout  # noqa: PLC0415
+    from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_bump_image_tag.request import BumpRequest  # noqa: PLC0415
     from cmd_bump_image_tag.run import bump  # noqa: PLC0415
 
     if options["via"] in {"api", "git"} and options["repository"] is None:
         options["project"] = options["project"] or os.environ.get("CI_PROJECT_PATH")
+    if timeout is not None and not wait:
+        raise UsageError("--timeout has no effect without --wait.", hint="Add --wait.")
     request = BumpRequest(
         **options,
-        skip_ci=not no_skip_ci,
+        wait=WaitPolicy(timeout=timeout or default_timeout(os.environ)) if wait else None,
         upstream=os.environ.get("CI_PIPELINE_URL", ""),
         dry_run=settings.dry_run,
     )
-    return settings.output.finish([bump(request, settings.connection)])
+    shown = presenter(quiet=settings.quiet)
+    return settings.output.finish([bump(request, settings.connection, shown)])
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from cicd_common.cleaning import one_line
 from cicd_common.errors import RefusedError, UsageError
 from cmd_bump_image_tag.image_reference import is_digest
 
@@ -18,23 +19,30 @@ if TYPE_CHECKING:
 DEFAULT_TEMPLATE = "Update image tag to {tag}"
 # GitLab starts no pipeline for a commit with this: https://docs.gitlab.com/ci/pipelines/#skip-a-pipeline
 SKIP_CI = " [skip ci]"
+_SKIPS_CI = re.compile(r"\[(skip[ _-]ci|ci[ _-]skip)\]", re.IGNORECASE)
+# A line of the last paragraph: git-interpret-trailers(1)
+_TRAILER = re.compile(r"[A-Za-z0-9-]+: ?\S.*|[ \t]+\S.*")
 PLACEHOLDERS = ("image", "old", "tag", "digest", "files", "upstream")
 
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
-def check_template(template: str) -> None:
+def check_template(template: str, what: str = "commit message") -> None:
     """Makes sure that a template can be filled.
+
+    Args:
+        template: A text with placeholders.
+        what: What it is for, for the message.
 
     Raises:
         UsageError: It is empty, or has a placeholder that does not exist.
     """
     if not template.strip():
-        raise UsageError("The commit message is empty.", hint="Give a text, or leave it out.")
+        raise UsageError(f"The {what} is empty.", hint="Give a text, or leave it out.")
     for name in _PLACEHOLDER.findall(template):
         if name not in PLACEHOLDERS:
             raise UsageError(
-                f"The commit message has a placeholder {{{name}}}, which does not exist.",
+                f"The {what} has a placeholder {{{name}}}, which does not exist.",
                 hint=f"There are {', '.join(f'{{{each}}}' for each in PLACEHOLDERS)}.",
             )
 
@@ -60,7 +68,8 @@ def subject(
         "files": _listed(change.path for change in changes),
         "upstream": upstream,
     }
-    return _PLACEHOLDER.sub(lambda found: values[found[1]], template).strip()
+    # Names of files and of branches can hold anything, and a line break would begin a trailer.
+    return _PLACEHOLDER.sub(lambda found: one_line(values[found[1]]), template).strip()
 
 
 def commit_message(
@@ -70,19 +79,33 @@ def commit_message(
     *,
     upstream: str = "",
     skip_ci: bool = True,
+    names_images: bool = False,
 ) -> str:
-    """The whole message: the filled template and, in a GitLab job, trailers.
+    """Returns the whole message: the filled template, and trailers.
 
     Args:
         template: A text with placeholders; checked already.
         updates: What was asked for.
         changes: What changes.
-        upstream: The upstream pipeline's URL, if there is one.
-        skip_ci: Whether GitLab shall start no pipeline for the commit.
+        upstream: The upstream pipeline's URL, if there is one; a trailer names it and the images.
+        skip_ci: Whether GitLab is to start no pipeline for the commit.
+        names_images: Whether trailers name the images without an upstream pipeline, too.
     """
-    text = subject(template, updates, changes, upstream) + (SKIP_CI if skip_ci else "")
-    names = dict.fromkeys(change.image for change in changes)
-    return f"{text}\n\n{trailers(upstream, names)}\n" if upstream else f"{text}\n"
+    text = subject(template, updates, changes, upstream)
+    if skip_ci and not _SKIPS_CI.search(text):
+        first, end, rest = text.partition("\n")
+        text = f"{first.rstrip()}{SKIP_CI}{end}{rest}"
+    if not upstream and not names_images:
+        return f"{text}\n"
+    added = trailers(upstream, dict.fromkeys(change.image for change in changes))
+    return f"{text}{_gap(text)}{added}\n"
+
+
+def _gap(text: str) -> str:
+    """Returns what separates trailers from a message: they join those that it ends with."""
+    _, gap, last = text.rpartition("\n\n")
+    has_trailers = gap and all(_TRAILER.fullmatch(line) for line in last.split("\n"))
+    return "\n" if has_trailers else "\n\n"
 
 
 def _listed(values: Iterable[str]) -> str:
@@ -110,14 +133,19 @@ class _Pipeline(NamedTuple):
 
 
 def trailers(upstream: str, images: Iterable[str]) -> str:
-    """The trailers of a commit.
+    """Returns the trailers of a commit.
 
     Args:
-        upstream: The pipeline's URL.
+        upstream: The pipeline's URL, if there is one.
         images: The images that the commit updates.
     """
-    lines = [f"Upstream-Pipeline: {upstream}", *(f"Bumped-Image: {image}" for image in images)]
-    return "\n".join(lines)
+    lines = [f"Upstream-Pipeline: {one_line(upstream)}"] if upstream else []
+    return "\n".join([*lines, *(f"Bumped-Image: {one_line(image)}" for image in images)])
+
+
+def is_bump(message: str) -> bool:
+    """Returns whether a commit's message has the trailers of a bump in a merge request."""
+    return _IMAGE.search(message) is not None
 
 
 def check_not_older(

@@ -1,4 +1,4 @@
-"""The merge request of a bump: one for each bump, however often it is asked for."""
+"""The merge request of a bump: one for the same images, until it is merged or closed."""
 
 from __future__ import annotations
 
@@ -8,28 +8,43 @@ import json
 import logging
 import re
 from dataclasses import dataclass
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cicd_common.errors import (
-    AuthError,
-    CommandError,
-    ConflictError,
-    ForbiddenError,
-    NotFoundError,
-    RefusedError,
-)
-from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.errors import ConflictError, NotFoundError, UnavailableError
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import GitLab, quoted
 from cicd_common.gitlab.retry import Backoff
+from cmd_bump_image_tag.commit_message import is_bump
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cicd_common.gitlab.fields import JsonObject
     from cicd_common.gitlab.projects import Project
     from cmd_bump_image_tag.request import BumpRequest
 
 log = logging.getLogger("cicd_common.bump")
 
 LONGEST_TITLE = 255  # GitLab's limit
-_READABLE = 60  # characters of a branch's name that are for people
+_READABLE = 60  # characters of a branch's name that people read
+_DRAFT = re.compile(r"^(?:draft:|\[draft\]|\(draft\))\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class HeadPipeline:
+    """The newest pipeline of a merge request.
+
+    Attributes:
+        sha: Its commit.
+        ref: Its branch, or `refs/merge-requests/IID/…`.
+        status: Its status.
+        web_url: Its page.
+    """
+
+    sha: str
+    ref: str
+    status: str
+    web_url: str
 
 
 @dataclass(frozen=True)
@@ -39,37 +54,75 @@ class MergeRequest:
     Attributes:
         iid: Its number in the project.
         web_url: Its page.
-        source_branch: The branch that is to be merged.
-        sha: The newest commit of that branch that GitLab has noticed.
+        sha: The newest commit of its branch that GitLab has noticed.
         state: `opened`, `closed`, `locked` or `merged`.
-        auto_merge: Whether it is merged once its checks have passed.
+        auto_merge: Whether GitLab merges it once its checks have passed.
         status: `detailed_merge_status`.
+        title: Its title.
+        description: Its text.
+        labels: Its labels.
+        has_assignee: Whether it has an assignee.
+        has_reviewer: Whether it has a reviewer.
+        pipeline: Its newest pipeline; None if there is none, or in a list.
+        is_rebasing: Whether GitLab is rebasing it, if that was asked for.
+        merge_error: Why the last rebase or merge failed; empty if it did not.
     """
 
     iid: int
     web_url: str
-    source_branch: str
     sha: str
     state: str
     auto_merge: bool
     status: str
+    title: str
+    description: str
+    labels: tuple[str, ...]
+    has_assignee: bool
+    has_reviewer: bool
+    pipeline: HeadPipeline | None
+    is_rebasing: bool
+    merge_error: str
+
+    @property
+    def outcome(self) -> str:
+        """How far it is: `merged`, `set to auto-merge`, `open` or `closed`."""
+        if self.state == "opened":
+            return "set to auto-merge" if self.auto_merge else "open"
+        return self.state
 
     @classmethod
-    def read(cls, answer: Any) -> MergeRequest:
+    def read(cls, answer: JsonObject) -> MergeRequest:
         """Takes it out of an answer.
 
         Raises:
-            UnavailableError: The answer is none of GitLab's.
+            UnavailableError: The answer is not a merge request.
         """
+        head = answer.get("head_pipeline")
         return cls(
-            iid=int(field(answer, "iid")),
-            web_url=str(field(answer, "web_url")),
-            source_branch=str(field(answer, "source_branch")),
-            sha=str(answer.get("sha") or ""),
-            state=str(field(answer, "state")),
-            auto_merge=bool(answer.get("merge_when_pipeline_succeeds")),
-            status=str(answer.get("detailed_merge_status") or "unchecked"),
+            iid=fields.number(answer, "iid"),
+            web_url=fields.url(answer, "web_url"),
+            sha=fields.optional_text(answer, "sha"),
+            state=fields.text(answer, "state"),
+            auto_merge=fields.flag(answer, "merge_when_pipeline_succeeds"),
+            status=fields.optional_text(answer, "detailed_merge_status") or "unchecked",
+            title=fields.optional_text(answer, "title"),
+            description=fields.optional_text(answer, "description"),
+            labels=tuple(fields.texts(answer, "labels")),
+            has_assignee=bool(answer.get("assignees")),
+            has_reviewer=bool(answer.get("reviewers")),
+            pipeline=None if head is None else _read_pipeline(fields.record(head)),
+            is_rebasing=fields.flag(answer, "rebase_in_progress"),
+            merge_error=fields.optional_text(answer, "merge_error"),
         )
+
+
+def _read_pipeline(answer: JsonObject) -> HeadPipeline:
+    return HeadPipeline(
+        sha=fields.text(answer, "sha"),
+        ref=fields.text(answer, "ref"),
+        status=fields.text(answer, "status"),
+        web_url=fields.url(answer, "web_url"),
+    )
 
 
 @dataclass(frozen=True)
@@ -87,179 +140,312 @@ class Source:
     merge_request: MergeRequest | None
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What a merge request says, and who is to see it.
+
+    Attributes:
+        title: Its title.
+        description: Its text, in Markdown.
+        labels: Labels to add.
+        assignees: The ids of its assignees.
+        reviewers: The ids of its reviewers.
+    """
+
+    title: str
+    description: str
+    labels: tuple[str, ...] = ()
+    assignees: tuple[int, ...] = ()
+    reviewers: tuple[int, ...] = ()
+
+
 def branch_name(request: BumpRequest, target: str) -> str:
-    """The name of the branch of a bump: it depends on the bump alone.
+    """Returns the name of the branch of a bump.
+
+    It depends on the images and on where they are bumped, not on their tags: a newer tag updates
+    the merge request that is open.
 
     Args:
         request: The bump.
         target: The branch that it is for.
     """
-    references = [update.reference for update in request.updates]
-    what = sorted(f"{reference.repository}{reference.suffix}" for reference in references)
+    images = sorted(update.reference.repository for update in request.updates)
     where = [sorted(request.file), sorted(request.path), target]
-    digest = hashlib.sha256(json.dumps([what, where]).encode()).hexdigest()
-    first = references[0]
-    version = first.tag or (first.digest or "").partition(":")[2][:12]
-    readable = re.sub(r"\.{2,}", ".", f"{first.last_component}-{version}")[:_READABLE]
+    digest = hashlib.sha256(json.dumps([images, where]).encode()).hexdigest()
+    first = request.updates[0].reference.last_component if images else "values"
+    readable = re.sub(r"[^\w-]+", "-", first)[:_READABLE].strip("-")
     return f"bump-image-tag/{readable}-{digest[:8]}"
 
 
-def find_source(gitlab: GitLab, project: Project, name: str, target: str) -> Source:
-    """Finds the branch to write to, and its open merge request.
-
-    A branch whose merge request was merged or closed is left over: its next bump needs another,
-    counted up. A branch without any merge request is one that is being made right now.
+class MergeRequests:
+    """The merge requests of a project.
 
     Args:
         gitlab: The client.
         project: The project.
-        name: The name of the first such branch.
-        target: The branch that it is for.
-
-    Raises:
-        CommandError: There was no usable answer.
-    """
-    for number in itertools.count(1):
-        branch = name if number == 1 else f"{name}-{number}"
-        found = _list(gitlab, project, branch, target)
-        opened = next((each for each in found if each.state == "opened"), None)
-        exists = _branch_exists(gitlab, project, branch)
-        if opened or not exists or not found:
-            return Source(branch, exists, opened)
-    raise AssertionError  # count() has no end
-
-
-def open_merge_request(
-    gitlab: GitLab, project: Project, source: str, target: str, *, title: str, description: str
-) -> MergeRequest:
-    """Opens a merge request, unless there is one.
-
-    Args:
-        gitlab: The client.
-        project: The project.
-        source: The branch that is to be merged.
-        target: The branch to merge it into.
-        title: What it is called.
-        description: What it says, in Markdown.
-
-    Raises:
-        CommandError: There is none.
+        target: The branch to merge into.
     """
 
-    def find() -> MergeRequest | None:
-        found = _list(gitlab, project, source, target)
-        return next((each for each in found if each.state == "opened"), None)
+    def __init__(self, gitlab: GitLab, project: Project, target: str) -> None:
+        self.gitlab = gitlab
+        self.project = project
+        self.target = target
+        self.path = f"projects/{project.id}/merge_requests"
+        self._repository = f"projects/{project.id}/repository"
 
-    try:
-        return gitlab.write(
-            "POST",
-            f"projects/{project.id}/merge_requests",
-            {
-                "source_branch": source,
-                "target_branch": target,
-                "title": title[:LONGEST_TITLE],
-                "description": description,
-                "remove_source_branch": True,
-            },
-            read=MergeRequest.read,
-            find=find,
-            check=f"{project.web_url}/-/merge_requests",
-        )
-    except ConflictError:
-        # Another run of the same bump was faster.
-        if found := find():
-            return found
-        raise
+    def find_source(self, name: str) -> Source:
+        """Finds the branch to write to, and its open merge request.
 
+        A branch whose merge requests were merged or closed is left over: the next bump needs
+        another, with a number. A branch without any merge request is one that is being made.
 
-def merge_when_ready(
-    gitlab: GitLab, project: Project, merge_request: MergeRequest, sha: str
-) -> None:
-    """Has GitLab merge it once its checks have passed, or now if there is nothing to wait for.
+        Args:
+            name: The name of the first such branch.
 
-    Args:
-        gitlab: The client.
-        project: The project.
-        merge_request: The merge request.
-        sha: The only commit at which it may be merged.
+        Raises:
+            CommandError: There was no usable answer.
+        """
+        for number in itertools.count(1):
+            branch = name if number == 1 else f"{name}-{number}"
+            exists = self.head(branch) is not None
+            opened = self._find_open(branch)
+            if opened or not exists:
+                return Source(branch, exists, opened)
+            newest = self._list(branch, per_page=1)
+            if not newest or newest[0].state == "opened":  # another run has just opened it
+                return Source(branch, exists, newest[0] if newest else None)
+        raise AssertionError  # count() has no end
 
-    Raises:
-        ForbiddenError: The token's user may not merge.
-        ConflictError: Its branch has another commit by now.
-        RefusedError: It cannot be merged.
-        CommandError: There was no usable answer.
-    """
-    path = f"projects/{project.id}/merge_requests/{merge_request.iid}"
-    backoff = Backoff(gitlab.connection.retry_for)
+    def head(self, branch: str) -> str | None:
+        """Returns the newest commit of a branch; None if there is no such branch.
 
-    def find() -> MergeRequest | None:
-        now = MergeRequest.read(gitlab.get(path))
-        return now if now.auto_merge or now.state == "merged" else None
-
-    auto_merge = True
-    while True:
+        Raises:
+            CommandError: There was no usable answer.
+        """
         try:
-            gitlab.write(
-                "PUT",
-                f"{path}/merge",
-                {"sha": sha, "should_remove_source_branch": True}
-                | ({"auto_merge": True} if auto_merge else {}),
+            answer = self.gitlab.get(f"{self._repository}/branches/{quoted(branch)}")
+        except NotFoundError:
+            return None
+        return fields.text(answer, "commit", "id")
+
+    def parents(self, sha: str) -> list[str]:
+        """Returns the parents of a commit.
+
+        Raises:
+            CommandError: There was no usable answer.
+        """
+        answer = self.gitlab.get(f"{self._repository}/commits/{sha}")
+        return fields.texts(answer, "parent_ids")
+
+    def get(self, iid: int) -> MergeRequest:
+        """Reads a merge request as it is now.
+
+        Raises:
+            CommandError: There was no usable answer.
+        """
+        answer = self.gitlab.get(f"{self.path}/{iid}", include_rebase_in_progress="true")
+        return MergeRequest.read(answer)
+
+    def open(self, branch: str, proposal: Proposal) -> MergeRequest:
+        """Opens a merge request, unless there is one.
+
+        Args:
+            branch: The branch that is to be merged.
+            proposal: What it says.
+
+        Raises:
+            CommandError: There is none.
+        """
+        body: dict[str, object] = {
+            "source_branch": branch,
+            "target_branch": self.target,
+            "title": proposal.title[:LONGEST_TITLE],
+            "description": proposal.description,
+            "remove_source_branch": True,
+        }
+        body |= {"labels": ",".join(proposal.labels)} if proposal.labels else {}
+        body |= {"assignee_ids": proposal.assignees} if proposal.assignees else {}
+        body |= {"reviewer_ids": proposal.reviewers} if proposal.reviewers else {}
+        try:
+            return self.gitlab.write(
+                "POST",
+                self.path,
+                body,
                 read=MergeRequest.read,
-                find=find,
-                check=merge_request.web_url,
+                find=lambda: self._find_open(branch),
+                check=f"{self.project.web_url}/-/merge_requests",
             )
-        except AuthError as error:
-            # GitLab's 401 here: https://docs.gitlab.com/api/merge_requests/#merge-a-merge-request
-            raise ForbiddenError(
-                f"{merge_request.web_url} may not be merged: {error.message}",
-                why="The token's user may not merge into that branch.",
-                hint="Give the user the role that the branch asks for, or leave out --auto-merge.",
-                answer=error.answer,
-            ) from error
-        except (RefusedError, ConflictError) as refusal:
-            if not _may_pass(refusal):
-                raise
-            now = MergeRequest.read(gitlab.get(path))
-            if now.auto_merge or now.state == "merged":
-                return
-            if auto_merge and now.status == "mergeable":
-                auto_merge = False  # GitLab has none where there is nothing to wait for
+        except ConflictError:
+            # Another run of the same bump was faster.
+            if found := self._find_open(branch):
+                return found
+            raise
+
+    def update(self, found: MergeRequest, proposal: Proposal) -> MergeRequest:
+        """Has an open merge request say what is proposed now; leaves people's marks as they are.
+
+        Args:
+            found: The merge request.
+            proposal: What it is to say. Assignees and reviewers are set only if it has none.
+
+        Raises:
+            CommandError: It was not changed.
+        """
+        draft = _DRAFT.match(found.title)
+        title = ((draft[0] if draft else "") + proposal.title)[:LONGEST_TITLE]
+        body: dict[str, object] = {}
+        if (found.title, found.description) != (title, proposal.description):
+            body |= {"title": title, "description": proposal.description}
+        if missing := [label for label in proposal.labels if label not in found.labels]:
+            body |= {"add_labels": ",".join(missing)}
+        if proposal.assignees and not found.has_assignee:
+            body |= {"assignee_ids": proposal.assignees}
+        if proposal.reviewers and not found.has_reviewer:
+            body |= {"reviewer_ids": proposal.reviewers}
+        return self._put(found, "", body) if body else found
+
+    def bring_up_to_date(self, found: MergeRequest, branch: str, *, skip_ci: bool) -> bool:
+        """Has GitLab rebase a merge request whose branch lacks commits of its target.
+
+        One that cannot be rebased, for the same lines were changed on both sides, is closed, so
+        that the next has its place; but only if the branch holds nothing but bumps.
+
+        Args:
+            found: The merge request.
+            branch: Its branch.
+            skip_ci: Whether GitLab is to start no pipeline for the rebased commits.
+
+        Returns:
+            Whether it is up to date now; else it was closed.
+
+        Raises:
+            ConflictError: It cannot be rebased, and has commits of others.
+            CommandError: GitLab refused to rebase it, or gave no usable answer.
+        """
+        backoff = Backoff(self.gitlab.connection.retry_for)
+        while self._commits(branch, self.target, per_page=1):
+            log.info("%s lacks commits of %s; rebasing it.", found.web_url, self.target)
+            try:
+                self._rebase(found, skip_ci=skip_ci)
+            except ConflictError as error:  # another rebase is running
+                backoff.wait(error)
                 continue
-            auto_merge = True
-            backoff.wait(_not_yet(refusal, now))
-        else:
-            return
+            now = self._rebased(found)
+            if not self._commits(branch, self.target, per_page=1):
+                return True
+            if now.merge_error:
+                self._give_up(now, branch)
+                return False
+            backoff.wait(_conflict(now, self.target, "Its target keeps moving."))
+        return True
+
+    def _rebase(self, found: MergeRequest, *, skip_ci: bool) -> None:
+        self.gitlab.write(
+            "PUT",
+            f"{self.path}/{found.iid}/rebase",
+            {"skip_ci": skip_ci},
+            read=lambda answer: answer,
+            find=lambda: None,  # a second rebase changes nothing
+            check=found.web_url,
+        )
+
+    def _rebased(self, found: MergeRequest) -> MergeRequest:
+        """Waits until GitLab has ended the rebase, which a background worker carries out."""
+        backoff = Backoff(self.gitlab.connection.retry_for)
+        while (now := self.get(found.iid)).is_rebasing:
+            backoff.wait(
+                UnavailableError(
+                    f"{now.web_url} is still being rebased.",
+                    hint="Run this again, or allow more with --retry-for.",
+                )
+            )
+        return now
+
+    def _give_up(self, found: MergeRequest, branch: str) -> None:
+        """Closes a merge request of bumps alone."""
+        commits = self._commits(self.target, branch)
+        if not all(is_bump(fields.text(commit, "message")) for commit in commits):
+            raise _conflict(found, self.target, found.merge_error)
+        log.warning(
+            "%s contradicts %s, and is closed: another takes its place.",
+            found.web_url,
+            self.target,
+        )
+        self._put(found, "", {"state_event": "close"})
+
+    def _commits(self, since: str, until: str, **query: object) -> list[JsonObject]:
+        """The commits of a branch that another lacks, the newest first."""
+        span = f"refs/heads/{since}..refs/heads/{until}"
+        return self.gitlab.get_list(f"{self._repository}/commits", ref_name=span, **query)
+
+    def put_merge(self, found: MergeRequest, sha: str, *, auto_merge: bool) -> MergeRequest:
+        """Asks GitLab to merge, now or once the pipeline has succeeded.
+
+        Args:
+            found: The merge request.
+            sha: The only commit at which it is merged.
+            auto_merge: Whether to wait for the pipeline.
+
+        Raises:
+            CommandError: GitLab refused it, or gave no usable answer.
+        """
+        body: dict[str, object] = {"sha": sha, "should_remove_source_branch": True}
+        return self._put(found, "/merge", body | ({"auto_merge": True} if auto_merge else {}))
+
+    def _put(self, found: MergeRequest, route: str, body: dict[str, object]) -> MergeRequest:
+        """Changes a merge request; the same change a second time changes nothing."""
+
+        def find() -> MergeRequest | None:
+            now = self.get(found.iid)
+            return now if now.state == "merged" or now.auto_merge else None
+
+        return self.gitlab.write(
+            "PUT",
+            f"{self.path}/{found.iid}{route}",
+            body,
+            read=MergeRequest.read,
+            find=find if route else lambda: None,
+            check=found.web_url,
+        )
+
+    def _find_open(self, branch: str) -> MergeRequest | None:
+        return next(iter(self._list(branch, state="opened")), None)
+
+    def _list(self, branch: str, **query: object) -> Sequence[MergeRequest]:
+        answers = self.gitlab.get_list(
+            self.path, source_branch=branch, target_branch=self.target, **query
+        )
+        # A fork can have a branch of the same name.
+        return [
+            MergeRequest.read(answer)
+            for answer in answers
+            if str(answer.get("source_project_id")) == str(answer.get("target_project_id"))
+        ]
 
 
-def _may_pass(refusal: CommandError) -> bool:
-    """Whether GitLab may only not have got so far: it checks branches after they change."""
-    status = refusal.answer.status if refusal.answer else 0
-    return status in (
-        HTTPStatus.METHOD_NOT_ALLOWED,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.UNPROCESSABLE_ENTITY,  # GitLab 19.4 to an auto-merge, where others say 405
+def find_user(gitlab: GitLab, name: str) -> int:
+    """Returns the id of a user.
+
+    Args:
+        gitlab: The client.
+        name: The user's name, with or without `@`.
+
+    Raises:
+        NotFoundError: There is no such user.
+        CommandError: There was no usable answer.
+    """
+    username = name.removeprefix("@")
+    for user in gitlab.get_list("users", username=username):
+        if fields.text(user, "username").lower() == username.lower():
+            return fields.number(user, "id")
+    raise NotFoundError(
+        f"There is no user {name}.", hint="Give the user name as it stands in the user's profile."
     )
 
 
-def _not_yet(refusal: CommandError, now: MergeRequest) -> CommandError:
-    return type(refusal)(
-        f"{now.web_url} cannot be merged: {now.status}.",
-        why=refusal.message,
-        hint="See the merge request's page, or leave out --auto-merge.",
-        answer=refusal.answer,
+def _conflict(found: MergeRequest, target: str, why: str) -> ConflictError:
+    return ConflictError(
+        f"{found.web_url} lacks commits of {target}, and cannot be rebased.",
+        why=why,
+        hint="Rebase its branch by hand; or close it, then the next bump opens another.",
     )
-
-
-def _list(gitlab: GitLab, project: Project, source: str, target: str) -> list[MergeRequest]:
-    answers = gitlab.get_all(
-        f"projects/{project.id}/merge_requests", source_branch=source, target_branch=target
-    )
-    return [MergeRequest.read(answer) for answer in answers]
-
-
-def _branch_exists(gitlab: GitLab, project: Project, branch: str) -> bool:
-    try:
-        gitlab.get(f"projects/{project.id}/repository/branches/{quoted(branch)}")
-    except NotFoundError:
-        return False
-    return True

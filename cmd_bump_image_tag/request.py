@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cicd_common.errors import UsageError
 from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE, check_template
 from cmd_bump_image_tag.images import Update
+
+if TYPE_CHECKING:
+    from cicd_common.waiting.policy import WaitPolicy
 
 Via = Literal["files", "api", "git"]
 
@@ -36,8 +39,15 @@ class BumpRequest:
         branch: The branch; None for the default branch.
         merge_request: Whether to write to a branch of its own, and open a merge request.
         auto_merge: Whether to have the merge request merged once its checks have passed.
+        title: The template of the merge request's title; None for the commit's subject.
+        label: Labels of the merge request.
+        assignee: User names of its assignees.
+        reviewer: User names of its reviewers.
+        wait: How to wait until it is merged, or until the commit's pipeline has ended; None not
+            to wait.
         commit_message: The template of the commit's message.
-        skip_ci: Whether GitLab starts no pipeline for the commit.
+        skip_ci: Whether GitLab starts no pipeline for the commit; None for the default, which is
+            not to start one, but in a merge request.
         upstream: The URL of the pipeline that bumps; empty outside a GitLab job.
         verify_image: Whether the images' registries must have what is to be set.
         pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
@@ -57,8 +67,13 @@ class BumpRequest:
     branch: str | None = None
     merge_request: bool = False
     auto_merge: bool = False
+    title: str | None = None
+    label: tuple[str, ...] = ()
+    assignee: tuple[str, ...] = ()
+    reviewer: tuple[str, ...] = ()
+    wait: WaitPolicy | None = None
     commit_message: str = DEFAULT_TEMPLATE
-    skip_ci: bool = True
+    skip_ci: bool | None = None
     upstream: str = ""
     verify_image: bool = False
     pin_digest: bool = False
@@ -89,6 +104,12 @@ class BumpRequest:
         """Whether the edit goes through a merge request."""
         return self.merge_request or self.auto_merge
 
+    @property
+    def skips_ci(self) -> bool:
+        """Whether GitLab starts no pipeline for the commit."""
+        # In a merge request it would switch off the checks that it is for.
+        return not self.opens_merge_request if self.skip_ci is None else self.skip_ci
+
     def check(self) -> None:
         """Finds what can be known to be wrong before anything is read or sent.
 
@@ -99,6 +120,8 @@ class BumpRequest:
             raise UsageError("There is no image to bump.", hint="Give --image.")
         check_template(self.commit_message)
         self._check_target()
+        self._check_merge_request()
+        self._check_wait()
         if self.branch is not None and _NO_BRANCH.search(self.branch):
             raise UsageError(f"{self.branch!r} cannot be a branch's name.")
         if self.repository is not None:
@@ -129,6 +152,44 @@ class BumpRequest:
                 "A merge request needs a project.",
                 why="git alone does not tell in which project GitLab is to open it.",
                 hint="Give --project beside --repository.",
+            )
+
+    def _check_merge_request(self) -> None:
+        """Makes sure that what is for a merge request has one."""
+        if self.title is not None:
+            check_template(self.title, "title")
+        given = {
+            "--title": self.title,
+            "--label": self.label,
+            "--assignee": self.assignee,
+            "--reviewer": self.reviewer,
+        }
+        for option, value in given.items():
+            if value and not self.opens_merge_request:
+                raise UsageError(
+                    f"{option} is for merge requests alone.", hint="Add --merge-request."
+                )
+        for name in (*self.label, *self.assignee, *self.reviewer):
+            if not name.strip() or "," in name:
+                raise UsageError(
+                    f"{name!r} is not one name.", hint="Repeat the option for each name."
+                )
+
+    def _check_wait(self) -> None:
+        """Makes sure that there is something to wait for."""
+        if self.wait is None or self.dry_run:
+            return
+        if self.target == "files" or self.project is None:
+            raise UsageError(
+                "--wait needs a project.",
+                why="Only GitLab has a merge request or a pipeline to wait for.",
+                hint="Give --project.",
+            )
+        if self.skips_ci and not self.opens_merge_request:
+            raise UsageError(
+                "--wait needs --no-skip-ci.",
+                why="With [skip ci] the commit starts no pipeline to wait for.",
+                hint="Add --no-skip-ci, or leave out --wait.",
             )
 
 

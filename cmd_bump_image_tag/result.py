@@ -38,6 +38,7 @@ class BumpResult:
         commit: The commit's SHA; None if there is no commit.
         web_url: The commit's page on GitLab.
         merge_request: The merge request's page.
+        merge_request_state: How far it is: `open`, `set to auto-merge` or `merged`.
         would_change: Whether a dry run found something to change.
     """
 
@@ -46,6 +47,7 @@ class BumpResult:
     commit: str | None = None
     web_url: str | None = None
     merge_request: str | None = None
+    merge_request_state: str | None = None
     would_change: bool = False
 
     def text(self) -> str:
@@ -58,6 +60,8 @@ class BumpResult:
             verb = "would make" if self.would_change else "made"
             line = f"{verb} {places} in {_counted(paths, 'file')}"
         where = self.merge_request or (self.commit and f"commit {self.commit[:8]}")
+        if self.merge_request_state not in {None, "open"}:
+            where = f"{where} ({self.merge_request_state})"
         return f"{line}: {where}" if where else line
 
     def dotenv(self) -> dict[str, str]:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import AuthError, CommandError, UsageError
+from cicd_common.cleaning import one_line
+from cicd_common.errors import AuthError, CommandError, Interrupted, UsageError
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import parse_base_url
 from cicd_common.gitlab.projects import find_default_branch, find_project
 from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.tokens import TokenKind
+from cicd_common.waiting.targets import Newest
+from cicd_common.waiting.wait import wait_for
+from cmd_bump_image_tag.auto_merge import merge_when_ready, wait_until_merged
 from cmd_bump_image_tag.commit_message import check_not_older, commit_message, subject
 from cmd_bump_image_tag.merge_requests import (
+    MergeRequests,
+    Proposal,
     branch_name,
-    find_source,
-    merge_when_ready,
-    open_merge_request,
+    find_user,
 )
 from cmd_bump_image_tag.plan import plan_bump
 from cmd_bump_image_tag.registry import verify
@@ -31,8 +36,12 @@ from cmd_bump_image_tag.targets.git import GitRepository, default_branch
 from cmd_bump_image_tag.targets.git_command import Remote, private_repository
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cicd_common.gitlab.connection import Connection
     from cicd_common.gitlab.projects import Project
+    from cicd_common.waiting.events import Presenter
+    from cmd_bump_image_tag.merge_requests import Source
     from cmd_bump_image_tag.plan import Plan
     from cmd_bump_image_tag.request import BumpRequest
     from cmd_bump_image_tag.targets import Snapshot, Target
@@ -43,12 +52,15 @@ log = logging.getLogger("cicd_common.bump")
 OpenBranch = Callable[[str, str | None], "Target"]
 
 
-def bump(request: BumpRequest, connection: Connection) -> BumpResult:
+def bump(
+    request: BumpRequest, connection: Connection, presenter: Presenter | None = None
+) -> BumpResult:
     """Bumps images; the diff and what was left alone go to the logger `cicd_common.bump`.
 
     Args:
         request: What to bump, and where.
         connection: The server; its base URL is empty if none is needed.
+        presenter: Shows the pipeline that is waited for; default: nothing is shown.
 
     Returns:
         What changed; nothing if all was up to date.
@@ -63,8 +75,8 @@ def bump(request: BumpRequest, connection: Connection) -> BumpResult:
     if request.target == "files":
         return _write(Directory(request.directory, request.file), request, connection)
     if request.target == "api":
-        return _bump_by_api(request, GitLab(connection))
-    return _bump_by_git(request, connection)
+        return _bump_by_api(request, GitLab(connection), presenter)
+    return _bump_by_git(request, connection, presenter)
 
 
 def _verified(request: BumpRequest, connection: Connection) -> BumpRequest:
@@ -75,7 +87,7 @@ def _verified(request: BumpRequest, connection: Connection) -> BumpRequest:
     return replace(request, image=tuple(update.text for update in updates), tag=None, digest=None)
 
 
-def _bump_by_api(request: BumpRequest, gitlab: GitLab) -> BumpResult:
+def _bump_by_api(request: BumpRequest, gitlab: GitLab, presenter: Presenter | None) -> BumpResult:
     if gitlab.require_token() is TokenKind.JOB:
         raise AuthError(
             "A CI job token cannot commit through GitLab's API.",
@@ -90,13 +102,22 @@ def _bump_by_api(request: BumpRequest, gitlab: GitLab) -> BumpResult:
 
     if request.opens_merge_request:
         return _bump_by_merge_request(request, gitlab, project, branch, open_branch)
-    return _write(open_branch(branch, None), request, gitlab.connection, project)
+    result = _write(open_branch(branch, None), request, gitlab.connection, project)
+    pipeline = Newest(project.path, ref=branch)
+    return _wait_for_pipeline(result, request, gitlab, pipeline=pipeline, presenter=presenter)
 
 
-def _bump_by_git(request: BumpRequest, connection: Connection) -> BumpResult:
+def _bump_by_git(
+    request: BumpRequest, connection: Connection, presenter: Presenter | None
+) -> BumpResult:
     gitlab, project = None, None
     if request.project is not None:
         gitlab = GitLab(connection)
+        if request.wait and gitlab.require_token() is TokenKind.JOB:
+            raise AuthError(
+                "A push with a CI job token starts no pipeline to wait for.",
+                hint="Give an access token (COMMANDS_API_TOKEN), or leave out --wait.",
+            )
         project = find_project(gitlab, request.project)
     remote = Remote(
         url=request.repository or _address(connection, project),
@@ -115,7 +136,34 @@ def _bump_by_git(request: BumpRequest, connection: Connection) -> BumpResult:
 
         if gitlab and project and request.opens_merge_request:
             return _bump_by_merge_request(request, gitlab, project, branch, open_branch)
-        return _write(open_branch(branch, None), request, connection, project)
+        result = _write(open_branch(branch, None), request, connection, project)
+    if gitlab is None or project is None:
+        return result
+    pipeline = Newest(project.path, ref=branch)
+    return _wait_for_pipeline(result, request, gitlab, pipeline=pipeline, presenter=presenter)
+
+
+def _wait_for_pipeline(
+    result: BumpResult,
+    request: BumpRequest,
+    gitlab: GitLab,
+    *,
+    pipeline: Newest,
+    presenter: Presenter | None,
+) -> BumpResult:
+    """Waits for the pipeline of the commit, if that is wanted and there is a commit.
+
+    Raises:
+        CommandError: It did not end with success; its `results` hold what has landed.
+    """
+    if request.wait is None or result.commit is None:
+        return result
+    with _kept(result):
+        target = replace(pipeline, sha=result.commit)
+        [outcome] = wait_for(gitlab, [target], request.wait, presenter)
+        if isinstance(outcome, CommandError):
+            raise outcome
+    return result
 
 
 def _address(connection: Connection, project: Project | None) -> str:
@@ -149,38 +197,72 @@ def _bump_by_merge_request(
     if request.dry_run or not needed.plan.changes:
         _tell(needed)
         return _result(needed, request)
-    source = find_source(gitlab, project, branch_name(request, branch), branch)
+    requests = MergeRequests(gitlab, project, branch)
+    proposal = _proposal(gitlab, needed.plan, request)
+    source = _find_source(requests, request, proposal)
     target = open_branch(source.branch, None if source.exists else branch)
     snapshot = target.read() if source.exists else needed.snapshot
     landing = _land(target, snapshot, request, retry_for=retry_for)
     _tell(landing)
+    result = _result(landing, request, project)
+    with _kept(result):
+        found = source.merge_request or requests.open(source.branch, proposal)
+        found = requests.update(found, proposal)
+    result = replace(result, merge_request=found.web_url, merge_request_state=found.outcome)
+    with _kept(result):
+        if request.auto_merge:
+            sha = landing.commit or requests.head(source.branch) or found.sha
+            found = merge_when_ready(requests, found.iid, sha)
+            result = replace(result, merge_request_state=found.outcome)
+    with _kept(result):
+        if request.wait is not None:
+            found = wait_until_merged(requests, found, request.wait.timeout)
+    return replace(result, merge_request_state=found.outcome)
+
+
+def _find_source(requests: MergeRequests, request: BumpRequest, proposal: Proposal) -> Source:
+    """Finds the branch to write to, with all that its target has."""
+    name = branch_name(request, requests.target)
+    while True:
+        source = requests.find_source(name)
+        if not source.exists:
+            return source
+        found = source.merge_request or requests.open(source.branch, proposal)
+        if requests.bring_up_to_date(found, source.branch, skip_ci=request.skips_ci):
+            return replace(source, merge_request=found)
+
+
+def _proposal(gitlab: GitLab, plan: Plan, request: BumpRequest) -> Proposal:
+    """Returns what the merge request of a bump says; asks GitLab for the ids of its people."""
     title = subject(
-        request.commit_message, request.updates, needed.plan.changes, request.upstream
-    ).partition("\n")[0]
-    merge_request = source.merge_request or open_merge_request(
-        gitlab,
-        project,
-        source.branch,
-        branch,
-        title=title,
-        description=_description(needed.plan, request),
+        request.title or request.commit_message, request.updates, plan.changes, request.upstream
     )
-    result = replace(_result(landing, request, project), merge_request=merge_request.web_url)
-    if request.auto_merge:
-        try:
-            merge_when_ready(gitlab, project, merge_request, landing.commit or merge_request.sha)
-        except CommandError as error:
-            error.results = (result,)
-            raise
-    return result
-
-
-def _description(plan: Plan, request: BumpRequest) -> str:
     lines = [
-        f"- `{change.path}:{change.line}`: `{change.old}` → `{change.new}`"
+        f"- `{one_line(change.path)}:{change.line}`: `{change.old}` → `{change.new}`"
         for change in plan.changes
     ]
-    return "\n".join([*lines, "", f"Upstream: {request.upstream}"] if request.upstream else lines)
+    if request.upstream:
+        lines += ["", f"Upstream: {one_line(request.upstream)}"]
+    return Proposal(
+        title=title.partition("\n")[0],
+        description="\n".join(lines),
+        labels=request.label,
+        assignees=tuple(find_user(gitlab, name) for name in request.assignee),
+        reviewers=tuple(find_user(gitlab, name) for name in request.reviewer),
+    )
+
+
+@contextmanager
+def _kept(result: BumpResult) -> Iterator[None]:
+    """Gives what has landed to the error, or the signal, that ends what follows."""
+    try:
+        yield
+    except CommandError as error:
+        error.results = (result,)
+        raise
+    except Interrupted as signaled:
+        signaled.outcomes = [result]
+        raise
 
 
 def _write(
@@ -237,7 +319,8 @@ def _land(
             request.updates,
             plan.changes,
             upstream=request.upstream,
-            skip_ci=request.skip_ci,
+            skip_ci=request.skips_ci,
+            names_images=request.opens_merge_request,
         )
         try:
             return _Landing(snapshot, plan, target.write(snapshot, plan.contents, message))

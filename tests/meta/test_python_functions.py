@@ -28,7 +28,7 @@ NAMES = {
     "--gitlab": "gitlab",
     "--input": "inputs",
     "--no-realtime": "realtime",
-    "--no-skip-ci": "skip_ci",
+    "--timeout": "wait",  # a part of the policy
     "--variable": "variables",
     "--variable-file": "file_variables",
 }

@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 
 from cicd_common.errors import UsageError
-from cmd_bump_image_tag.commit_message import check_template, commit_message, subject
+from cmd_bump_image_tag.commit_message import (
+    check_template,
+    commit_message,
+    is_bump,
+    subject,
+)
 from cmd_bump_image_tag.images import Update
 from cmd_bump_image_tag.result import Change
 
@@ -76,6 +81,59 @@ def test_skip_ci_and_trailers_follow_any_template(
 ) -> None:
     made = commit_message("{tag}", [WEB, API], CHANGES, upstream=upstream, skip_ci=skip_ci)
     assert made == message
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{tag}\n\nBody.", "v2 [skip ci]\n\nBody."),
+        ("{tag}\n\nBody.\n\nSigned-off-by: Bot <b@example.com>", None),
+        ("{tag} [skip ci]", "v2 [skip ci]"),
+        ("{tag}\n\n[ci skip]", "v2\n\n[ci skip]"),
+    ],
+)
+def test_skip_ci_ends_the_subject_and_stands_once(template: str, message: str | None) -> None:
+    message = message or ("v2 [skip ci]\n\nBody.\n\nSigned-off-by: Bot <b@example.com>")
+    assert commit_message(template, [WEB, API], CHANGES) == f"{message}\n"
+
+
+def test_trailers_join_those_of_the_template() -> None:
+    template = "{tag}\n\nSigned-off-by: Bot <b@example.com>\nCc: x"
+    made = commit_message(template, [WEB], CHANGES[:1], upstream=PIPELINE, skip_ci=False)
+    assert made == (
+        "v2\n\nSigned-off-by: Bot <b@example.com>\nCc: x\n"
+        f"Upstream-Pipeline: {PIPELINE}\nBumped-Image: example.com/web\n"
+    )
+
+
+def test_a_subject_that_reads_like_a_trailer_is_not_one() -> None:
+    made = commit_message("fix: {tag}", [WEB], CHANGES[:1], upstream=PIPELINE, skip_ci=False)
+    assert made.startswith("fix: v2\n\nUpstream-Pipeline: ")
+
+
+@pytest.mark.parametrize("skip_ci", [True, False])
+def test_the_images_are_named_without_an_upstream_pipeline_where_that_is_wanted(
+    *, skip_ci: bool
+) -> None:
+    made = commit_message("x", [WEB], CHANGES[:1], skip_ci=skip_ci, names_images=True)
+    assert made.partition("\n")[2] == "\nBumped-Image: example.com/web\n"
+    assert is_bump(made)
+    assert not is_bump("Bumped-Image is not a trailer here")
+
+
+def test_a_line_break_in_the_upstream_url_forges_no_trailer() -> None:
+    url = f"{PIPELINE}\nBumped-Image: example.com/other\n\nUpstream-Pipeline: x"
+    made = commit_message("from {upstream}", [WEB], CHANGES[:1], upstream=url, skip_ci=False)
+    assert len(made.splitlines()) == 4
+    assert "Bumped-Image: example.com/other" not in made.splitlines()
+
+
+@pytest.mark.parametrize("path", ["a\nBumped-Image: x.yaml", "\x1b[2Jb.yaml", "\udcff.yaml"])
+def test_file_names_reach_the_message_as_one_line_of_text(path: str) -> None:
+    change = Change(path, 1, "v1", "v2", "example.com/web")
+    made = commit_message("{files}", [WEB], [change], skip_ci=False)
+    assert made.removesuffix("\n").isprintable()
+    made.encode()
 
 
 @pytest.mark.parametrize("template", ["", " ", "{nothing}", "{}", "{tag} {Image}"])

@@ -17,7 +17,8 @@ from cicd_common.errors import (
     NotFoundError,
     RefusedError,
 )
-from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import GitLab, quoted
 from cicd_common.gitlab.projects import Project, find_commit, find_default_branch, find_project
 from cicd_common.gitlab.retry import Backoff
 from cicd_common.versions import parse_version
@@ -52,9 +53,9 @@ def next_tag_name(gitlab: GitLab, project: Project, request: TagRequest) -> str:
         **({"search": f"^{request.prefix}"} if request.prefix else {}),
     )
     versions = (
-        parse_version(tag["name"].removeprefix(request.prefix))
-        for tag in tags
-        if tag["name"].startswith(request.prefix)
+        parse_version(name.removeprefix(request.prefix))
+        for name in (fields.text(tag, "name") for tag in tags)
+        if name.startswith(request.prefix)
     )
     highest = max(filter(None, versions), default=Version(0))
     return f"{request.prefix}{highest.next_version(request.next)}"
@@ -177,7 +178,7 @@ def _write(
         return None if tag and request.wants_release and not tag.has_release else tag
 
     def read(answer: Any) -> _Tag:
-        return _Tag(str(field(answer, "commit", "id")), has_release=request.wants_release)
+        return _Tag(fields.text(answer, "commit", "id"), has_release=request.wants_release)
 
     try:
         return gitlab.write(
@@ -201,7 +202,7 @@ def _find_tag(gitlab: GitLab, project: Project, name: str) -> _Tag | None:
     except NotFoundError:
         return None
     # Of an annotated tag `target` is the tag object; `commit` is what it points to.
-    commit = str(field(answer, "commit", "id"))
+    commit = fields.text(answer, "commit", "id")
     return _Tag(commit, has_release=answer.get("release") is not None)
 
 

@@ -7,7 +7,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from cicd_common.gitlab.client import GitLab, field
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ class Way:
         if self.reader is None or self.source == "trigger":
             return None  # the one who made the trigger token, which GitLab tells nobody
         if self.source == "pipeline":
-            return str(field(self.reader.get("job"), "user", "username"))
-        return str(field(self.reader.get("user"), "username"))
+            return fields.text(self.reader.get("job"), "user", "username")
+        return fields.text(self.reader.get("user"), "username")
 
 
 def way_of(gitlab: GitLab, trigger_token: Token | None) -> Way:

@@ -12,7 +12,8 @@ from cicd_common.errors import (
     NotFoundError,
     UnavailableError,
 )
-from cicd_common.gitlab.client import PER_PAGE, field
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import PER_PAGE
 from cicd_common.gitlab.projects import find_commit
 from cmd_trigger_pipeline.result import read_pipeline
 
@@ -51,7 +52,7 @@ def look_before(way: Way, project: Project) -> Before:
         newest = way.reader.get_list(f"projects/{project.id}/pipelines", per_page=1)
     except (AuthError, ForbiddenError, NotFoundError) as problem:
         return Before(None, problem)
-    return Before(max((int(field(pipeline, "id")) for pipeline in newest), default=0))
+    return Before(max((fields.number(pipeline, "id") for pipeline in newest), default=0))
 
 
 def find_started(way: Way, project: Project, ref: str, before: Before) -> PipelineResult | None:

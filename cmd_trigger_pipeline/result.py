@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cicd_common.errors import CommandError
-from cicd_common.gitlab.client import field
+from cicd_common.gitlab import fields
 from cicd_common.waiting.targets import ById
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def read_pipeline(answer: Any, project: str) -> PipelineResult:
     """
     return PipelineResult(
         project=project,
-        id=int(field(answer, "id")),
-        status=str(field(answer, "status")),
-        ref=str(field(answer, "ref")),
-        sha=str(field(answer, "sha")),
-        web_url=str(field(answer, "web_url")),
+        id=fields.number(answer, "id"),
+        status=fields.text(answer, "status"),
+        ref=fields.text(answer, "ref"),
+        sha=fields.text(answer, "sha"),
+        web_url=fields.url(answer, "web_url"),
     )

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from cicd_common.errors import CommandError, ForbiddenError, NotFoundError, RefusedError
+from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.projects import (
     Project,
@@ -121,7 +122,7 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
 
     def read(answer: Any) -> PipelineResult:
         pipeline = read_pipeline(answer, project.path)
-        if errors := answer.get("yaml_errors"):
+        if errors := fields.optional_text(answer, "yaml_errors"):
             raise RefusedError(
                 f"{project.path}: pipeline {pipeline.id} failed at once: {errors}",
                 why="The project's CI/CD configuration is not valid at this ref.",

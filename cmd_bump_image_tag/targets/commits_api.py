@@ -14,7 +14,7 @@ import re
 import tarfile
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cicd_common.errors import (
     CommandError,
@@ -24,7 +24,8 @@ from cicd_common.errors import (
     RefusedError,
     UnavailableError,
 )
-from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import GitLab, quoted
 from cicd_common.gitlab.retry import Backoff
 from cmd_bump_image_tag.targets import LostRaceError, Snapshot, files
 from cmd_bump_image_tag.targets.files import follow
@@ -32,6 +33,7 @@ from cmd_bump_image_tag.targets.files import follow
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from cicd_common.gitlab.fields import JsonObject
     from cicd_common.gitlab.projects import Project
 
 
@@ -147,7 +149,7 @@ class CommitsApi:
         """Commits all files at once."""
         answer = self._commit(after, before.revisions, message)
         self._mend(answer, before, after)
-        return str(field(answer, "id"))
+        return fields.text(answer, "id")
 
     def messages(self, path: str) -> Iterable[str]:
         """The messages of the last commits that touched a file."""
@@ -157,7 +159,7 @@ class CommitsApi:
             path=path,
             per_page=HISTORY,
         )
-        return [str(field(commit, "message")) for commit in commits]
+        return [fields.optional_text(commit, "message") for commit in commits]
 
     def _named(self) -> frozenset[str]:
         """The paths that the patterns are, if none of them is a glob or the whole repository."""
@@ -186,7 +188,7 @@ class CommitsApi:
 
     def _head_of(self, branch: str) -> str:
         answer = self.gitlab.get(f"{self._repository}/branches/{quoted(branch)}")
-        return str(field(answer, "commit", "id"))
+        return fields.text(answer, "commit", "id")
 
     def _read_files(self, paths: Iterable[str], revision: str) -> dict[str, bytes]:
         contents = {}
@@ -201,7 +203,7 @@ class CommitsApi:
 
     def _commit(
         self, after: Mapping[str, bytes], revisions: Mapping[str, str], message: str
-    ) -> Any:
+    ) -> JsonObject:
         """Sends the commit, and returns what GitLab says of it."""
         body: dict[str, object] = {
             "branch": self.branch,
@@ -239,7 +241,7 @@ class CommitsApi:
             return False
         return True
 
-    def _find(self, after: Mapping[str, bytes], message: str, since: str) -> Any:
+    def _find(self, after: Mapping[str, bytes], message: str, since: str) -> JsonObject | None:
         """The commit whose answer was lost: its message, and each file as it was to be."""
         if self.start_branch is not None and not self._exists():
             return None
@@ -249,17 +251,17 @@ class CommitsApi:
             per_page=HISTORY,
         )
         for commit in commits:
-            sha = str(field(commit, "id"))
-            same = str(field(commit, "message")).strip() == message.strip()
+            sha = fields.text(commit, "id")
+            same = fields.optional_text(commit, "message").strip() == message.strip()
             if same and self._read_files(after, sha) == after:
                 return commit
         return None
 
-    def _mend(self, commit: Any, before: Snapshot, after: Mapping[str, bytes]) -> None:
+    def _mend(self, commit: JsonObject, before: Snapshot, after: Mapping[str, bytes]) -> None:
         """Puts back what somebody wrote between GitLab's check and its write."""
-        parents = field(commit, "parent_ids")
+        parents = fields.texts(commit, "parent_ids")
         unsure = [path for path in after if parents and before.revisions[path] != parents[0]]
-        theirs = self._read_files(unsure, str(parents[0])) if unsure else {}
+        theirs = self._read_files(unsure, parents[0]) if unsure else {}
         lost = {path: data for path, data in theirs.items() if data != before.contents[path]}
         backoff = Backoff(self.gitlab.connection.retry_for, first=0.1, longest=2.0)
         while lost:
@@ -303,6 +305,7 @@ class CommitsApi:
         )
 
 
-def _whole(answer: Any) -> Any:
-    field(answer, "id")
+def _whole(answer: JsonObject) -> JsonObject:
+    fields.text(answer, "id")
+    fields.texts(answer, "parent_ids")
     return answer

@@ -175,7 +175,7 @@ def test_thirty_projects_are_triggered_side_by_side(trigger: Trigger, gitlab: Sa
         (
             "POST",
             r"/pipeline$",
-            {"id": 8, "status": "created", "ref": "m", "sha": "c", "web_url": "u"},
+            {"id": 8, "status": "created", "ref": "m", "sha": "c", "web_url": "https://h/u"},
         ),
     ]
     assert trigger("--dry-run").code == 0  # all is imported now

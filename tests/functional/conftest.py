@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
+import check_jsonschema
 import pytest
+from click.testing import CliRunner
 
 from cicd_common.cli import main as boundary
 from cicd_common.gitlab import retry
@@ -21,6 +23,7 @@ from sandbox.testing import api, executor, project, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import click
 
@@ -88,6 +91,13 @@ def gitlab(clock: SkippingClock) -> Iterator[Sandbox]:
     """A server whose pipelines do not run, and whose clock skips what commands sleep."""
     with Sandbox(clock=clock, run_jobs=False) as running:
         yield running
+
+
+def hold_against_schema(file: Path) -> None:
+    """Checks a pipeline's file with GitLab's schema, by the tool that `make lint` runs."""
+    arguments = ["--builtin-schema", "vendor.gitlab-ci", str(file)]
+    done = CliRunner().invoke(check_jsonschema.main, arguments)
+    assert done.exit_code == 0, done.output
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def test_a_components_job_runs_in_the_commands_image(
     gitlab.commit(here, {".gitlab-ci.yml": yaml.safe_dump({"include": [include]})})
     gitlab.wait_until(lambda: bool(gitlab.pipelines(here)))
     (pipeline,) = gitlab.pipelines(here)
-    gitlab.wait_until(lambda: pipeline.status in ENDED, 60)
+    gitlab.wait_until(lambda: pipeline.status in ENDED)
     (job,) = pipeline.jobs
     assert job.status == "success", job.trace.decode()
     assert b"Using Docker executor with image" in job.trace

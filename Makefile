@@ -12,8 +12,8 @@ MACHINES := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu \
 	x86_64-apple-darwin aarch64-apple-darwin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header
-# A worker for each core; tests of one group, such as those of the images, run in one worker.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+# A worker for each core.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto
 
 # How pip and uv install a lock: its versions and files, and nothing that an index offers beside.
 EXACTLY := --no-deps --only-binary :all: --require-hashes --requirement

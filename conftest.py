@@ -8,11 +8,14 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from cicd_common import cleaning
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from xdist.remote import Producer
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -21,7 +24,7 @@ IN_CI = os.environ.get("CI") == "true"
 def missing_engine() -> str | None:
     """Why no Docker Engine can be used; None if one can."""
     try:
-        subprocess.run(["docker", "info"], check=True, capture_output=True, timeout=30)
+        subprocess.run(["docker", "info"], check=True, capture_output=True, timeout=300)
     except FileNotFoundError:
         return "there is no docker on PATH"
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
@@ -33,6 +36,21 @@ def missing_engine() -> str | None:
 def _no_secret_of_another_test() -> None:
     """A password that one test hides may be a word that another test expects to see."""
     cleaning.forget()
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+    """Any worker takes any test, but one takes all tests of the images, which are built once.
+
+    The groups of pytest-xdist 3.8 would say the same, but pytest 9.2 does not read them.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "images" if nodeid.startswith("tests/images/") else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Say in which order workers get tests, where there are several."""
+    return Scheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -27,21 +27,12 @@ if TYPE_CHECKING:
     from sandbox.model import Project, Token
     from tests.conftest import Registry
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 COMMANDS = [script for script in SCRIPTS if script.startswith("cmd-")]
 LABELS = {"VERSION": "1.2.3", "REVISION": "0" * 40, "SOURCE": "https://gitlab.example.com/images"}
 # An address that leads out (RFC 5737); nothing is sent there.
 OUTSIDE = "192.0.2.1"
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of the images run in one worker, so that the images are built once."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group("images"))
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,20 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import gitlab
 
 from cicd_common import __version__
-from cicd_common.errors import AuthError, CommandError, ForbiddenError, UnavailableError
+from cicd_common.errors import (
+    AuthError,
+    CommandError,
+    ForbiddenError,
+    NotFoundError,
+    UnavailableError,
+)
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.connection import parse_base_url
 from cicd_common.gitlab.fields import NOT_GITLAB
-from cicd_common.gitlab.responses import explain_auth, explain_forbidden
+from cicd_common.gitlab.responses import explain_auth, explain_forbidden, explain_ignored
 from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.session import SafeSession
-from cicd_common.gitlab.tokens import TokenKind, takes_job_token
+from cicd_common.gitlab.tokens import TokenKind, job_token_since, takes_job_token
 from cicd_common.gitlab.writes import reconcile
 
 if TYPE_CHECKING:
@@ -221,7 +227,11 @@ class GitLab:
             )
         except AuthError as error:
             raise explain_auth(error, self.connection.token, self._token_description) from error
-        except ForbiddenError as error:
+        except (ForbiddenError, NotFoundError) as error:
+            if self.token_kind is TokenKind.JOB and (since := job_token_since(method, path)):
+                raise explain_ignored(error, since) from error
+            if isinstance(error, NotFoundError):
+                raise
             raise explain_forbidden(
                 error, self.connection.token, self._token_description
             ) from error

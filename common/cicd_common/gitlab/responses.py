@@ -258,6 +258,21 @@ def explain_forbidden(
         token: The credential, if any.
         description: What `/personal_access_tokens/self` tells of it, where it does.
     """
+    explained = _explain_job_token(error)
+    if explained is not None:
+        return explained
+    if token is not None and token.kind is TokenKind.JOB:
+        why = "The person who started this job may not do it there."
+        hint = "Have a Developer of the other project start the job, or use an access token."
+    else:
+        who = f"{_name(description)} is not allowed to" if description else "The token may not"
+        why = f"{who} do this in the project: the role is too low, or a rule protects it."
+        hint = "Give the token's user at least the Developer role in the project."
+    return ForbiddenError(error.message, why=why, hint=hint, answer=error.answer)
+
+
+def _explain_job_token(error: CommandError) -> ForbiddenError | None:
+    """Names the setting that keeps a job token out, where GitLab's words tell it."""
     if "CI/CD job token not allowed" in error.message:
         return ForbiddenError(
             error.message,
@@ -272,14 +287,26 @@ def explain_forbidden(
             hint="There, under Settings > CI/CD > Job token permissions, add it.",
             answer=error.answer,
         )
-    if token is not None and token.kind is TokenKind.JOB:
-        why = "The person who started this job may not do it there."
-        hint = "Have a Developer of the other project start the job, or use an access token."
-    else:
-        who = f"{_name(description)} is not allowed to" if description else "The token may not"
-        why = f"{who} do this in the project: the role is too low, or a rule protects it."
-        hint = "Give the token's user at least the Developer role in the project."
-    return ForbiddenError(error.message, why=why, hint=hint, answer=error.answer)
+    return None
+
+
+def explain_ignored(error: ForbiddenError | NotFoundError, since: str) -> CommandError:
+    """Says what a 403 or 404 to a job token can mean where older servers ignore it.
+
+    Args:
+        error: What GitLab said.
+        since: The version since which it does not.
+    """
+    explained = _explain_job_token(error)
+    if explained is not None:
+        return explained
+    return type(error)(
+        error.message,
+        why=f"Servers before GitLab {since} ignore job tokens here; on others there is no such "
+        "project, or it does not let this job in.",
+        hint="Use an access token with the read_api scope (COMMANDS_API_TOKEN), or check the name.",
+        answer=error.answer,
+    )
 
 
 def _why_unauthorized(

@@ -84,32 +84,46 @@ def read_token_file(path: Path, source: str) -> Token:
     return token_of(TokenKind.ACCESS, secret, source)
 
 
-# https://docs.gitlab.com/ci/jobs/ci_job_token/ and the routes' `route_setting :authentication` in
-# GitLab's source: on any other route GitLab ignores a job token and the request is anonymous,
-# which ends in a puzzling 404 or 401.
-_JOB_TOKEN_ROUTES = re.compile(
-    r"""
-    GET\ job
-  | GET\ projects/[^/]+/(
-        repository/tags(/[^/]+)?
-      | repository/branches
-      | repository/commits/[^/]+
-      | repository/files/[^/]+/raw
-      | pipelines(/\d+(/bridges|/trigger_jobs|/jobs)?)?
-      | merge_requests
-      | releases(/[^/]+)?
+# Which routes take a job token, and since which version not only the newest servers:
+# https://docs.gitlab.com/ci/jobs/ci_job_token/, and `route_setting :authentication` in GitLab's
+# source. On any other route GitLab ignores a job token and the request is anonymous, which ends in
+# a puzzling 404 or 401.
+_PROJECT = r"projects/[^/]+"
+_JOB_TOKEN_ROUTES = tuple(
+    (re.compile(pattern), since)
+    for pattern, since in (
+        (r"GET job", ""),
+        (rf"GET {_PROJECT}/repository/(tags|branches|commits/[^/]+|files/[^/]+/raw)", ""),
+        (rf"GET {_PROJECT}/repository/tags/[^/]+", "18.8"),
+        (rf"GET {_PROJECT}/pipelines/\d+/jobs", ""),
+        (rf"GET {_PROJECT}/pipelines(/\d+(/bridges|/trigger_jobs)?)?", "19.0"),
+        (rf"GET {_PROJECT}/(merge_requests|releases(/[^/]+)?)", ""),
+        (rf"POST {_PROJECT}/(releases|trigger/pipeline)", ""),
     )
-  | POST\ projects/[^/]+/(releases|trigger/pipeline)
-    """,
-    re.VERBOSE,
 )
 
 
 def takes_job_token(method: str, path: str) -> bool:
-    """Whether GitLab looks at a job token on a route, rather than ignoring it.
+    """Whether GitLab takes a job token on a route, rather than ignoring it.
 
     Args:
         method: The HTTP method.
         path: The path below `/api/v4/`.
     """
-    return _JOB_TOKEN_ROUTES.fullmatch(f"{method} {path}") is not None
+    return _route(method, path) is not None
+
+
+def job_token_since(method: str, path: str) -> str:
+    """The version before which servers ignore a job token on a route; empty if all take it.
+
+    Args:
+        method: The HTTP method.
+        path: The path below `/api/v4/`.
+    """
+    return _route(method, path) or ""
+
+
+def _route(method: str, path: str) -> str | None:
+    request = f"{method} {path}"
+    found = (since for pattern, since in _JOB_TOKEN_ROUTES if pattern.fullmatch(request))
+    return next(found, None)

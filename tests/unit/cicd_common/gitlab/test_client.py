@@ -229,10 +229,50 @@ def test_a_403_without_a_job_token_names_the_token_and_the_role(http: Mocker) ->
     ],
 )
 def test_a_403_to_a_job_token_names_the_setting(http: Mocker, text: str, said: str) -> None:
+    http.get(f"{API}/projects/2/merge_requests", status_code=403, json={"message": text})
+    with pytest.raises(ForbiddenError) as raised:
+        client(TokenKind.JOB).get("projects/2/merge_requests")
+    assert said in raised.value.why + raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [
+        ("repository/tags/v1", "18.8"),
+        ("pipelines", "19.0"),
+        ("pipelines/1", "19.0"),
+        ("pipelines/1/bridges", "19.0"),
+        ("pipelines/1/trigger_jobs", "19.0"),
+        ("pipelines/1/jobs", ""),
+        ("repository/tags", ""),
+        ("repository/commits/main", ""),
+        ("releases/v1", ""),
+    ],
+)
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("kind", [TokenKind.JOB, TokenKind.ACCESS])
+def test_where_older_servers_ignore_a_job_token_they_are_named(
+    http: Mocker, kind: TokenKind, status: int, path: str, version: str
+) -> None:
+    http.get(f"{API}/projects/2/{path}", status_code=status, json={"message": "no"})
+    if (kind, status) == (TokenKind.ACCESS, 403):
+        http.get(f"{API}/personal_access_tokens/self", status_code=404)
+    with pytest.raises(ForbiddenError if status == 403 else NotFoundError) as raised:
+        client(kind).get(f"projects/2/{path}")
+    is_named = "ignore job tokens" in raised.value.why
+    assert is_named is bool(version and kind is TokenKind.JOB)
+    if is_named:
+        assert version in raised.value.why
+
+
+def test_of_a_job_token_that_is_not_allowed_the_setting_is_named_whatever_the_version(
+    http: Mocker,
+) -> None:
+    text = "403 Forbidden - Authentication by CI/CD job token not allowed from a/b to project #2."
     http.get(f"{API}/projects/2/pipelines", status_code=403, json={"message": text})
     with pytest.raises(ForbiddenError) as raised:
         client(TokenKind.JOB).get("projects/2/pipelines")
-    assert said in raised.value.why + raised.value.hint
+    assert "Job token permissions" in raised.value.hint
 
 
 def test_a_read_is_tried_again_and_a_write_is_not(http: Mocker) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any
 
-from sandbox import entities, git, merge_requests, versions
+from sandbox import contents, entities, git, merge_requests, versions
 from sandbox.model import Access
 from sandbox.paging import paginate
 from sandbox.routes import Routes
@@ -98,9 +99,21 @@ def show(call: Call) -> dict[str, Any]:
     request = _find(call, project)
     shown = _present(call, project, request)
     request.unchecked = max(request.unchecked - 1, 0)
-    if call.params.flag("include_rebase_in_progress"):
-        shown["rebase_in_progress"] = False
-    return shown
+    return {**shown, **_more(call, project, request)}
+
+
+def _more(call: Call, project: Project, request: MergeRequest) -> dict[str, Any]:
+    """What a reader asked for beside the rest."""
+    params, found = call.params, dict[str, Any]()
+    if params.flag("include_rebase_in_progress"):
+        found["rebase_in_progress"] = False
+    if params.flag("include_diverged_commits_count"):
+        missing = f"{request.sha}..refs/heads/{request.target_branch}"
+        found["diverged_commits_count"] = len(contents.history(project.repository, missing))
+    if params.flag("render_html"):
+        found["title_html"] = html.escape(request.title)
+        found["description_html"] = f"<p>{html.escape(request.description)}</p>"
+    return found
 
 
 @routes.on("POST", "/projects/:id/merge_requests", "create_merge_request")

@@ -28,7 +28,11 @@ _VARIABLES_ROLES = {
 def show(call: Call) -> dict[str, Any]:
     """One project."""
     project = call.project()
-    return entities.project(call.state, project, call.access(project))
+    shown = entities.project(call.state, project, call.access(project))
+    if call.params.flag("license"):
+        shown |= {"license": None, "license_url": None}
+    call.params.flag("with_custom_attributes")  # GitLab shows them to administrators alone
+    return shown
 
 
 @routes.on("POST", "/projects", "create_project")

@@ -30,5 +30,5 @@ def test_docker_stop_ends_the_wait_at_once_and_cancels_what_it_started(
     gitlab.wait_until(lambda: any("/pipelines/" in request.path for request in gitlab.requests))
     container.stop(timeout=HOUR)  # until then Docker does not kill it
 
-    assert container.wait()["StatusCode"] == 143
+    assert container.wait()["StatusCode"] == 143, container.logs().decode()
     assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]

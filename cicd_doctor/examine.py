@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from cicd_common.errors import CommandError, NotFoundError
+from cicd_common.errors import AuthError, CommandError, ForbiddenError, NotFoundError
 from cicd_common.gitlab.projects import parse_project
-from cicd_common.registry_login import find_login, log_in
+from cicd_common.registry.client import RegistrySettings, check_login
+from cicd_common.registry.logins import Logins, host_of
 from cicd_doctor import project, server
 from cicd_doctor.facts import ProjectFacts, TokenFacts
-from cicd_doctor.model import Finding, Opinion, Verdict, failed, not_applicable, passed
+from cicd_doctor.model import (
+    Finding,
+    Opinion,
+    Verdict,
+    failed,
+    not_applicable,
+    passed,
+    warning,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,20 +32,44 @@ if TYPE_CHECKING:
 
 
 def check_registry(token: TokenFacts) -> Opinion:
-    """Whether the container registry takes the login."""
-    registry = token.questions.registry
-    if registry is None:
+    """Whether the container registry takes a login that exists."""
+    named = token.questions.registry
+    if named is None:
         return not_applicable("Neither --registry nor CI_REGISTRY was given.")
-    login = find_login(registry, os.environ)
-    if login is None:
+    registry = host_of(named)
+    connection = token.gitlab.connection
+    settings = RegistrySettings(
+        connection.request_timeout, connection.retry_for, connection.ca_file
+    )
+    found = Logins(os.environ).find(registry)
+    problems = " ".join(f"{problem}." for problem in found.problems)
+    if not found.logins:
         raise NotFoundError(
-            f"There are no credentials for {registry}.",
-            why="Neither CI_REGISTRY_USER and CI_REGISTRY_PASSWORD nor `docker login` give any.",
+            f"There is no login for {registry}.",
+            why=problems or "Neither the variables of a job nor `docker login` give one.",
             hint=f"docker login {registry}",
         )
-    connection = token.gitlab.connection
-    log_in(registry, login, timeout=connection.request_timeout, ca_file=connection.ca_file)
-    return passed(f"{registry} takes the login of {login.user} from {login.source}.")
+    refused: list[str] = []
+    for login in found.logins:
+        try:
+            if not check_login(registry, login, settings):
+                return not_applicable(f"{registry} asks for no login; none was checked.")
+        except (AuthError, ForbiddenError) as error:
+            refused.append(f"{login} ({error.message})")
+        else:
+            break
+    else:
+        raise AuthError(
+            f"{registry} refuses the login of {', and of '.join(refused)}",
+            why=problems,
+            hint=f"docker login {registry}, or pass CI_REGISTRY_USER and CI_REGISTRY_PASSWORD on.",
+        )
+    if refused:
+        return warning(
+            f"{registry} takes the login of {login}, but not of {', and of '.join(refused)}.",
+            "Remove the login that is refused: it is tried first.",
+        )
+    return passed(f"{registry} takes the login of {login}.")
 
 
 OF_THE_TOKEN: tuple[Check, ...] = (

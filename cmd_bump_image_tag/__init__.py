@@ -52,6 +52,7 @@ def bump_image_tag(
     upstream: str = "",
     verify_image: bool = False,
     pin_digest: bool = False,
+    insecure_registry: str | Sequence[str] = (),
     allow_downgrade: bool = False,
     directory: Path | str = ".",
     dry_run: bool = False,
@@ -88,6 +89,7 @@ def bump_image_tag(
         verify_image: Whether the images' registries must have what is to be set; the credentials
             are those of `docker login`, or `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`.
         pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
+        insecure_registry: A registry that is asked over plain HTTP, as `host[:port]`, or several.
         allow_downgrade: Whether a lower version can replace a higher one.
         directory: The working directory, for `files`.
         dry_run: Whether to change nothing.
@@ -128,6 +130,7 @@ def bump_image_tag(
         upstream=upstream,
         verify_image=verify_image,
         pin_digest=pin_digest,
+        insecure_registry=_several(insecure_registry),
         allow_downgrade=allow_downgrade,
         directory=Path(directory),
         dry_run=dry_run,

@@ -117,7 +117,17 @@ EXAMPLES = {
     help="Whether the subject ends with [skip ci]. Default: yes, but not in a merge request.",
 )
 @option("--verify-image", is_flag=True, help="Refuse a tag that its registry does not have.")
-@option("--pin-digest", is_flag=True, help="That, and set the digest that it has there.")
+@option(
+    "--pin-digest",
+    is_flag=True,
+    help="Verify the image as --verify-image does, and pin the tag to its digest.",
+)
+@option(
+    "--insecure-registry",
+    metavar="HOST[:PORT]",
+    multiple=True,
+    help="Ask this registry over plain HTTP when an image is verified; may be repeated.",
+)
 @option("--allow-downgrade", is_flag=True, help="Let a lower version replace a higher.")
 @shared_options
 def cli(*, settings: Settings, wait: bool, timeout: float | None, **options: Any) -> int:

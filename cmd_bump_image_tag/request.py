@@ -51,6 +51,7 @@ class BumpRequest:
         upstream: The URL of the pipeline that bumps; empty outside a GitLab job.
         verify_image: Whether the images' registries must have what is to be set.
         pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
+        insecure_registry: Registries that are asked over plain HTTP, as `host[:port]`.
         allow_downgrade: Whether a lower version can replace a higher one.
         directory: The working directory.
         dry_run: Whether to change nothing.
@@ -77,6 +78,7 @@ class BumpRequest:
     upstream: str = ""
     verify_image: bool = False
     pin_digest: bool = False
+    insecure_registry: tuple[str, ...] = ()
     allow_downgrade: bool = False
     directory: Path = Path()
     dry_run: bool = False

@@ -82,7 +82,11 @@ def bump(
 def _verified(request: BumpRequest, connection: Connection) -> BumpRequest:
     """Makes sure that the registries have what is to be set; returns the request, maybe pinned."""
     updates = verify(
-        request.updates, pin=request.pin_digest, connection=connection, environ=os.environ
+        request.updates,
+        pin=request.pin_digest,
+        connection=connection,
+        environ=os.environ,
+        insecure=request.insecure_registry,
     )
     return replace(request, image=tuple(update.text for update in updates), tag=None, digest=None)
 

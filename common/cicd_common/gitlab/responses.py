@@ -188,7 +188,7 @@ def _words(response: requests.Response) -> tuple[str, str]:
         if not isinstance(body, dict):
             return text, ""
         code = body.get("error")
-        parts = [body.get("message"), body.get("error_description")]
+        parts = [body.get("message"), body.get("error_description"), _registrys_words(body)]
         words = " ".join(filter(None, map(_flatten, parts)))
         if isinstance(code, str) and body.get("error_description"):
             return words, code
@@ -196,6 +196,13 @@ def _words(response: requests.Response) -> tuple[str, str]:
         return words, code if isinstance(code, str) else ""
     except (UnavailableError, RecursionError):
         return text, ""
+
+
+def _registrys_words(body: dict[str, Any]) -> list[object]:
+    """A registry's messages: https://distribution.github.io/distribution/spec/api/#errors."""
+    errors = body.get("errors")
+    listed = errors if isinstance(errors, list) else []
+    return [each.get("message") for each in listed if isinstance(each, dict)]
 
 
 def _flatten(value: object) -> str:

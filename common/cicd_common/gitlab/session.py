@@ -156,6 +156,7 @@ class SafeSession(requests.Session):
                 f"The answer is not JSON that an API would send ({request}).",
                 why="A proxy, a login page or another server seems to be at this address.",
                 hint=f"Check --base-url: {self.base_url}",
+                answer=read_answer(response),
             )
         return response
 

@@ -358,7 +358,10 @@ def test_the_registrys_login_is_tried(
     monkeypatch.setenv("CI_REGISTRY_PASSWORD", "another-password")
     ending = doctor(project=False)
     assert ending.code == 3
-    assert "refuses the login of ci from CI_REGISTRY_USER (401)" in line(ending, "registry")[1]
+    assert (
+        "refuses the login of ci from CI_REGISTRY_USER (authentication required"
+        in line(ending, "registry")[1]
+    )
     assert "another-password" not in ending.stdout + ending.stderr
 
 
@@ -382,10 +385,7 @@ def test_no_login_for_the_registry_fails(
     assert ending.code == 4
     assert line(ending, "registry") == (
         "FAIL",
-        (
-            "There are no credentials for registry.example.com:5050. "
-            "docker login registry.example.com:5050"
-        ),
+        ("There is no login for registry.example.com:5050. docker login registry.example.com:5050"),
     )
 
 

@@ -186,18 +186,25 @@ def test_a_registry_that_wants_a_login_ends_with_3_without_one(
     assert f"docker login {pusher.name.partition('/')[0]}" in ending.stderr
 
 
-@pytest.mark.usefixtures("compose", "docker_config")
-def test_a_jobs_registry_login_comes_first(
-    invoke: Invoke, pusher: Pusher, registry: Registry, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("compose")
+def test_after_a_jobs_login_that_is_refused_the_other_is_tried(
+    invoke: Invoke,
+    pusher: Pusher,
+    registry: Registry,
+    docker_config: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pusher.image("v1.1.0")
     monkeypatch.setenv("CI_REGISTRY", registry.address)
-    monkeypatch.setenv("CI_REGISTRY_USER", registry.user)
+    monkeypatch.setenv("CI_REGISTRY_USER", "gitlab-ci-token")
     monkeypatch.setenv("CI_REGISTRY_PASSWORD", "wrong-password")
-    assert bump(invoke, pusher, "--tag", "v1.1.0", "--verify-image").code == 3
-
-    monkeypatch.setenv("CI_REGISTRY_PASSWORD", registry.password)
     assert bump(invoke, pusher, "--tag", "v1.1.0", "--verify-image").code == 0
+
+    docker_config.write_text(json.dumps({"auths": {registry.address: {"auth": "bWU6bm9wZQ=="}}}))
+    ending = bump(invoke, pusher, "--tag", "v1.1.0", "--verify-image")
+
+    assert ending.code == 3
+    assert "gitlab-ci-token from CI_REGISTRY_USER and me from" in ending.stderr
 
 
 @pytest.mark.usefixtures("docker_config")

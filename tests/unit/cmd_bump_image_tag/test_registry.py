@@ -22,7 +22,8 @@ from cicd_common.errors import (
     UnavailableError,
 )
 from cicd_common.gitlab.connection import Connection
-from cicd_common.registry_login import Login
+from cicd_common.registry.client import RegistrySettings
+from cicd_common.registry.logins import FoundLogins, Login, Logins
 from cmd_bump_image_tag.image_reference import ImageReference
 from cmd_bump_image_tag.images import Update
 from cmd_bump_image_tag.registry import resolve, verify
@@ -35,7 +36,8 @@ OTHER = f"sha256:{'cd' * 32}"
 LOGIN = Login("ci", "CI_REGISTRY_USER", "pässword")
 BASIC = f"Basic {base64.b64encode('ci:pässword'.encode()).decode()}"
 MANIFEST = "/v2/group/web/manifests/v1"
-FOUND = {"Docker-Content-Digest": DIGEST}
+TYPE = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+FOUND = {"Docker-Content-Digest": DIGEST} | TYPE
 JSON = {"Content-Type": "application/json"}
 
 
@@ -76,7 +78,19 @@ class Host:
     def resolve(self, version: str = ":v1", login: Login | None = None, patience: float = 0) -> str:
         reference = ImageReference.parse(f"{self.name}/group/web{version}")
         assert reference is not None
-        return resolve(reference, login, request_timeout=5, retry_for=patience)
+        return resolve(reference, Given(login), RegistrySettings(5, patience))
+
+
+class Given(Logins):
+    """The logins that a test gives, in place of those of an environment."""
+
+    def __init__(self, *logins: Login | None) -> None:
+        super().__init__({})
+        self._given = FoundLogins(tuple(login for login in logins if login))
+
+    def find(self, registry: str, repository: str = "") -> FoundLogins:
+        del registry, repository
+        return self._given
 
 
 @contextmanager
@@ -168,10 +182,10 @@ def test_a_registry_that_names_no_digest_has_its_manifest_read() -> None:
 
 @pytest.mark.parametrize("digest", ["sha256:ab", f"{DIGEST}: }}", "latest"])
 def test_what_is_no_digest_is_never_taken_for_one(digest: str) -> None:
-    headers = {"Docker-Content-Digest": digest}
+    headers = {"Docker-Content-Digest": digest, "Content-Type": "text/plain"}
     with (
         serving(answering({MANIFEST: Reply(200, headers)})) as host,
-        pytest.raises(UnavailableError, match="names no digest"),
+        pytest.raises(UnavailableError, match="did not send a manifest"),
     ):
         host.resolve()
 
@@ -231,10 +245,10 @@ def test_a_wrong_password_is_refused_and_never_shown(
 def test_an_image_that_is_not_for_everybody_asks_for_a_login() -> None:
     with (
         serving(wanting_password) as host,
-        pytest.raises(AuthError, match="anybody without a login"),
+        pytest.raises(AuthError, match="anyone without a login"),
     ):
         host.resolve()
-    assert len(host.asked) == 1
+    assert host.authorizations == ["", ""]
 
 
 def test_a_token_that_does_not_open_the_repository_is_refused() -> None:
@@ -279,7 +293,7 @@ def test_the_login_does_not_go_where_a_redirected_request_is_told_to_log_in() ->
         pytest.raises(AuthError),
     ):
         host.resolve(login=LOGIN)
-    assert target.authorizations == [""]
+    assert target.authorizations == ["", ""]
 
 
 @pytest.mark.parametrize("location", ["ftp://elsewhere.example.com/", ""])
@@ -308,11 +322,11 @@ def test_a_tag_that_is_missing_comes_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("listed", "why"),
     [
-        (tags("latest"), ""),
-        (Reply(200, JSON, b'{"name": "group/web", "tags": null}'), ""),
-        (Reply(200, {}, b"nothing"), ""),
-        (Reply(403), ""),
-        (Reply(404), "It has no such repository, or does not show it to this login."),
+        (tags("latest"), "No tag there is like it."),
+        (Reply(200, JSON, b'{"name": "group/web", "tags": null}'), "No tag there is like it."),
+        (Reply(200, {}, b"nothing"), "No tag there is like it."),
+        (Reply(403), "The registry does not list its tags."),
+        (Reply(404), "The registry has no such repository, or does not show it to this login."),
     ],
     ids=["nothing near", "no tags", "no list", "not allowed", "no repository"],
 )
@@ -333,7 +347,7 @@ def test_a_login_that_may_not_list_the_tags_is_not_tried_twice() -> None:
 
     with serving(without_list) as host, pytest.raises(NotFoundError):
         host.resolve(login=LOGIN)
-    assert host.authorizations == ["", BASIC, BASIC]
+    assert host.authorizations == ["", BASIC, BASIC, BASIC]
 
 
 @pytest.mark.parametrize(
@@ -378,8 +392,8 @@ def test_verified_bumps_are_pinned_if_asked_and_keep_a_digest_of_their_own() -> 
     manifests = {
         "/v2/group/web/manifests/v1": Reply(200, FOUND),
         "/v2/group/api/manifests/v2": Reply(200, FOUND),
-        f"/v2/group/api/manifests/{OTHER}": Reply(200, {"Docker-Content-Digest": OTHER}),
-        f"/v2/group/db/manifests/{OTHER}": Reply(200, {"Docker-Content-Digest": OTHER}),
+        f"/v2/group/api/manifests/{OTHER}": Reply(200, {"Docker-Content-Digest": OTHER} | TYPE),
+        f"/v2/group/db/manifests/{OTHER}": Reply(200, {"Docker-Content-Digest": OTHER} | TYPE),
     }
     with serving(answering(manifests)) as host:
         web = Update(f"{host.name}/group/web", "v1")
@@ -418,4 +432,4 @@ def test_a_jobs_credentials_are_for_its_own_registry() -> None:
         with pytest.raises(AuthError, match=other.name):
             verify(bumps, pin=False, connection=connection, environ=environ)
     assert own.authorizations == ["", BASIC]
-    assert other.authorizations == [""]
+    assert other.authorizations == ["", ""]

@@ -1,0 +1,1 @@
+"""Container registries: finding the logins that exist, logging in, and asking for images."""

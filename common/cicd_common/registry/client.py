@@ -15,7 +15,6 @@ import socket
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -30,6 +29,7 @@ from cicd_common.errors import (
     UnavailableError,
 )
 from cicd_common.gitlab.session import SafeSession, origin
+from cicd_common.gitlab.transport import is_loopback
 from cicd_common.registry.challenges import Challenge, parse_challenges
 from cicd_common.registry.logins import DOCKER_HUB, HUB_SERVER, FoundLogins, Login, host_of
 
@@ -85,7 +85,8 @@ class RegistrySettings:
         """Whether a registry is asked over plain HTTP: by name, or on this machine without TLS."""
         if host_of(registry) in map(host_of, self.insecure):
             return True
-        return is_loopback(registry) and not _speaks_tls(registry, self.request_timeout)
+        host = urlsplit(f"//{registry}").hostname or ""
+        return is_loopback(host) and not _speaks_tls(registry, self.request_timeout)
 
 
 class Repository:
@@ -410,19 +411,6 @@ def _realm(challenge: Challenge, login: Login | None, *, insecure: bool, registr
             retryable=False,
         )
     return urlunsplit(parts._replace(netloc=named.partition("://")[2], fragment=""))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine.
-
-    Args:
-        host: `host[:port]`.
-    """
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _speaks_tls(registry: str, timeout: float) -> bool:

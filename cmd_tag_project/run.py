@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -15,6 +14,7 @@ from cicd_common.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    Refusal,
     RefusedError,
 )
 from cicd_common.gitlab import fields
@@ -217,26 +217,26 @@ def _check_commit(tag: _Tag, name: str, commit: str, project: Project) -> None:
 
 # What GitLab's Tags::CreateService and its checks before a push say, all of it with status 400.
 # Any other text comes from a hook of the project, which may also refuse without a word.
-_REFUSALS: tuple[tuple[str, type[CommandError], str, str], ...] = (
-    (
+_REFUSALS = (
+    Refusal(
         r"Target .* is invalid|Target is empty",
         NotFoundError,
         "The commit is gone from the project.",
         "Check --ref.",
     ),
-    (
+    Refusal(
         r"Tag name invalid",
         RefusedError,
         "GitLab does not take this name.",
         "Give another --tag-name.",
     ),
-    (
+    Refusal(
         r"as it is protected|Protected tags",
         ForbiddenError,
         "A protected-tag rule of the project matches this name.",
         "In Settings > Repository > Protected tags, allow the token's user to create it.",
     ),
-    (
+    Refusal(
         r"default branch name",
         ForbiddenError,
         "A tag may not have the default branch's name.",
@@ -247,9 +247,8 @@ _REFUSALS: tuple[tuple[str, type[CommandError], str, str], ...] = (
 
 def _refusal(refusal: CommandError, name: str, project: Project) -> CommandError:
     """The error that a refused tag means."""
-    for pattern, kind, why, hint in _REFUSALS:
-        if re.search(pattern, refusal.message):
-            return kind(refusal.message, why=why, hint=hint, answer=refusal.answer)
+    if row := Refusal.of(refusal.message, _REFUSALS):
+        return row.make(refusal.message, why=row.why, hint=row.hint, answer=refusal.answer)
     if isinstance(refusal, ConflictError) or (refusal.answer and refusal.answer.server_error):
         return refusal
     return ForbiddenError(

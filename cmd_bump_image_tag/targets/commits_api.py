@@ -21,6 +21,7 @@ from cicd_common.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    Refusal,
     RefusedError,
     UnavailableError,
 )
@@ -96,10 +97,23 @@ def merge_lines(path: str, before: bytes, theirs: bytes, now: bytes) -> bytes:
 # How many commits are looked at for a trailer, or for the commit whose answer was lost.
 HISTORY = 50
 
-# What Files::MultiService and Gitaly say when the file or the branch is not what was read.
-_LOST_RACE = re.compile(
-    r"has changed since|file with this name doesn't exist|already exists"
-    r"|Please refresh and try again|reference update"
+# What Files::MultiService, Commits::CreateService and Gitaly say, all of it with status 400. Any
+# other text comes from a hook of the project, which can also refuse without a word.
+_REFUSALS = (
+    # The file or the branch is not what was read.
+    Refusal(
+        r"has changed since|file with this name doesn't exist|already exists"
+        r"|Please refresh and try again|reference update",
+        LostRaceError,
+        "The branch {branch} keeps moving.",
+        "Run this again, or allow more with --retry-for.",
+    ),
+    Refusal(
+        r"when you are on a branch",
+        NotFoundError,
+        "{branch} is not a branch.",
+        "Check --branch.",
+    ),
 )
 
 
@@ -284,17 +298,9 @@ class CommitsApi:
 
     def _refusal(self, refusal: RefusedError) -> CommandError:
         """The error that a refused commit means."""
-        if _LOST_RACE.search(refusal.message):
-            return LostRaceError(
-                refusal.message,
-                why=f"The branch {self.branch} of {self.project.path} keeps moving.",
-                hint="Run this again, or allow more with --retry-for.",
-                answer=refusal.answer,
-            )
-        if "when you are on a branch" in refusal.message:
-            return NotFoundError(
-                refusal.message, why=f"{self.branch} is no branch.", answer=refusal.answer
-            )
+        if row := Refusal.of(refusal.message, _REFUSALS):
+            why = row.why.format(branch=self.branch)
+            return row.make(refusal.message, why=why, hint=row.hint, answer=refusal.answer)
         if refusal.answer and refusal.answer.server_error:
             return refusal
         return ForbiddenError(

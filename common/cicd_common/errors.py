@@ -5,12 +5,13 @@ The codes are a promise to pipelines; the README's table of them is generated fr
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 __all__ = [
@@ -234,6 +235,27 @@ class RefusedError(CommandError):
         "GitLab would not create it (no jobs, invalid YAML), "
         "or the command itself refused an edit that is not safe."
     )
+
+
+class Refusal(NamedTuple):
+    """What one of the texts means by which GitLab, or git, refuses something.
+
+    Attributes:
+        pattern: What the text holds, as a regular expression.
+        make: The error, or what makes it of a message, and of `why`, `hint` and `answer`.
+        why: Why.
+        hint: What to do.
+    """
+
+    pattern: str
+    make: Callable[..., CommandError]
+    why: str
+    hint: str
+
+    @classmethod
+    def of(cls, text: str, rows: Iterable[Refusal]) -> Refusal | None:
+        """The first row whose pattern a text holds; None if there is none."""
+        return next((row for row in rows if re.search(row.pattern, text)), None)
 
 
 # In the order of their codes.

@@ -43,5 +43,5 @@ class ManualClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Goes on by so many seconds."""
+        """Move on by so many seconds."""
         self._now += timedelta(seconds=seconds)

@@ -162,7 +162,7 @@ def queue_auto_merges(state: State) -> bool:
 def _is_ready(state: State, project: Project, request: MergeRequest, waiting: AutoMerge) -> bool:
     """Whether the pipeline of exactly that commit is `success`; a skipped one never is."""
     if request.sha != waiting.sha:
-        request.waiting = None  # GitLab cancels it when somebody pushes
+        request.waiting = None  # GitLab cancels it after a push
         return False
     pipeline = head_pipeline(state, project, request)
     passed = pipeline is not None and pipeline.status == "success"

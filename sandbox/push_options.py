@@ -1,4 +1,4 @@
-"""Push options: what a push asks for beside the refs, by `git push -o`.
+"""Push options: what a push asks for in addition to its refs, by `git push -o`.
 
 Source: `Gitlab::PushOptions` in GitLab's source and `doc/topics/git/commit.md`. GitLab ignores an
 option that it does not know; the sandbox refuses it.
@@ -30,7 +30,7 @@ class Options:
     Attributes:
         flags: Those without a value.
         texts: Those with one value, by name.
-        lists: Those that may be repeated, by name.
+        lists: Those that can be repeated, by name.
         unknown: Those that the sandbox does not know.
     """
 

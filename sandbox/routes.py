@@ -31,7 +31,7 @@ class Route:
         versions: The versions that have the route.
         permission: What a fine-grained token needs, in GitLab's words.
         authenticated: Whether an anonymous request is refused (401) before anything else.
-        scopes: The scopes that do, beside `api`, and `read_api` for reads; `*` is any.
+        scopes: The scopes that are enough, as `api` is, and `read_api` for reads; `*` is any.
     """
 
     method: str

@@ -103,7 +103,7 @@ def show(call: Call) -> dict[str, Any]:
 
 
 def _more(call: Call, project: Project, request: MergeRequest) -> dict[str, Any]:
-    """What a reader asked for beside the rest."""
+    """What a reader asked for in addition."""
     params, found = call.params, dict[str, Any]()
     if params.flag("include_rebase_in_progress"):
         found["rebase_in_progress"] = False
@@ -205,7 +205,7 @@ def _change(call: Call, project: Project, request: MergeRequest) -> None:
 
 
 def _users(call: Call, ids: list[int]) -> list[User]:
-    """The users of ids; GitLab leaves out those that do not exist, and 0 is nobody."""
+    """The users of ids; GitLab leaves out those that do not exist, and 0 is no user."""
     users = call.state.users
     return [users[number] for number in ids if number in users]
 

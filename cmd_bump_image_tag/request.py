@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote
 
 from cicd_common.errors import UsageError
 from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE, check_template
@@ -195,12 +196,44 @@ class BumpRequest:
             )
 
 
+# Addresses that git takes: https://git-scm.com/docs/git-fetch#_git_urls
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<rest>.*)", re.IGNORECASE)
+_HOST = re.compile(
+    r"(?:(?P<user>[^@:/]*)@)?(?:\[[0-9a-f:.]+\]|[^@:/]*)(?::\d+)?(?:/.*)?", re.IGNORECASE
+)
+_OTHER = re.compile(r"-|[^/\[]*::|(?:https?|ssh|git|ftps?|file):", re.IGNORECASE)
+_BY_SSH = ("ssh", "git+ssh", "ssh+git")
+
+
 def _check_repository(address: str) -> None:
-    if address.startswith("-"):
-        raise UsageError(f"{address!r} is not the address of a repository.")
-    if re.match(r"https?://[^/]*@", address):
+    """Makes sure that an address is one of git's, and holds no secret.
+
+    Raises:
+        UsageError: It is not, or it does. The message does not show it.
+    """
+    url = _URL.match(address)
+    if not address or not address.isprintable() or (url is None and _OTHER.match(address)):
         raise UsageError(
-            "The repository's address holds a user name or a password.",
+            "--repository is not the address of a repository.",
+            why="It is neither a URL, nor a path, nor HOST:PATH by SSH.",
+            hint="Write it as https://HOST/PATH.git or git@HOST:PATH.git",
+        )
+    if _holds_secret(address, url):
+        raise UsageError(
+            "The repository's address holds a user name, a password or a query.",
             why="An address ends up in logs; credentials belong in a token option.",
             hint="Leave it out, and give --api-access-token or --job-token.",
         )
+
+
+def _holds_secret(address: str, url: re.Match[str] | None) -> bool:
+    """Returns whether an address has more than the user name of SSH, which is not a secret."""
+    if url is None:
+        return re.match(r"[^/@]*(:|%3a)[^/]*@", address, re.IGNORECASE) is not None
+    scheme = url["scheme"].lower()
+    if scheme == "file":
+        return False
+    host = _HOST.fullmatch(url["rest"])
+    if host is None or "?" in address or "#" in address:
+        return True
+    return ":" in unquote(host["user"] or "") if scheme in _BY_SSH else "@" in address

@@ -33,7 +33,11 @@ from cmd_bump_image_tag.targets import LostRaceError
 from cmd_bump_image_tag.targets.commits_api import CommitsApi
 from cmd_bump_image_tag.targets.directory import Directory
 from cmd_bump_image_tag.targets.git import GitRepository, default_branch
-from cmd_bump_image_tag.targets.git_command import Remote, private_repository
+from cmd_bump_image_tag.targets.git_command import (
+    Remote,
+    private_repository,
+    repository_address,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +128,9 @@ def _bump_by_git(
             )
         project = find_project(gitlab, request.project)
     remote = Remote(
-        url=request.repository or _address(connection, project),
+        url=repository_address(
+            request.repository or _address(connection, project), connection.base_url
+        ),
         base_url=connection.base_url,
         token=connection.token,
         ca_file=connection.ca_file,

@@ -13,6 +13,7 @@ from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.gitlab.writes import reconcile
 from cmd_bump_image_tag.targets import LostRaceError, Snapshot, files
 from cmd_bump_image_tag.targets.files import follow
+from cmd_bump_image_tag.targets.git_errors import ObjectFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -116,13 +117,20 @@ class GitRepository:
 
     def _fetch_branch(self, branch: str, depth: int) -> str:
         def fetch() -> str:
-            self.git.run(
+            self._run_fetch(
                 *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", f"--depth={depth}"),
                 *("--", self.git.remote.url, f"+refs/heads/{branch}:{_HEAD}"),
             )
             return self.git.run("rev-parse", _HEAD).decode().strip()
 
         return retry(fetch, Backoff(self.git.remote.retry_for))
+
+    def _run_fetch(self, *arguments: str) -> None:
+        try:
+            self.git.run(*arguments)
+        except ObjectFormatError:
+            self.git.init("sha256")
+            self.git.run(*arguments)
 
     def _entries(self, revision: str) -> dict[str, _Entry]:
         listed = self.git.run("ls-tree", "-r", "-z", "--full-tree", revision)
@@ -159,7 +167,7 @@ class GitRepository:
         self.git.run("update-index", "-z", "--index-info", stdin=lines, environment=index)
         tree = self.git.run("write-tree", environment=index).decode().strip()
         commit = self.git.run(
-            *("commit-tree", tree, "-p", parent, "-F", "-"),
+            *("commit-tree", *self.git.signing(), tree, "-p", parent, "-F", "-"),
             stdin=message.encode(),
             environment=self.git.identity(),
         )

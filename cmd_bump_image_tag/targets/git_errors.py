@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from cicd_common.cleaning import one_line
 from cicd_common.errors import (
     Answer,
     AuthError,
     CommandError,
     ForbiddenError,
     NotFoundError,
+    RefusedError,
     TimeLimitError,
     UnavailableError,
 )
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Make = Callable[..., CommandError]
+
+
+class ObjectFormatError(UnavailableError):
+    """The repository names its objects by SHA-256, and ours does not."""
 
 
 def _never_sent(message: str, *, why: str, hint: str) -> CommandError:
@@ -52,6 +58,30 @@ _MEANINGS = (
         LostRaceError,
         "The branch keeps moving.",
         "Run this again, or allow more with --retry-for.",
+    ),
+    _Meaning(
+        r"mismatched algorithms",
+        ObjectFormatError,
+        "The repository names its objects by SHA-256, which this git does not know.",
+        "Use a newer git.",
+    ),
+    _Meaning(
+        r"failed to sign|[Ss]igning[Kk]ey|Couldn't load public key",
+        RefusedError,
+        "git's configuration says that commits are signed (commit.gpgsign), and that failed.",
+        "Check user.signingkey and gpg.format; or set commit.gpgsign=false.",
+    ),
+    _Meaning(
+        r"No user exists for uid",
+        _hopeless,
+        "ssh needs an entry in /etc/passwd for the user that this runs as.",
+        "Run the container as a user that it has, mount an /etc/passwd, or use HTTPS.",
+    ),
+    _Meaning(
+        r"HTTP/0\.9",
+        UnavailableError,
+        "The answer is not HTTP.",
+        "Check the address; see the server's status.",
     ),
     _Meaning(
         r"\[remote rejected\]|hook declined",
@@ -117,8 +147,9 @@ _MEANINGS = (
         "Check the address, the network and the proxy settings.",
     ),
     _Meaning(
-        r"returned error: 5\d\d|RPC failed|early EOF|hung up|[Cc]onnection (was )?reset"
-        r"|unexpected disconnect|too slow|Empty reply|transfer closed|Recv failure|timed out",
+        r"returned error: (408|425|499|5\d\d)|RPC failed|early EOF|hung up"
+        r"|[Cc]onnection (was )?reset|unexpected disconnect|too slow|Empty reply|transfer closed"
+        r"|Recv failure|timed out",
         UnavailableError,
         "The server, or something before it, failed.",
         "Try again later; see the server's status.",
@@ -144,9 +175,11 @@ def error_of(output: str) -> CommandError:
 
 
 def _words(output: str) -> str:
-    """The server's own words, or else git's."""
+    """Returns the server's own words, or else ssh's and git's."""
     remote = re.findall(r"^remote: (.*\w.*)$", output, re.MULTILINE)
     reasons = re.findall(r"^!\t\S+\t(.*)$", output, re.MULTILINE)
+    ssh = re.findall(r"^(.*\w.*)\r?\nfatal: Could not read from remote", output, re.MULTILINE)
     own = re.findall(r"^(?:fatal|error|ssh): (.*)$", output, re.MULTILINE)
-    said = remote or reasons or own or output.strip().splitlines()[-1:] or ["git failed"]
-    return " ".join(word.strip() for word in said)
+    said = remote or reasons or [*ssh, *own] or output.strip().splitlines()[-1:] or ["git failed"]
+    words = dict.fromkeys(one_line(word).strip().removeprefix("ssh: ") for word in said)
+    return " ".join(words)

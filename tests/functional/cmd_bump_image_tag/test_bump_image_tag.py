@@ -49,6 +49,7 @@ def test_one_commit_changes_the_tag_and_no_other_byte(
         "commit": sha,
         "web_url": page,
         "merge_request": None,
+        "merge_request_state": None,
         "would_change": False,
     }
     with open("bump.env", encoding="utf-8") as file:  # noqa: PTH123 - a path of the command line

@@ -137,7 +137,7 @@ def cli(*, settings: Settings, wait: bool, timeout: float | None, **options: Any
     writes at the same time, both edits land. Nothing to change is success too.
     """
     # Imported here: python-gitlab and YAML are slow to import, and --help needs neither.
-    from cicd_common.waiting.policy import WaitPolicy, default_timeout  # noqa: PLC0415
+    from cicd_common.waiting.policy import WaitPolicy  # noqa: PLC0415
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_bump_image_tag.request import BumpRequest  # noqa: PLC0415
     from cmd_bump_image_tag.run import bump  # noqa: PLC0415
@@ -148,7 +148,7 @@ def cli(*, settings: Settings, wait: bool, timeout: float | None, **options: Any
         raise UsageError("--timeout has no effect without --wait.", hint="Add --wait.")
     request = BumpRequest(
         **options,
-        wait=WaitPolicy(timeout=timeout or default_timeout(os.environ)) if wait else None,
+        wait=WaitPolicy(timeout=timeout) if wait else None,
         upstream=os.environ.get("CI_PIPELINE_URL", ""),
         dry_run=settings.dry_run,
     )

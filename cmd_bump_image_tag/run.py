@@ -226,7 +226,7 @@ def _bump_by_merge_request(
             result = replace(result, merge_request_state=found.outcome)
     with _kept(result):
         if request.wait is not None:
-            found = wait_until_merged(requests, found, request.wait.timeout)
+            found = wait_until_merged(requests, found, request.wait.limit(gitlab.now()))
     return replace(result, merge_request_state=found.outcome)
 
 

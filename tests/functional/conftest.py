@@ -80,7 +80,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
 
     monkeypatch.setattr(retry, "CLOCK", retry.Clock(clock.monotonic, clock.sleep, clock.now))
     monkeypatch.setattr(Clock, "now", lambda _: clock.monotonic())
-    monkeypatch.setattr(Clock, "time", lambda _: clock.now())
     monkeypatch.setattr(Clock, "sleep_until", skip_until)
     monkeypatch.setattr(Background, "start", start_counted)
     return clock

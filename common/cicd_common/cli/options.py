@@ -369,13 +369,14 @@ def _connection(ctx: click.Context) -> Connection:
     Options come before the environment, that before the configuration file; an access token
     comes before a job token.
     """
+    by_default = ctx.get_parameter_source("retry_for") is ParameterSource.DEFAULT
     return connection_of(
         base_url=ctx.params["base_url"] or "",
         token=_given_token(ctx),
         section=ctx.params["config_section"],
         ca_file=ctx.params["ca_file"],
         request_timeout=ctx.params["request_timeout"],
-        retry_for=ctx.params["retry_for"],
+        retry_for=None if by_default else ctx.params["retry_for"],
     )
 
 

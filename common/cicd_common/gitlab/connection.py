@@ -30,6 +30,7 @@ class Connection:
         ca_file: A certificate authority to trust beside the usual ones.
         request_timeout: Seconds that one request may take.
         retry_for: Seconds that failures which may pass are ridden out.
+        retry_for_given: Whether the user gave that; a wait retries until its own limit otherwise.
     """
 
     base_url: str
@@ -37,6 +38,7 @@ class Connection:
     ca_file: Path | None = None
     request_timeout: float = DEFAULT_REQUEST_TIMEOUT
     retry_for: float = DEFAULT_RETRY_FOR
+    retry_for_given: bool = False
 
 
 class ConnectionOptions(TypedDict, total=False):
@@ -74,7 +76,7 @@ def connection_from(options: ConnectionOptions, *, needs_server: bool = True) ->
         section=options.get("gitlab"),
         ca_file=options.get("ca_file"),
         request_timeout=options.get("request_timeout", DEFAULT_REQUEST_TIMEOUT),
-        retry_for=options.get("retry_for", DEFAULT_RETRY_FOR),
+        retry_for=options.get("retry_for"),
     )
 
 
@@ -95,7 +97,7 @@ def connection_of(
     section: str | None,
     ca_file: Path | None,
     request_timeout: float,
-    retry_for: float,
+    retry_for: float | None,
 ) -> Connection:
     """Decides on one server and at most one token: what is given, then the configuration file.
 
@@ -105,7 +107,7 @@ def connection_of(
         section: A section of a python-gitlab configuration file.
         ca_file: An extra certificate authority.
         request_timeout: Seconds that one request may take.
-        retry_for: Seconds for which temporary failures are retried.
+        retry_for: Seconds for which temporary failures are retried; None if nothing was given.
 
     Raises:
         UsageError: The URL is not a server's, or the section cannot be used, or its token is for
@@ -126,7 +128,8 @@ def connection_of(
         token=token,
         ca_file=ca_file or (found.ca_file if found else None),
         request_timeout=request_timeout,
-        retry_for=retry_for,
+        retry_for=DEFAULT_RETRY_FOR if retry_for is None else retry_for,
+        retry_for_given=retry_for is not None,
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError, RefusedError
 from cicd_common.gitlab.client import GitLab, field
 from cicd_common.waiting.events import Note
-from cicd_common.waiting.pipelines import parse_jobs, read_alone
+from cicd_common.waiting.pipelines import parse_bridges, parse_jobs, read_alone
 from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def play_blocking_jobs(
 
 
 def _manual_jobs(gitlab: GitLab, pipeline: Pipeline) -> tuple[Job, ...]:
+    """The manual jobs; not the trigger jobs that only show a downstream pipeline's `manual`."""
     path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}"
-    answers: list[Any] = []
-    for kind in ("jobs", "bridges"):
-        answers += gitlab.get_all(f"{path}/{kind}", **{"scope[]": "manual"})
-    return parse_jobs(answers)
+    jobs = parse_jobs(gitlab.get_all(f"{path}/jobs", **{"scope[]": "manual"}))
+    bridges = parse_bridges(gitlab, gitlab.get_all(f"{path}/bridges", **{"scope[]": "manual"}))
+    return (*jobs, *(bridge for bridge in bridges if bridge.downstream is None))
 
 
 def _play(gitlab: GitLab, pipeline: Pipeline, job: Job) -> None:
@@ -71,7 +71,7 @@ def _play(gitlab: GitLab, pipeline: Pipeline, job: Job) -> None:
         )
     except RefusedError:
         if find() is None:
-            raise  # else somebody else was faster
+            raise  # else someone else was faster
 
 
 def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
@@ -102,8 +102,8 @@ def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
     )
 
 
-# Docker kills a container 10 s after it asked it to end.
-LIMIT = 5.0
+# Docker kills a container 10 s after SIGTERM, and the answer to a write can have taken 5 of them.
+LIMIT = 4.0
 
 Canceled = list[tuple["Pipeline", str]]  # with the status that each has now
 

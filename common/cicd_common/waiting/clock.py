@@ -6,7 +6,6 @@ import functools
 import queue
 import threading
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from cicd_common.errors import CommandError
@@ -21,9 +20,9 @@ T = TypeVar("T")
 
 
 class Clock:
-    """A clock to sleep by, which anybody may ring from any thread.
+    """The one place where a wait sleeps; any thread can wake it.
 
-    A signal's handler that raises ends the sleep too, at once.
+    The handler of a signal that raises ends the sleep too, at once.
     """
 
     def __init__(self) -> None:
@@ -35,13 +34,9 @@ class Clock:
         """The time, in seconds by a clock that never goes back."""
         return time.monotonic()
 
-    def time(self) -> datetime:
-        """The time by the calendar, aware."""
-        return datetime.now(UTC)
-
     def sleep_until(self, moment: float) -> None:
-        """Sleeps until a moment by `now`, or until the clock is rung."""
-        self._woken.wait(max(0.0, moment - self.now()))
+        """Sleep until a moment by `now`, or until something wakes the clock."""
+        self._woken.wait(min(max(0.0, moment - self.now()), threading.TIMEOUT_MAX))
         self._woken.clear()
 
     def wake(self) -> None:
@@ -51,7 +46,7 @@ class Clock:
     def hint(self, project_id: str) -> None:
         """Ends the sleep because a project may have changed.
 
-        A hint is never a truth: what it causes is a look, as soon as the pace allows one.
+        A hint is never a truth: it causes a poll, as soon as the shortest interval allows one.
         """
         with self._lock:
             self._hints.add(project_id)
@@ -67,10 +62,10 @@ class Clock:
 class Background:
     """Work in daemon threads, which leave the main thread free to end at any time.
 
-    A name lookup, say, cannot be interrupted by a signal; here nobody waits for it.
+    A name lookup, say, cannot be interrupted by a signal; nothing waits for it here.
 
     Args:
-        clock: Is rung whenever some work is done.
+        clock: Is woken whenever some work is done.
     """
 
     def __init__(self, clock: Clock) -> None:

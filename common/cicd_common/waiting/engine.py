@@ -1,4 +1,4 @@
-"""The engine: it looks, decides and yields what happened; it shows nothing.
+"""The engine: it polls, decides and yields what happened; it shows nothing.
 
 Nothing is read in the thread that runs it: it sleeps in one place, the clock, where signals, the
 time limit, finished work and hints wake it, so that it can end at any time.
@@ -16,9 +16,16 @@ from cicd_common.errors import CommandError, NotFoundError, TimeLimitError
 from cicd_common.waiting import poll
 from cicd_common.waiting.actions import cancel_started, play_blocking_jobs
 from cicd_common.waiting.clock import Background, Clock
-from cicd_common.waiting.events import Changed, Finished, Found, Note, Searching, Tick
-from cicd_common.waiting.outcome import Step, next_step, out_of_time, outcome_of
-from cicd_common.waiting.pipelines import in_words, result_of
+from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
+from cicd_common.waiting.outcome import (
+    Step,
+    blocked_pipelines,
+    next_step,
+    out_of_time,
+    outcome_of,
+)
+from cicd_common.waiting.pipelines import Pipeline, in_words, result_of
+from cicd_common.waiting.policy import DEFAULT_TIMEOUT, JOB_RESERVE
 from cicd_common.waiting.poll import ProjectPoller, read_estimate
 from cicd_common.waiting.report import Report, read_report
 from cicd_common.waiting.state import Group, Outcome, Wait
@@ -26,11 +33,11 @@ from cicd_common.waiting.statuses import STATUSES, is_finished
 from cicd_common.waiting.targets import Finder, OwnJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from cicd_common.gitlab.client import GitLab
     from cicd_common.waiting.events import Event
-    from cicd_common.waiting.pipelines import Estimate, Job, Pipeline
+    from cicd_common.waiting.pipelines import Estimate, Job
     from cicd_common.waiting.policy import WaitPolicy
     from cicd_common.waiting.push.listener import Push
     from cicd_common.waiting.targets import Target
@@ -42,13 +49,13 @@ class Engine:
     Args:
         gitlab: The client.
         targets: What to wait for.
-        policy: How.
+        policy: How to wait.
         own: The job that this runs in.
-        every: Seconds between ticks; None for no ticks.
+        presenter: Says how often it needs a tick, and whether it shows jobs.
         clock: Where it sleeps.
         background: Where it reads.
         jitter: Gives a number from 0 up to 1.
-        push: Listens to GitLab, and hints by the clock; None where nobody does.
+        push: Listens to GitLab, and hints by the clock; None without push.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class Engine:
         policy: WaitPolicy,
         *,
         own: OwnJob | None = None,
-        every: float | None = None,
+        presenter: Presenter | None = None,
         clock: Clock | None = None,
         background: Callable[[Clock], Background] = Background,
         jitter: Callable[[], float] = random.random,
@@ -66,7 +73,7 @@ class Engine:
     ) -> None:
         self._gitlab = gitlab
         self._policy = policy
-        self._every = every
+        self._presenter = presenter or Presenter()
         self._clock = clock or Clock()
         self._make_background = background
         self._background = background(self._clock)
@@ -78,7 +85,9 @@ class Engine:
         self._groups: dict[str, Group] = {}
         self._unknown_statuses: set[str] = set()
         self._started = self._clock.now()
-        self._deadline = self._started + policy.timeout
+        self._limit = policy.timeout or DEFAULT_TIMEOUT
+        self._knows_limit = policy.timeout is not None
+        every = self._presenter.every
         self._next_tick = self._started + every if every else math.inf
 
     @property
@@ -92,7 +101,7 @@ class Engine:
         return [(wait.target, wait.outcome or _interrupted(wait)) for wait in self._waits]
 
     def events(self) -> Iterator[Event]:
-        """Waits; ends when every target has an outcome."""
+        """Wait; ends when every target has an outcome."""
         for wait in self._waits:
             self._search(wait)
         while self._open():
@@ -101,11 +110,13 @@ class Engine:
                 return
             self._start_what_is_due()
             self._clock.sleep_until(self._next_moment())
-            yield from self._background.events()
+            for event in self._background.events():
+                yield from self._learn_limit()
+                yield event
             yield from self._tick()
 
     def cancel(self) -> Iterator[Event]:
-        """Cancels the pipelines that this very call started, as far as they go on."""
+        """Cancel the pipelines that this very call started, as far as they are active."""
         background = self._make_background(self._clock)
         yield from cancel_started(self._gitlab, self._open(), self._clock, background)
 
@@ -119,6 +130,25 @@ class Engine:
                 yield Note(f"Pipeline {wait.pipeline.id} is still running: {wait.pipeline.web_url}")
 
     # When
+
+    @property
+    def _deadline(self) -> float:
+        return self._started + self._limit
+
+    def _learn_limit(self) -> Iterator[Event]:
+        """What is left of the job is measured by the server's clock, which an answer tells."""
+        if self._knows_limit:
+            return
+        self._knows_limit = True
+        passed = self._clock.now() - self._started
+        left = self._policy.limit(self._gitlab.now())
+        self._limit = passed + left
+        if left < JOB_RESERVE.total_seconds():
+            yield Note(
+                f"The time limit is {in_words(left)}: that is left of this job, less a minute. "
+                "Give --timeout to wait longer.",
+                warning=True,
+            )
 
     def _open(self) -> list[Wait]:
         return [wait for wait in self._waits if wait.outcome is None]
@@ -145,9 +175,9 @@ class Engine:
 
     def _tick(self) -> Iterator[Event]:
         now = self._clock.now()
-        if self._every and now >= self._next_tick:
-            self._next_tick = now + self._every
-            yield Tick(self._clock.time(), max(0.0, self._deadline - now))
+        if self._presenter.every and now >= self._next_tick:
+            self._next_tick = now + self._presenter.every
+            yield Tick(self._gitlab.now(), max(0.0, self._deadline - now))
 
     # Finding
 
@@ -160,17 +190,44 @@ class Engine:
         self, wait: Wait, answer: tuple[Pipeline, ...] | CommandError | None
     ) -> Iterator[Event]:
         if isinstance(answer, CommandError):
-            yield from self._end(wait, answer)
-        elif answer is None:
+            if self._is_ridden_out(answer):
+                yield from self._tell_failure([wait], answer)
+                wait.next_search = self._next_try(answer, self._clock.now() - self._started)
+            else:
+                yield from self._end(wait, answer)
+            return
+        wait.failure = None
+        yield from wait.finder.notes
+        if answer is None:
             yield from self._search_again(wait)
-        else:
-            place = self._waits.index(wait)
-            waits = [
-                Wait(wait.target, wait.finder, pipeline, read=wait.read) for pipeline in answer
-            ]
-            self._waits[place : place + 1] = waits
-            for found in waits:
-                yield from self._found(found)
+            return
+        if wait.is_lock:
+            answer = yield from self._lock(wait, answer)
+        place = self._waits.index(wait)
+        waits = [Wait(wait.target, wait.finder, pipeline, read=wait.read) for pipeline in answer]
+        self._waits[place : place + 1] = waits
+        for found in waits:
+            yield from self._found(found)
+
+    def _lock(
+        self, wait: Wait, found: tuple[Pipeline, ...]
+    ) -> Generator[Event, None, tuple[Pipeline, ...]]:
+        """Name and pass over what waits for a person: it does not run."""
+        passed_over = [
+            pipeline
+            for pipeline in found
+            if pipeline.status == "manual" and self._policy.on_manual != "wait"
+        ]
+        for pipeline in passed_over:
+            yield Note(
+                f"Pipeline {pipeline.id} of {pipeline.project} waits for a person and is passed "
+                f"over: {pipeline.web_url}"
+            )
+        running = tuple(pipeline for pipeline in found if pipeline not in passed_over)
+        if not running:
+            ref = getattr(wait.target, "ref", None)
+            yield Note(f"Nothing else runs in {wait.target.project}{f' on {ref}' if ref else ''}.")
+        return running
 
     def _search_again(self, wait: Wait) -> Iterator[Event]:
         now = self._clock.now()
@@ -178,31 +235,30 @@ class Engine:
         if not wait.announced:
             wait.announced = True
             yield Searching(str(wait.target), limit - now)
-        wait.next_search = poll.next_poll(
-            now,
-            poll.appear_interval(now - self._started, self._policy.interval),
-            floor=self._floor,
-            deadline=min(limit + self._floor, self._deadline),
-            random=self._jitter,
-        )
-        if wait.next_search is None and limit < self._deadline:
+        if now >= limit:
             self._background.start(
                 partial(wait.finder.absence, self._policy.appear_timeout),
                 partial(self._end, wait),
             )
+            return
+        # The last search is at the limit itself.
+        interval = poll.appear_interval(now - self._started, self._policy.interval)
+        wait.next_search = min(limit, now + max(self._floor, interval))
 
     def _found(self, wait: Wait) -> Iterator[Event]:
         pipeline = wait.found
         now = self._clock.now()
-        age = (self._clock.time() - pipeline.created_at).total_seconds()
+        age = (self._gitlab.now() - pipeline.created_at).total_seconds()
         wait.created = now - max(0.0, age)
         group = self._groups.get(pipeline.project_id)
         if group is None:
-            poller = ProjectPoller(self._gitlab, pipeline.project_id)
+            poller = ProjectPoller(
+                self._gitlab, pipeline.project_id, every_job=self._presenter.shows_jobs
+            )
             group = self._groups[pipeline.project_id] = Group(poller, pipeline.ref)
         group.polled = now
         self._listen(pipeline)
-        if group.knows_history or is_finished(pipeline.status):
+        if group.knows_history or is_finished(pipeline.status) or not self._needs_estimate():
             yield from self._announce(wait, group)
             return
         group.pending.append(wait)
@@ -210,6 +266,10 @@ class Engine:
             self._background.start(
                 partial(read_estimate, self._gitlab, pipeline), partial(self._estimated, group)
             )
+
+    def _needs_estimate(self) -> bool:
+        """It is for the eye, and for the intervals, unless they are fixed."""
+        return self._presenter.shows_jobs or self._policy.interval is None
 
     def _estimated(self, group: Group, estimate: Estimate | CommandError | None) -> Iterator[Event]:
         group.knows_history = True
@@ -223,7 +283,7 @@ class Engine:
         yield from self._judge(wait)
         self._schedule(group)
 
-    # Looking
+    # Polling
 
     def _watched(self, group: Group) -> list[Wait]:
         return [
@@ -233,15 +293,16 @@ class Engine:
         ]
 
     def _schedule(self, group: Group) -> None:
-        """Decides when to look at a project next, unless it is looked at just now."""
+        """Decide when to poll a project next, unless a poll is under way."""
         group.next_poll = None
         waits = self._watched(group)
         if group.polling or not waits:
             return
         at_once = group.owed or group.poller.is_behind
+        wanted = 0.0 if at_once else min(self._interval(wait, group) for wait in waits)
         group.next_poll = poll.next_poll(
             group.polled,
-            0.0 if at_once else min(self._interval(wait, group) for wait in waits),
+            max(wanted, group.not_before - group.polled),
             floor=self._floor,
             deadline=self._deadline,
             random=self._jitter,
@@ -255,9 +316,11 @@ class Engine:
             self._policy.interval,
             pushed=self._is_pushed(wait),
         )
-        if wait.failed_since is None:
+        if self._presenter.max_age is not None and self._policy.interval is None:
+            wanted = min(wanted, poll.fresh_interval(self._presenter.max_age, self._round(group)))
+        if wait.unsettled_since is None:
             return wanted
-        return min(wanted, wait.failed_since + self._policy.settle - now)
+        return min(wanted, wait.unsettled_since + self._policy.settle - now)
 
     def _listen(self, pipeline: Pipeline) -> None:
         if self._push and not is_finished(pipeline.status):
@@ -267,7 +330,7 @@ class Engine:
         return self._push is not None and self._push.covers(wait.found.id)
 
     def _round(self, group: Group) -> int:
-        """How many looks show all that may have changed."""
+        """Return how many polls show all that can have changed."""
         waits = self._watched(group)
         return group.poller.turns([wait.found for wait in waits]) if waits else 1
 
@@ -287,16 +350,25 @@ class Engine:
         )
 
     def _polled(
-        self, group: Group, began: float, seen: list[Pipeline] | CommandError
+        self,
+        group: Group,
+        began: float,
+        seen: Mapping[int, Pipeline | NotFoundError] | CommandError,
     ) -> Iterator[Event]:
         group.polling, group.polled = False, self._clock.now()
-        for wait in self._watched(group):
-            if isinstance(seen, CommandError):
-                yield from self._end(wait, seen)
-                continue
+        waits = self._watched(group)
+        if isinstance(seen, CommandError):
+            yield from self._poll_failed(group, waits, seen)
+            return
+        yield from group.poller.notes
+        for wait in waits:
+            wait.failure = None
             before = wait.found
-            for pipeline in seen:
-                if pipeline.id == before.id:
+            match seen.get(before.id):
+                case NotFoundError() as gone:
+                    yield from self._end(wait, gone)
+                    continue
+                case Pipeline() as pipeline:
                     wait.pipeline, wait.read = pipeline, began
                     self._listen(pipeline)
                     if (pipeline.status, pipeline.jobs) != (before.status, before.jobs):
@@ -304,6 +376,34 @@ class Engine:
             # Without news too: whether a failure has stood long enough is told by the clock.
             yield from self._judge(wait)
         self._schedule(group)
+
+    # What can pass
+
+    def _poll_failed(self, group: Group, waits: list[Wait], error: CommandError) -> Iterator[Event]:
+        if not self._is_ridden_out(error):
+            for wait in waits:
+                yield from self._end(wait, error)
+            return
+        yield from self._tell_failure(waits, error)
+        group.not_before = self._next_try(error, 0.0)
+        self._schedule(group)
+
+    def _is_ridden_out(self, error: CommandError) -> bool:
+        """A wait outlives what can pass until its own limit, unless --retry-for says how long."""
+        return error.retryable and not self._gitlab.connection.retry_for_given
+
+    def _next_try(self, error: CommandError, waited: float) -> float:
+        asked = (error.answer and error.answer.retry_after) or 0.0
+        interval = poll.appear_interval(waited, self._policy.interval)
+        return self._clock.now() + max(self._floor, interval, asked)
+
+    def _tell_failure(self, waits: list[Wait], error: CommandError) -> Iterator[Event]:
+        """Say once that GitLab cannot be read, however often it is tried."""
+        if any(wait.failure is None for wait in waits):
+            left = in_words(max(0.0, self._deadline - self._clock.now()))
+            yield Note(f"{error.message} The wait continues for up to {left}.", warning=True)
+        for wait in waits:
+            wait.failure = error
 
     # Deciding
 
@@ -313,33 +413,40 @@ class Engine:
             self._unknown_statuses.add(pipeline.status)
             yield Note(
                 f"The status {pipeline.status!r} of pipeline {pipeline.id} is unknown here; "
-                "it is taken for one that goes on.",
+                "the pipeline is taken to be still active.",
                 warning=True,
             )
-        if pipeline.status != "failed":
-            wait.failed_since = None
-        match next_step(pipeline, self._policy):
-            case Step.FINISH if not self._may_be_retried(wait):
+        if pipeline.status not in _SETTLING:
+            wait.unsettled_since = None
+        match next_step(pipeline, self._policy, lock=wait.is_lock):
+            case Step.FINISH if not self._can_be_retried(wait):
                 wait.watched = False
                 self._background.start(
                     partial(read_report, self._gitlab, pipeline, self._policy),
                     partial(self._reported, wait),
                 )
-            case Step.PLAY if wait.played_at != pipeline.updated_at:
-                wait.played_at = pipeline.updated_at
-                self._background.start(
-                    partial(play_blocking_jobs, self._gitlab, pipeline, wait.played),
-                    partial(self._played, wait),
-                )
+            case Step.PLAY:
+                self._play(wait)
 
-    def _may_be_retried(self, wait: Wait) -> bool:
-        """Whether a failure is too young to count."""
-        if wait.found.status != "failed" or not self._policy.settle:
+    def _play(self, wait: Wait) -> None:
+        """Start the blocking manual jobs, also of the downstream pipelines that it waits for."""
+        for blocked in blocked_pipelines(wait.found):
+            if wait.played_at.get(blocked.id) == blocked.updated_at:
+                continue
+            wait.played_at[blocked.id] = blocked.updated_at
+            self._background.start(
+                partial(play_blocking_jobs, self._gitlab, blocked, wait.played),
+                partial(self._played, wait),
+            )
+
+    def _can_be_retried(self, wait: Wait) -> bool:
+        """Whether a failure, or a cancel, is too young to count."""
+        if wait.found.status not in _SETTLING or not self._policy.settle:
             return False
         now = self._clock.now()
-        if wait.failed_since is None:
-            wait.failed_since = now
-        return now < wait.failed_since + self._policy.settle
+        if wait.unsettled_since is None:
+            wait.unsettled_since = now
+        return now < wait.unsettled_since + self._policy.settle
 
     def _played(self, wait: Wait, jobs: tuple[Job, ...] | CommandError) -> Iterator[Event]:
         if isinstance(jobs, CommandError):
@@ -354,34 +461,43 @@ class Engine:
 
     def _reported(self, wait: Wait, report: Report | CommandError) -> Iterator[Event]:
         if isinstance(report, Report):
-            wait.pipeline = report.pipeline
+            before, wait.pipeline = wait.found, report.pipeline
+            # The last poll can have shown the trigger jobs alone: the other jobs' ends are told.
+            if _statuses(report.pipeline) != _statuses(before):
+                yield Changed(report.pipeline, before)
             for gap in report.gaps:
                 yield Note(gap, warning=True)
-        yield from self._end(wait, outcome_of(wait.found, self._policy))
+        yield from self._end(wait, outcome_of(wait.found, self._policy, lock=wait.is_lock))
 
     def _run_out(self) -> Iterator[Event]:
         if "timeout" in self._policy.cancel_on:
             yield from self.cancel()
         for wait in self._open():
-            if wait.pipeline is not None:
-                yield from self._end(wait, out_of_time(wait.pipeline, self._policy))
-            else:
-                yield from self._end(
-                    wait,
-                    TimeLimitError(
-                        f"{in_words(self._policy.timeout)} were not enough to find {wait.target}.",
-                        hint="Allow more with --timeout.",
-                    ),
-                )
+            yield from self._end(wait, wait.failure or self._out_of_time(wait))
+
+    def _out_of_time(self, wait: Wait) -> Outcome:
+        if wait.pipeline is not None:
+            return out_of_time(wait.pipeline, self._policy, self._limit, lock=wait.is_lock)
+        return TimeLimitError(
+            f"{in_words(self._limit)} were not enough to find {wait.target}.",
+            hint="Allow more with --timeout.",
+        )
 
     def _end(self, wait: Wait, outcome: Outcome) -> Iterator[Event]:
         if isinstance(outcome, CommandError):
-            outcome = copy.copy(outcome)  # one failed look may end several waits
+            outcome = copy.copy(outcome)  # one failed poll can end several waits
             if wait.pipeline is not None:
                 outcome.results = (result_of(wait.pipeline),)
         wait.outcome = outcome
         wait.watched = False
         yield Finished(outcome, wait.pipeline, wait.target.project)
+
+
+_SETTLING = frozenset({"failed", "canceled"})  # what a retry turns into `running` again
+
+
+def _statuses(pipeline: Pipeline) -> dict[int, str]:
+    return {job.id: job.status for job in pipeline.jobs}
 
 
 def _interrupted(wait: Wait) -> Outcome:

@@ -6,10 +6,11 @@ The engine yields these events and shows nothing; presenters show them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Callable
     from types import TracebackType
 
     from cicd_common.errors import CommandError
@@ -89,14 +90,25 @@ class Finished:
 Event = Searching | Found | Changed | Note | Tick | Finished
 
 
+def present() -> datetime:
+    """Return the time by this machine's clock, aware."""
+    return datetime.now(UTC)
+
+
 class Presenter:
     """Shows events; used in a `with` block. This base class shows nothing, as Python callers want.
 
     Attributes:
         every: Seconds between the `Tick`s that it needs; None for no ticks.
+        shows_jobs: Whether it shows the jobs of a pipeline, so that all must be read.
+        max_age: Seconds that what it shows can be old at most; None where that does not matter.
+        now: Tells the time, by the server's clock during a wait.
     """
 
     every: float | None = None
+    shows_jobs: bool = False
+    max_age: float | None = None
+    now: Callable[[], datetime] = staticmethod(present)
 
     def __enter__(self) -> Self:
         """Start showing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -21,7 +20,6 @@ from cicd_common.waiting.policy import (
     OnManual,
     OnSkipped,
     WaitPolicy,
-    default_timeout,
 )
 
 if TYPE_CHECKING:
@@ -146,8 +144,6 @@ def optional_wait_options(command: Callable[..., int]) -> Callable[..., int]:
 
 def _take(options: dict[str, Any]) -> WaitPolicy:
     """Takes the options of waiting out of all that were given."""
-    if options["timeout"] is None:
-        options["timeout"] = default_timeout(os.environ)
     if options["junit"] is not None:
         _clear_report(options["junit"], click.get_current_context().params.get("dotenv"))
     realtime = not options.pop("no_realtime")

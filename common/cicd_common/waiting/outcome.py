@@ -1,4 +1,4 @@
-"""What a pipeline's status means for the wait: go on, do something, or end, and how."""
+"""What a pipeline's status means for the wait: continue, do something, or end, and how."""
 
 from __future__ import annotations
 
@@ -10,48 +10,82 @@ from cicd_common.waiting.pipelines import FailedJob, Pipeline, WaitResult, in_wo
 from cicd_common.waiting.statuses import Phase, is_finished, meaning_of
 
 if TYPE_CHECKING:
+    from cicd_common.waiting.pipelines import Job
     from cicd_common.waiting.policy import WaitPolicy
 
 MOST_NAMES = 5  # in one line of an error; all of them are in the report and the result
 
 
 class Step(Enum):
-    """What to do after a look."""
+    """What to do after a poll."""
 
     CONTINUE = "wait on"
     PLAY = "start the blocking manual jobs"
     FINISH = "finish"
 
 
-def next_step(pipeline: Pipeline, policy: WaitPolicy) -> Step:
-    """What to do about a pipeline as it is now."""
-    match meaning_of(pipeline.status).phase:
-        case Phase.ACTIVE:
-            return Step.CONTINUE
-        case Phase.BLOCKED if policy.on_manual == "play":
-            return Step.PLAY
-        case Phase.BLOCKED if policy.on_manual == "wait":
-            return Step.CONTINUE
-        case Phase.BLOCKED | Phase.FINISHED:
-            return Step.FINISH
+def blocked_pipelines(pipeline: Pipeline) -> tuple[Pipeline, ...]:
+    """Return the pipelines in which a person must start a job before a pipeline can continue.
+
+    That is the pipeline itself, or those downstream for which it waits (`strategy: depend`), if
+    nothing else is at work in it: GitLab shows it as running then.
+
+    Args:
+        pipeline: With its jobs and trigger jobs as far as they are known.
+    """
+    at_work = [job for job in pipeline.jobs if _is_at_work(job)]
+    below = [blocked_pipelines(job.downstream) if job.downstream else () for job in at_work]
+    if pipeline.status == "manual":
+        return tuple(each for some in below for each in some) or (pipeline,)
+    if is_finished(pipeline.status) or not at_work or not all(below):
+        return ()
+    return tuple(each for some in below for each in some)
 
 
-def outcome_of(pipeline: Pipeline, policy: WaitPolicy) -> WaitResult | CommandError:
-    """What it means that the wait for a pipeline ends with it as it is now.
+def _is_at_work(job: Job) -> bool:
+    """Whether a job does something, or blocks; `created` ones wait for others."""
+    if job.status == "manual":
+        return not job.allow_failure and job.bridge
+    return meaning_of(job.status).phase is Phase.ACTIVE and job.status != "created"
+
+
+def next_step(pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False) -> Step:
+    """Return what to do about a pipeline as it is now.
+
+    Args:
+        pipeline: As it was read last.
+        policy: How to wait.
+        lock: Whether only what runs counts: for a lock, what waits for a person does not run.
+    """
+    if is_finished(pipeline.status):
+        return Step.FINISH
+    if not blocked_pipelines(pipeline) or policy.on_manual == "wait":
+        return Step.CONTINUE
+    return Step.PLAY if policy.on_manual == "play" and not lock else Step.FINISH
+
+
+def outcome_of(
+    pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False
+) -> WaitResult | CommandError:
+    """Return what it means that the wait for a pipeline ends with it as it is now.
 
     Args:
         pipeline: With its jobs as far as they are known.
         policy: What is a failure and what is not.
+        lock: Whether it is enough that it does not run any more.
     """
     result = result_of(pipeline)
+    if lock and (pipeline.status != "failed" or policy.on_failed == "pass"):
+        return result
     counted = [job for job in result.failed_jobs if not job.allow_failure]
-    error = meaning_of(pipeline.status).error
-    match pipeline.status:
+    status = pipeline.status if is_finished(pipeline.status) else "manual"
+    error = meaning_of(status).error
+    match status:
         case "skipped" if policy.on_skipped == "pass":
             return result
         case "manual" if policy.on_manual == "pass":
-            # GitLab says `manual` even where a job beside the manual one has failed; and what
-            # cannot be seen, because the jobs could not be read, is not called green.
+            # GitLab says `manual` even where another job has failed; and what cannot be seen,
+            # because the jobs could not be read, is not called green.
             if pipeline.jobs and not counted:
                 return result
             error = PipelineFailedError if counted else error
@@ -78,16 +112,21 @@ def _explain(
     """Why, and what to do; empty where the error's own words say it best."""
     match error.kind:
         case "failed" if pipeline.yaml_errors:
-            return f"Its configuration is invalid: {pipeline.yaml_errors}", "Mend .gitlab-ci.yml."
+            return f"Its configuration is invalid: {pipeline.yaml_errors}", "Fix .gitlab-ci.yml."
         case "failed" if counted:
             return _names("Failed", [_place(pipeline, job) for job in counted]), ""
+        case "canceled":
+            return (
+                "Someone canceled it, or a newer push to its ref replaced it (auto-cancel).",
+                "See the pipeline's page, and the newer pipelines of its ref.",
+            )
         case "manual":
             return _names("Waiting to be started", _blocking(pipeline)), (
                 "Start it on the pipeline's page, or decide with --on-manual wait, pass or play."
             )
         case "skipped" if pipeline.jobs:
             return (
-                "All its jobs are optional: manual ones that nobody started.",
+                "All its jobs are optional manual jobs, and none was started.",
                 "Start one, make one run by itself, or accept it with --on-skipped pass.",
             )
         case "skipped":
@@ -104,7 +143,19 @@ def _place(pipeline: Pipeline, job: FailedJob) -> str:
 
 
 def _blocking(pipeline: Pipeline) -> list[str]:
-    return [job.name for job in pipeline.jobs if job.status == "manual" and not job.allow_failure]
+    """The jobs to start; of a downstream pipeline, whose jobs are not known, its address."""
+    names = []
+    for blocked in blocked_pipelines(pipeline):
+        jobs = [job.name for job in blocked.jobs if _is_blocking(job)]
+        if blocked.id == pipeline.id:
+            names += jobs
+        else:
+            names.append(f"a job of pipeline {blocked.id} of {blocked.project} {blocked.web_url}")
+    return names
+
+
+def _is_blocking(job: Job) -> bool:
+    return job.status == "manual" and not job.allow_failure
 
 
 def _names(what: str, names: list[str]) -> str:
@@ -115,15 +166,27 @@ def _names(what: str, names: list[str]) -> str:
     return f"{what}: {', '.join(names[:MOST_NAMES])}{more}."
 
 
-def out_of_time(pipeline: Pipeline, policy: WaitPolicy) -> WaitResult | CommandError:
-    """What it means that the time limit runs out with a pipeline as it is now."""
+def out_of_time(
+    pipeline: Pipeline, policy: WaitPolicy, seconds: float, *, lock: bool = False
+) -> WaitResult | CommandError:
+    """Return what it means that the time limit runs out with a pipeline as it is now.
+
+    Args:
+        pipeline: As it was read last.
+        policy: What is a failure and what is not.
+        seconds: The time limit.
+        lock: As for `outcome_of`.
+    """
     if is_finished(pipeline.status):  # only its report, or --settle, was still to come
-        return outcome_of(pipeline, policy)
+        return outcome_of(pipeline, policy, lock=lock)
+    blocking = _blocking(pipeline)
     running = [job.name for job in pipeline.jobs if not is_finished(job.status)]
     return TimeLimitError(
         f"Pipeline {pipeline.id} of {pipeline.project} was still {pipeline.status} after "
-        f"{in_words(policy.timeout)}: {pipeline.web_url}",
-        why=_names("Not done", running) or "The time limit ran out.",
+        f"{in_words(seconds)}: {pipeline.web_url}",
+        why=_names("Waiting to be started", blocking)
+        or _names("Not done", running)
+        or "The time limit ran out.",
         hint="Allow more with --timeout; in a job, its own time limit counts too.",
         results=[result_of(pipeline)],
     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cicd_common.cleaning import one_line
 from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UnavailableError
-from cicd_common.gitlab.client import PER_PAGE, GitLab, field
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import PER_PAGE, GitLab
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from cicd_common.gitlab.fields import JsonObject
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class FailedJob:
         allow_failure: Whether the pipeline may succeed all the same.
         web_url: Its page.
         log: The end of its log, cleaned, if it was read.
+        downstream_url: The page of the pipeline that a trigger job started; empty without one.
     """
 
     project: str
@@ -147,6 +152,16 @@ class FailedJob:
     allow_failure: bool
     web_url: str
     log: str
+    downstream_url: str = ""
+
+
+def why_failed(job: Job) -> str:
+    """Why a job failed, in GitLab's word; of a trigger job without one, the downstream's status."""
+    if job.failure_reason:
+        return job.failure_reason
+    if job.downstream:
+        return f"downstream_pipeline_{job.downstream.status}"
+    return "unknown_failure"
 
 
 def failed_jobs(pipeline: Pipeline, *, allowed: bool = False) -> Iterator[FailedJob]:
@@ -169,10 +184,11 @@ def failed_jobs(pipeline: Pipeline, *, allowed: bool = False) -> Iterator[Failed
                 id=job.id,
                 stage=job.stage,
                 name=job.name,
-                failure_reason=job.failure_reason or "unknown_failure",
+                failure_reason=why_failed(job),
                 allow_failure=may_fail,
                 web_url=job.web_url,
                 log="\n".join(job.log),
+                downstream_url=job.downstream.web_url if job.downstream else "",
             )
 
 
@@ -256,15 +272,26 @@ class Estimate:
     spread: float
 
 
-def read_by_jobs(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
-    """Reads a pipeline and its first hundred jobs in one request, from its jobs.
+CHILD = "parent_pipeline"  # the source of child pipelines, which GitLab lists apart
 
-    Each job holds its pipeline as it is now. Every server takes a job token here.
+
+def jobs_path(pipeline: Pipeline) -> str:
+    """The route of a pipeline's jobs, without its trigger jobs."""
+    return f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/jobs"
+
+
+def read_by_jobs(
+    gitlab: GitLab, project_id: str, pipeline_id: int, *, every: bool = False
+) -> Pipeline | None:
+    """Read a pipeline and its jobs, from its jobs: each job holds its pipeline as it is now.
+
+    Every server takes a job token here.
 
     Args:
         gitlab: The client.
         project_id: The project as an address has it.
         pipeline_id: The pipeline.
+        every: Whether to read all jobs, with a request for each hundred; else the first hundred.
 
     Returns:
         The pipeline; None if it has no jobs but trigger jobs, which this route leaves out, or if
@@ -273,14 +300,13 @@ def read_by_jobs(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline 
     Raises:
         CommandError: There was no usable answer.
     """
-    answers = gitlab.get_list(
-        f"projects/{project_id}/pipelines/{pipeline_id}/jobs", per_page=PER_PAGE
-    )
+    path = f"projects/{project_id}/pipelines/{pipeline_id}/jobs"
+    answers = list(gitlab.get_all(path)) if every else gitlab.get_list(path, per_page=PER_PAGE)
     return _pipeline_of(gitlab, answers, parse_jobs(answers))
 
 
 def read_by_bridges(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
-    """Reads a pipeline and its trigger jobs, with what is downstream, as `read_by_jobs` does.
+    """Read a pipeline and its trigger jobs, with what is downstream, as `read_by_jobs` does.
 
     Raises:
         CommandError: There was no usable answer.
@@ -291,8 +317,18 @@ def read_by_bridges(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeli
     return _pipeline_of(gitlab, answers, parse_bridges(gitlab, answers))
 
 
+def read_bridges(gitlab: GitLab, pipeline: Pipeline) -> tuple[Job, ...]:
+    """Read all trigger jobs of a pipeline, with what is downstream.
+
+    Raises:
+        CommandError: There was no usable answer.
+    """
+    path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/bridges"
+    return parse_bridges(gitlab, gitlab.get_all(path))
+
+
 def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
-    """Reads a pipeline without its jobs.
+    """Read a pipeline without its jobs.
 
     Args:
         gitlab: The client.
@@ -300,7 +336,7 @@ def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
         pipeline_id: The pipeline.
 
     Raises:
-        AuthError: The server takes no job token here, as those before about 18.x do not.
+        AuthError: The server takes no job token here, as those before about 19.x do not.
         CommandError: There was no usable answer.
     """
     try:
@@ -319,12 +355,17 @@ def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
 
 
 def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
-    """Reads a pipeline with its first jobs, and with its trigger jobs unless it has ended.
+    """Read a pipeline with its first jobs, and with its trigger jobs unless it has finished.
+
+    Where the jobs cannot be read for good, the pipeline's own status is enough.
 
     Raises:
         CommandError: There was no usable answer.
     """
-    by_jobs = read_by_jobs(gitlab, project_id, pipeline_id)
+    try:
+        by_jobs = read_by_jobs(gitlab, project_id, pipeline_id)
+    except (ForbiddenError, UnavailableError):
+        return read_alone(gitlab, project_id, pipeline_id)
     if by_jobs is not None and is_finished(by_jobs.status):
         return by_jobs
     try:
@@ -336,33 +377,33 @@ def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline
     return by_jobs or by_bridges or read_alone(gitlab, project_id, pipeline_id)
 
 
-def parse_pipeline(gitlab: GitLab, answer: Any) -> Pipeline:
-    """Reads a pipeline in any of the forms in which GitLab sends it.
+def parse_pipeline(gitlab: GitLab, answer: JsonObject) -> Pipeline:
+    """Take a pipeline out of any of the forms in which GitLab sends it.
 
     Raises:
         UnavailableError: It lacks what every pipeline has.
     """
-    web_url = str(field(answer, "web_url"))
-    project_id = str(field(answer, "project_id"))
-    tag = answer.get("tag")
+    web_url = fields.url(answer, "web_url")
+    project_id = str(fields.number(answer, "project_id"))
+    created_at = fields.time(answer, "created_at")
     return Pipeline(
         project=_project_path(gitlab, web_url) or project_id,
         project_id=project_id,
-        id=int(field(answer, "id")),
-        status=str(field(answer, "status")),
-        ref=_printable(field(answer, "ref")),
-        sha=str(field(answer, "sha")),
-        source=str(answer.get("source") or ""),
+        id=fields.number(answer, "id"),
+        status=fields.text(answer, "status"),
+        ref=one_line(fields.text(answer, "ref")),
+        sha=fields.text(answer, "sha"),
+        source=fields.optional_text(answer, "source"),
         web_url=web_url,
-        created_at=_time(field(answer, "created_at")),
-        updated_at=_time(answer.get("updated_at") or field(answer, "created_at")),
-        tag=None if tag is None else bool(tag),
-        yaml_errors=_printable(answer.get("yaml_errors") or ""),
+        created_at=created_at,
+        updated_at=fields.optional_time(answer, "updated_at") or created_at,
+        tag=None if answer.get("tag") is None else fields.flag(answer, "tag"),
+        yaml_errors=one_line(fields.optional_text(answer, "yaml_errors")),
     )
 
 
-def parse_jobs(answers: Iterable[Any]) -> tuple[Job, ...]:
-    """Reads jobs, and trigger jobs without what is downstream of them.
+def parse_jobs(answers: Iterable[JsonObject]) -> tuple[Job, ...]:
+    """Take out jobs, and trigger jobs without what is downstream of them.
 
     Raises:
         UnavailableError: One lacks what every job has.
@@ -370,63 +411,55 @@ def parse_jobs(answers: Iterable[Any]) -> tuple[Job, ...]:
     return tuple(map(_parse_job, answers))
 
 
-def parse_bridges(gitlab: GitLab, answers: Iterable[Any]) -> tuple[Job, ...]:
-    """Reads trigger jobs, with the pipelines downstream as far as they exist.
+def parse_bridges(gitlab: GitLab, answers: Iterable[JsonObject]) -> tuple[Job, ...]:
+    """Take out trigger jobs, with the pipelines downstream as far as they exist.
 
     Raises:
         UnavailableError: One lacks what every job has.
     """
     return tuple(
-        replace(_parse_job(answer), downstream=below and parse_pipeline(gitlab, below))
+        replace(_parse_job(answer), downstream=_parse_downstream(gitlab, answer), bridge=True)
         for answer in answers
-        for below in [answer.get("downstream_pipeline")]
     )
 
 
-def _pipeline_of(gitlab: GitLab, answers: list[Any], jobs: tuple[Job, ...]) -> Pipeline | None:
-    shown = answers[0].get("pipeline") if answers else None
+def _parse_downstream(gitlab: GitLab, bridge: JsonObject) -> Pipeline | None:
+    if bridge.get("downstream_pipeline") is None:
+        return None
+    return parse_pipeline(gitlab, fields.record(bridge, "downstream_pipeline"))
+
+
+def _pipeline_of(
+    gitlab: GitLab, answers: list[JsonObject], jobs: tuple[Job, ...]
+) -> Pipeline | None:
+    shown = answers[-1].get("pipeline") if answers else None
     if not isinstance(shown, dict) or not shown.keys() >= _SHOWN_BY_JOBS:
         return None
     pipeline = parse_pipeline(gitlab, shown)
-    return replace(pipeline, tag=bool(answers[0].get("tag"))).with_jobs(jobs)
+    return replace(pipeline, tag=fields.flag(answers[0], "tag")).with_jobs(jobs)
 
 
 # What a job holds of its pipeline; older servers hold less, and are asked for the pipeline itself.
 _SHOWN_BY_JOBS = {"id", "project_id", "status", "ref", "sha", "web_url", "created_at"}
 
 
-def _parse_job(answer: Any) -> Job:
-    started_at, finished_at = (
-        _time(answer[name]) if answer.get(name) else None for name in ("started_at", "finished_at")
-    )
+def _parse_job(answer: JsonObject) -> Job:
     return Job(
-        id=int(field(answer, "id")),
-        name=_printable(field(answer, "name")),
-        stage=_printable(field(answer, "stage")),
-        status=str(field(answer, "status")),
-        web_url=str(field(answer, "web_url")),
-        allow_failure=bool(answer.get("allow_failure")),
-        failure_reason=str(answer.get("failure_reason") or ""),
-        started_at=started_at,
-        finished_at=finished_at,
+        id=fields.number(answer, "id"),
+        name=one_line(fields.text(answer, "name")),
+        stage=one_line(fields.text(answer, "stage")),
+        status=fields.text(answer, "status"),
+        web_url=fields.url(answer, "web_url"),
+        allow_failure=fields.flag(answer, "allow_failure"),
+        failure_reason=fields.optional_text(answer, "failure_reason"),
+        started_at=fields.optional_time(answer, "started_at"),
+        finished_at=fields.optional_time(answer, "finished_at"),
         bridge="downstream_pipeline" in answer,
     )
 
 
-def _printable(text: object) -> str:
-    """A project's own text on one line, without what would steer a terminal."""
-    return "".join(c if c.isprintable() else " " for c in str(text))
-
-
 def _project_path(gitlab: GitLab, web_url: str) -> str:
-    """The path in a pipeline's address, whose host may be another name of the server."""
+    """The path in a pipeline's address, whose host can be another name of the server."""
     root = urlsplit(gitlab.base_url).path
     path = urlsplit(web_url).path.removeprefix(root)
     return path.partition("/-/")[0].strip("/")
-
-
-def _time(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UnavailableError(f"GitLab's answer holds {text!r} in place of a time.") from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from cicd_common.errors import AuthError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 OnManual = Literal["fail", "wait", "pass", "play"]
 OnSkipped = Literal["fail", "pass"]
+OnFailed = Literal["fail", "pass"]
 CancelOn = Literal["timeout", "signal"]
 
 DEFAULT_TIMEOUT = 3600.0
@@ -30,23 +32,27 @@ class WaitPolicy:
     """How to wait; the same for every pipeline.
 
     Attributes:
-        timeout: Seconds until the wait ends, whatever is still running.
+        timeout: Seconds until the wait ends, whatever is still running; None for what is left of
+            the job, by the server's clock, less a minute; outside a job 3600.
         appear_timeout: Seconds that a pipeline may take to appear.
-        interval: Seconds between looks; None lets the pause follow what is known.
+        interval: Seconds between polls; None lets the interval follow what is known.
         on_manual: What it means that a pipeline waits for a person: a failure, nothing, a
-            success; or its blocking jobs are started, each once.
+            success; or its blocking jobs are started, each once. Downstream pipelines that it
+            depends on count too.
+        on_failed: Whether a failure of what a lock (`AllRunning`) waits for is its own.
         on_skipped: What it means that a pipeline was skipped.
-        settle: Seconds after which a failure must still stand to count.
+        settle: Seconds after which a failure, or a cancel, must still stand to count.
         cancel_on: When to cancel the pipelines that this very call started.
         log_tail: How many lines of each failed job's log to read; 0 for none.
         junit: A file for a JUnit report, which is written when the wait ends.
-        realtime: Whether GitLab's push may cause looks, too.
+        realtime: Whether GitLab's push can cause polls, too.
     """
 
-    timeout: float = DEFAULT_TIMEOUT
+    timeout: float | None = None
     appear_timeout: float = DEFAULT_APPEAR_TIMEOUT
     interval: float | None = None
     on_manual: OnManual = "fail"
+    on_failed: OnFailed = "pass"
     on_skipped: OnSkipped = "fail"
     settle: float = 0.0
     cancel_on: frozenset[CancelOn] = frozenset()
@@ -58,6 +64,14 @@ class WaitPolicy:
     def all_downstream(self) -> bool:
         """Whether to read the jobs of downstream pipelines that succeeded, too."""
         return self.junit is not None
+
+    def limit(self, now: datetime) -> float:
+        """Return the time limit of a wait that begins now, in seconds.
+
+        Args:
+            now: The time by the server's clock.
+        """
+        return default_timeout(os.environ, now) if self.timeout is None else self.timeout
 
     def check(self, token: TokenKind | None) -> None:
         """Makes sure, before anything is sent, that the token can do what this asks for.
@@ -90,12 +104,12 @@ def policy_of(wait: bool | WaitPolicy) -> WaitPolicy | None:
     return WaitPolicy() if wait is True else wait or None
 
 
-def default_timeout(environment: Mapping[str, str], now: datetime | None = None) -> float:
-    """How long to wait where nobody says: in a job, what is left of it less a minute.
+def default_timeout(environment: Mapping[str, str], now: datetime) -> float:
+    """Return how long to wait by default: in a job what is left of it less a minute, else an hour.
 
     Args:
         environment: The variables; `CI_JOB_STARTED_AT` and `CI_JOB_TIMEOUT` count.
-        now: The time, aware; default: the present.
+        now: The time by the server's clock, aware.
 
     Returns:
         Seconds, at least one.
@@ -103,7 +117,7 @@ def default_timeout(environment: Mapping[str, str], now: datetime | None = None)
     try:
         started = datetime.fromisoformat(environment["CI_JOB_STARTED_AT"])
         limit = timedelta(seconds=int(environment["CI_JOB_TIMEOUT"]))
-        left = started + limit - JOB_RESERVE - (now or datetime.now(UTC))
-    except (KeyError, ValueError, TypeError):  # TypeError: a time without a zone
+        left = started - now + limit - JOB_RESERVE
+    except (KeyError, ValueError, TypeError, OverflowError):  # TypeError: a time without a zone
         return DEFAULT_TIMEOUT
     return max(left.total_seconds(), SHORTEST_TIMEOUT)

@@ -1,4 +1,4 @@
-"""Looking at the pipelines of one project: one request a look, however many there are."""
+"""When to poll, and how: one request for a project each time, however many its pipelines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import AuthError, CommandError, ForbiddenError, NotFoundError
+from cicd_common.errors import (
+    AuthError,
+    CommandError,
+    ForbiddenError,
+    NotFoundError,
+    UnavailableError,
+)
 from cicd_common.gitlab.client import PER_PAGE, GitLab
+from cicd_common.waiting.events import Note
 from cicd_common.waiting.pipelines import (
+    CHILD,
     Estimate,
     parse_pipeline,
     read_alone,
@@ -26,35 +34,36 @@ if TYPE_CHECKING:
     from cicd_common.waiting.pipelines import Job, Pipeline
 
 
-SHORTEST = 1.0  # between two looks at a project, whatever the reason to look
-LONGEST = 30.0  # as often as GitLab's own pages look where nothing is pushed
-LONGEST_PUSHED = 55.0  # with the jitter a minute, which an end that was not pushed may cost
-JITTER = 0.1  # of a pause, at most, so that the waits of one pipeline do not look in step
+SHORTEST = 1.0  # seconds between two polls of a project, whatever the reason
+LONGEST = 30.0  # as often as GitLab's own pages poll where nothing is pushed
+LONGEST_PUSHED = 55.0  # with the jitter a minute, which an end that was not pushed can cost
+JITTER = 0.1  # of an interval, at most, so that the waits of one pipeline do not poll in step
 
-# Without history a pause is this part of the pipeline's age: an end is seen that much late.
+# Without history an interval is this part of the pipeline's age: an end is seen that much late.
 _BY_AGE = 0.1
-# With history a failure on the route is seen later, and the likely end sooner.
+# With history a failure on the way is seen later, and the likely end sooner.
 _BY_AGE_WITH_ESTIMATE = 0.2
 _BY_DISTANCE = 0.3
 _AT_THE_END = 0.005
-# Where GitLab pushes changes a look by the clock only makes up for a push that got lost.
+# Where GitLab pushes changes a poll by the clock only makes up for a push that got lost.
 _BY_DISTANCE_PUSHED = 0.5
 _AT_THE_END_PUSHED = 25.0
+_SHARE_OF_AGE = 0.75  # the rest is for the jitter and the answer
 
 
 def next_interval(
-    age: float, estimate: Estimate | None, interval: float | None, *, pushed: bool = False
+    age: float, estimate: Estimate | None, fixed: float | None, *, pushed: bool = False
 ) -> float:
-    """How long not to look at a pipeline.
+    """Return how long not to poll a pipeline.
 
     Args:
-        age: Since its creation.
+        age: Seconds since its creation.
         estimate: How long it will take, if earlier ones tell.
-        interval: A fixed pause, if one is wanted.
+        fixed: A fixed interval in seconds, if one is wanted.
         pushed: Whether a change would be heard of meanwhile.
     """
-    if interval is not None:
-        return interval
+    if fixed is not None:
+        return fixed
     distance = max(0.0, abs(estimate.seconds - age) - estimate.spread) if estimate else math.inf
     if pushed:
         return min(max(distance * _BY_DISTANCE_PUSHED, _AT_THE_END_PUSHED), LONGEST_PUSHED)
@@ -65,21 +74,21 @@ def next_interval(
     return min(max(by_age, SHORTEST), LONGEST)
 
 
-def shortest_interval(interval: float | None) -> float:
-    """The least time between two looks at a project."""
-    return SHORTEST if interval is None else min(interval, SHORTEST)
+def shortest_interval(fixed: float | None) -> float:
+    """Return the least time between two polls of a project."""
+    return SHORTEST if fixed is None else min(fixed, SHORTEST)
 
 
 def next_poll(
     now: float, wanted: float, *, floor: float, deadline: float, random: Callable[[], float]
 ) -> float | None:
-    """When to look next.
+    """Return when to poll next.
 
     Args:
-        now: When the look before was done.
-        wanted: The pause that is wanted.
-        floor: The least pause.
-        deadline: When the wait ends; the last look leaves time for its answer.
+        now: When the poll before was done.
+        wanted: The interval that is wanted.
+        floor: The least interval.
+        deadline: When the wait ends; the last poll leaves time for its answer.
         random: Gives a number from 0 up to 1.
 
     Returns:
@@ -92,9 +101,19 @@ def next_poll(
     return last if last >= now + floor else None
 
 
-def appear_interval(waited: float, interval: float | None) -> float:
-    """How long not to look for a pipeline that has not appeared after so much time."""
-    return interval if interval is not None else min(SHORTEST + waited * _BY_AGE, LONGEST)
+def fresh_interval(max_age: float, turns: int) -> float:
+    """Return the interval at which nothing is older than so many seconds, answers included.
+
+    Args:
+        max_age: Seconds.
+        turns: How many polls show everything.
+    """
+    return max_age * _SHARE_OF_AGE / turns
+
+
+def appear_interval(waited: float, fixed: float | None) -> float:
+    """Return how long not to search for a pipeline that has not appeared after so much time."""
+    return fixed if fixed is not None else min(SHORTEST + waited * _BY_AGE, LONGEST)
 
 
 log = logging.getLogger(__name__)
@@ -148,53 +167,67 @@ def estimate(earlier: Iterable[Pipeline]) -> Estimate | None:
 
 # Transactions commit a little out of the order of their times; what is seen twice does no harm.
 OVERLAP = timedelta(minutes=1)
-CHILD = "parent_pipeline"
+_ALONE_EVERY = 5  # polls of a busy project, of which one reads a pipeline by itself
 
 
 class ProjectPoller:
-    """What is remembered of a project from look to look. Used by one thread at a time.
+    """Polls the pipelines of one project, in one request each time. Used by one thread at a time.
 
     Args:
         gitlab: The client.
         project_id: The project as an address has it.
+        every_job: Whether all jobs are wanted, which takes a request for each hundred.
 
     Attributes:
-        is_behind: Whether the last look said too little, so that the next one is due: more had
-            changed than one answer holds, or that route of looking is closed.
+        is_behind: Whether the last poll said too little, so that the next one is due: more had
+            changed than one answer holds, that route is closed, or a pipeline is missing.
+        notes: What the user should know about the last poll.
     """
 
-    def __init__(self, gitlab: GitLab, project_id: str) -> None:
+    def __init__(self, gitlab: GitLab, project_id: str, *, every_job: bool = False) -> None:
         self._gitlab = gitlab
         self._project_id = project_id
+        self._every_job = every_job
         self._without_jobs: set[int] = set()
         self._with_bridges: set[int] = set()
+        self._missing: set[int] = set()
         self._since: dict[bool, datetime] = {}  # of the list of child pipelines, and of the others
         self._may_list = True
         self._turn = 0
         self.is_behind = False
+        self.notes: list[Note] = []
 
-    def poll(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
-        """Looks at pipelines of the project, in one request.
+    def poll(
+        self, pipelines: Sequence[Pipeline], unseen_for: float
+    ) -> dict[int, Pipeline | NotFoundError]:
+        """Poll pipelines of the project.
 
         Args:
-            pipelines: Those that have not ended, as they were when they were last read.
+            pipelines: Those that are active, as they were when they were last read.
             unseen_for: Seconds since the first of them was last read.
 
         Returns:
-            Those about which this look says something, as they are now.
+            Those about which this poll says something, by id: as they are now, or the error that
+            one is gone.
 
         Raises:
             CommandError: There was no usable answer.
         """
         self._turn += 1
         self.is_behind = False
+        self.notes.clear()
+        self._missing &= {pipeline.id for pipeline in pipelines}
+        if missing := next((each for each in pipelines if each.id in self._missing), None):
+            self._missing.discard(missing.id)
+            self.is_behind = bool(self._missing)
+            return self._poll_one(missing, 0)
         if len(pipelines) > 1 and self._may_list:
             return self._poll_list(pipelines, unseen_for)
         turn, place = divmod(self._turn, len(pipelines))
         return self._poll_one(pipelines[place], turn)
 
     def turns(self, pipelines: Sequence[Pipeline]) -> int:
-        """How many looks it takes to see all of these pipelines, and all of each."""
+        """Return how many polls it takes to see all of these pipelines, and all of each."""
         if len(pipelines) > 1 and self._may_list:
             return len(_kinds(pipelines))
         return len(pipelines) * max(len(self._routes(pipeline)) or 1 for pipeline in pipelines)
@@ -204,33 +237,65 @@ class ProjectPoller:
     ) -> Sequence[Callable[[GitLab, str, int], Pipeline | None]]:
         if any(job.bridge for job in pipeline.jobs):
             self._with_bridges.add(pipeline.id)
-        routes = [read_by_jobs] * (pipeline.id not in self._without_jobs)
+        routes = [self._by_jobs] * (pipeline.id not in self._without_jobs)
         return routes + [read_by_bridges] * (pipeline.id in self._with_bridges)
 
-    def _poll_one(self, before: Pipeline, turn: int) -> list[Pipeline]:
+    def _by_jobs(self, gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
+        return read_by_jobs(gitlab, project_id, pipeline_id, every=self._every_job)
+
+    def _poll_one(self, before: Pipeline, turn: int) -> dict[int, Pipeline | NotFoundError]:
+        try:
+            seen = self._read_one(before, turn)
+        except NotFoundError as error:
+            return {
+                before.id: NotFoundError(
+                    f"Pipeline {before.id} of {before.project} is gone: {before.web_url}",
+                    why="It was deleted while it was waited for, or the token cannot see the "
+                    "project any more.",
+                    hint="See the project's pipelines.",
+                    answer=error.answer,
+                )
+            }
+        return {} if seen is None else {before.id: seen}
+
+    def _read_one(self, before: Pipeline, turn: int) -> Pipeline | None:
         """By its jobs and by its trigger jobs in turns, both of which show it; else by itself."""
         routes = self._routes(before)
         if not routes:
-            now = read_alone(self._gitlab, self._project_id, before.id)
-            return [_update(before, now, ())]
+            return _update(before, read_alone(self._gitlab, self._project_id, before.id), ())
         route = routes[turn % len(routes)]
-        seen = route(self._gitlab, self._project_id, before.id)
+        by_jobs = route == self._by_jobs
+        try:
+            seen = route(self._gitlab, self._project_id, before.id)
+        except (ForbiddenError, UnavailableError) as error:
+            if not by_jobs:
+                raise
+            # Only where the pipeline itself can be read: else GitLab is down.
+            seen = read_alone(self._gitlab, self._project_id, before.id)
+            self._without_jobs.add(before.id)
+            self._warn(f"The jobs of pipeline {before.id} cannot be read: {error.message}")
         if seen is None:
             self._without_jobs.add(before.id)
             self.is_behind = True
-            return []
-        others = tuple(job for job in before.jobs if job.bridge is (route is read_by_jobs))
-        return [_update(before, seen, (*seen.jobs, *others))]
+            return None
+        others = tuple(job for job in before.jobs if job.bridge is by_jobs)
+        return _update(before, seen, (*seen.jobs, *others))
 
-    def _poll_list(self, pipelines: Sequence[Pipeline], unseen_for: float) -> list[Pipeline]:
-        """By what has changed in the project since the look before.
+    def _warn(self, text: str) -> None:
+        self.notes.append(Note(text, warning=True))
+
+    def _poll_list(
+        self, pipelines: Sequence[Pipeline], unseen_for: float
+    ) -> dict[int, Pipeline | NotFoundError]:
+        """By the list of what has changed in the project since the oldest change of one of them.
 
         GitLab lists child pipelines apart, so that with both kinds they take turns.
         """
         kinds = _kinds(pipelines)
         children = kinds[self._turn % len(kinds)]
-        watched = {pipeline.id: pipeline for pipeline in pipelines}
-        since = self._since.get(children) or _first_moment(pipelines, unseen_for)
+        watched = {each.id: each for each in pipelines if (each.source == CHILD) is children}
+        oldest = min(each.updated_at for each in watched.values())
+        since = self._since.get(children) or oldest - OVERLAP
         try:
             answers = self._gitlab.get_list(
                 f"projects/{self._project_id}/pipelines",
@@ -244,14 +309,31 @@ class ProjectPoller:
             # Older servers let a job token read nothing but jobs: the pipelines take turns.
             self._may_list = False
             self.is_behind = True
-            return []
+            return {}
         seen = [parse_pipeline(self._gitlab, answer) for answer in answers]
-        newest = max((pipeline.updated_at for pipeline in seen), default=since)
-        # A full page is followed by the rest at the next look, so that nothing is passed over.
-        self.is_behind = len(seen) >= PER_PAGE
-        self._since[children] = newest if self.is_behind else max(since, newest - OVERLAP)
+        newest = max((each.updated_at for each in seen), default=since)
+        if len(seen) >= PER_PAGE:
+            # What is older than the last read was seen then; the rest follows at the next poll.
+            self._since[children] = max(newest, _first_moment(pipelines, unseen_for))
+            self.is_behind = True
+        elif children in self._since:
+            self._since[children] = max(since, newest - OVERLAP)
+            self._check_alone(pipelines)
+        else:
+            # The list is whole: what is missing is read by itself, for a replica can lag behind.
+            self._missing |= watched.keys() - {each.id for each in seen}
+        self.is_behind = self.is_behind or bool(self._missing)
         # Jobs, which a list does not show, may have changed since: they are left out.
-        return [_update(watched[now.id], now, ()) for now in seen if now.id in watched]
+        return {each.id: _update(watched[each.id], each, ()) for each in seen if each.id in watched}
+
+    def _check_alone(self, pipelines: Sequence[Pipeline]) -> None:
+        """In a busy project only what has changed is listed, so a deleted pipeline does not show.
+
+        From time to time each is read by itself.
+        """
+        if self._turn % _ALONE_EVERY == 0:
+            place = self._turn // _ALONE_EVERY % len(pipelines)
+            self._missing.add(pipelines[place].id)
 
 
 def _kinds(pipelines: Iterable[Pipeline]) -> list[bool]:
@@ -260,7 +342,7 @@ def _kinds(pipelines: Iterable[Pipeline]) -> list[bool]:
 
 
 def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
-    """From when on changes may not have been seen yet, by GitLab's clock, which nobody asked.
+    """From when on changes may not have been seen yet, by GitLab's clock.
 
     It was at least the newest change when the last of them was read.
     """
@@ -269,6 +351,6 @@ def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
 
 
 def _update(before: Pipeline, now: Pipeline, jobs: tuple[Job, ...]) -> Pipeline:
-    """What a look shows, with the jobs known now, and what never changes and it does not show."""
+    """Return what a poll shows, with the jobs known now, and what never changes."""
     tag = before.tag if now.tag is None else now.tag
     return replace(now, tag=tag, stages=before.stages).with_jobs(jobs)

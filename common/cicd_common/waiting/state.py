@@ -1,12 +1,14 @@
-"""What the engine remembers: of each wait, and of each project that is looked at."""
+"""What the engine remembers: of each wait, and of each project that it polls."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError
 from cicd_common.waiting.pipelines import WaitResult
+from cicd_common.waiting.targets import AllRunning
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,17 +26,18 @@ class Wait:
 
     Attributes:
         target: What was asked for.
-        finder: Looks for it.
+        finder: Finds it.
         pipeline: As it was when it was last read; None until it is found.
-        outcome: How the wait ended; None while it goes on.
-        watched: Whether looks are to tell how it goes on.
-        announced: Whether it was said that it does not exist yet.
-        next_search: When to look for it next; None while that is under way, and once it is found.
-        created: When the pipeline was created.
+        outcome: How the wait ended; None until then.
+        watched: Whether polls show how it continues.
+        announced: Whether the user knows that it does not exist yet.
+        next_search: When to search for it next; None while that is under way, and once it is found.
+        created: When the pipeline was created, by the clock of the wait.
         read: When it was last read.
-        failed_since: Since when it has failed, while a retry may still change that.
+        unsettled_since: Since when it has failed or was canceled, while a retry can change that.
+        failure: The temporary failure of the last request; None after a success.
         played: The ids of the manual jobs that were started.
-        played_at: How the pipeline was dated then.
+        played_at: By pipeline id, `updated_at` of the pipeline when its manual jobs were started.
     """
 
     target: Target
@@ -46,9 +49,15 @@ class Wait:
     next_search: float | None = None
     created: float = 0.0
     read: float = 0.0
-    failed_since: float | None = None
+    unsettled_since: float | None = None
+    failure: CommandError | None = None
     played: frozenset[int] = frozenset()
-    played_at: datetime | None = None
+    played_at: dict[int, datetime] = field(default_factory=dict)
+
+    @property
+    def is_lock(self) -> bool:
+        """Whether it is enough that the pipeline does not run any more."""
+        return isinstance(self.target, AllRunning)
 
     @property
     def name(self) -> str:
@@ -67,17 +76,18 @@ class Wait:
 
 @dataclass(eq=False)
 class Group:
-    """The pipelines of one project, which are looked at together.
+    """The pipelines of one project, which are polled together.
 
     Attributes:
-        watch: Looks at them.
+        poller: Polls them.
         ref: The ref that the estimate is for: that of the first pipeline found.
-        looked: When the last look, or the last finding, was done.
-        next_poll: When to look next; None where no look is left.
-        looking: Whether a look is under route.
-        owed: How many looks are due at once, because somebody said that something has changed.
+        polled: When the last poll, or the last search, was done.
+        next_poll: When to poll next; None where no poll is left.
+        polling: Whether a poll is under way.
+        owed: How many polls are due at once, because something has changed.
+        not_before: When GitLab can be asked again: it was throttled.
         knows_history: Whether the history was read.
-        estimate: What it says.
+        estimate: What the history says.
         pending: The waits that are announced once it is read.
     """
 
@@ -87,6 +97,7 @@ class Group:
     next_poll: float | None = None
     polling: bool = False
     owed: int = 0
+    not_before: float = -math.inf
     knows_history: bool = False
     estimate: Estimate | None = None
     pending: list[Wait] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Which pipelines to wait for: by id, by what they were made of, or all that are unfinished."""
+"""Which pipelines to wait for: by id, the newest of something, or all that run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from cicd_common.errors import CommandError, NotFoundError, UsageError
-from cicd_common.gitlab.client import PER_PAGE, GitLab, field, quoted
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import PER_PAGE, GitLab, quoted
 from cicd_common.gitlab.projects import parse_project
+from cicd_common.gitlab.session import same_origin
 from cicd_common.parallel import side_by_side
-from cicd_common.waiting.pipelines import Pipeline, in_words, parse_pipeline, read_pipeline
+from cicd_common.waiting.events import Note
+from cicd_common.waiting.pipelines import (
+    CHILD,
+    Pipeline,
+    in_words,
+    parse_jobs,
+    parse_pipeline,
+    read_bridges,
+    read_pipeline,
+)
 from cicd_common.waiting.statuses import STATUSES, is_finished
 
 if TYPE_CHECKING:
@@ -19,36 +30,62 @@ if TYPE_CHECKING:
 
 CANDIDATES = 20  # the newest that may be meant; older ones of a branch hide behind a tag's
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_PIPELINE_PAGE = re.compile(r"(?P<project>.+?)/(?:-/)?pipelines/(?P<id>\d+)(?:[/?#].*)?")
+# A group can be called `pipelines`, so the address that GitLab writes today is tried first; the one
+# without `/-/` is that of old links.
+_PIPELINE_PAGES = tuple(
+    re.compile(rf"(?P<project>.+?){page}(?P<id>[0-9]{{1,18}})(?:[/?#].*)?")
+    for page in ("/-/pipelines/", "/pipelines/")
+)
+_BRANCH, _TAG, _MERGE_REQUEST = "refs/heads/", "refs/tags/", "refs/merge-requests/"
+# What a merge request's own pipelines are of: its branch, its result, its place in a merge train.
+_MERGE_REQUEST_REFS = ("head", "merge", "train")
+_MOST_GENERATIONS = 3  # of child pipelines: GitLab allows two below a parent
 
 
 @dataclass(frozen=True)
 class OwnJob:
-    """The job that this runs in, of which nobody may wait for the end.
+    """The job that this command runs in. It cannot wait for the end of its own pipeline.
 
     Attributes:
-        project: The path of its project; empty outside a job.
+        server: The URL of its server; empty where no variable names it.
+        project: The path of its project.
+        project_id: The numeric id of its project.
         pipeline_id: Its pipeline; 0 outside a job.
-        parent_sha: The commit, if its pipeline is a child: its parent, which waits for it, has
-            the same.
+        source: What started its pipeline; empty where no variable tells.
+        name: The job's name; empty where no variable tells.
+        branch: In a merge request pipeline, the source branch.
+        merge_request: In a merge request pipeline, the iid of the merge request; else 0.
     """
 
+    server: str = ""
     project: str = ""
+    project_id: str = ""
     pipeline_id: int = 0
-    parent_sha: str = ""
+    source: str = ""
+    name: str = ""
+    branch: str = ""
+    merge_request: int = 0
 
 
 def own_job(environment: Mapping[str, str]) -> OwnJob:
-    """The job that this runs in, by GitLab's predefined variables."""
-    number = environment.get("CI_PIPELINE_ID", "")
-    if not number.isdecimal():
+    """Read which job this command runs in from GitLab's predefined variables."""
+    pipeline_id = _number(environment.get("CI_PIPELINE_ID", ""))
+    if not pipeline_id:
         return OwnJob()
-    is_child = environment.get("CI_PIPELINE_SOURCE") == "parent_pipeline"
     return OwnJob(
+        server=environment.get("CI_SERVER_URL", ""),
         project=environment.get("CI_PROJECT_PATH", ""),
-        pipeline_id=int(number),
-        parent_sha=environment.get("CI_COMMIT_SHA", "") if is_child else "",
+        project_id=environment.get("CI_PROJECT_ID", ""),
+        pipeline_id=pipeline_id,
+        source=environment.get("CI_PIPELINE_SOURCE", ""),
+        name=environment.get("CI_JOB_NAME", ""),
+        branch=environment.get("CI_MERGE_REQUEST_SOURCE_BRANCH_NAME", ""),
+        merge_request=_number(environment.get("CI_MERGE_REQUEST_IID", "")),
     )
+
+
+def _number(text: str) -> int:
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else 0
 
 
 @dataclass(frozen=True)
@@ -66,7 +103,7 @@ class ById:
     ours: bool = False
 
     def __str__(self) -> str:
-        """For people."""
+        """For messages."""
         return f"pipeline {self.id} of {self.project}"
 
 
@@ -76,11 +113,14 @@ class Newest:
 
     Attributes:
         project: The project's path or numeric id.
-        ref: The branch; or the tag, if there is no branch of the name.
+        ref: The branch; or the tag, if there is no branch of the name. `refs/heads/`,
+            `refs/tags/` and `refs/merge-requests/` name one kind.
         tag: The tag.
         sha: The commit's SHA, full or abbreviated.
         source: What started it, in GitLab's word.
         ours: Whether this very call caused it.
+        newer_than: Only pipelines with a higher id count.
+        merge_request: The iid of a merge request: only its own pipelines count.
     """
 
     project: str
@@ -89,20 +129,30 @@ class Newest:
     sha: str | None = None
     source: str | None = None
     ours: bool = False
+    newer_than: int = 0
+    merge_request: int | None = None
 
     def __str__(self) -> str:
-        """For people."""
-        named = (("ref", self.ref), ("tag", self.tag), ("sha", self.sha), ("source", self.source))
+        """For messages."""
+        named = (
+            ("ref", self.ref),
+            ("tag", self.tag),
+            ("sha", self.sha),
+            ("source", self.source),
+            ("merge request", self.merge_request and f"!{self.merge_request}"),
+        )
         what = ", ".join(f"{name} {value}" for name, value in named if value)
-        return f"a pipeline of {what} in {self.project}"
+        newer = f" newer than {self.newer_than}" if self.newer_than else ""
+        return f"a pipeline{newer} of {what} in {self.project}"
 
 
 @dataclass(frozen=True)
 class AllRunning:
-    """Every unfinished pipeline of a project, child pipelines apart: their parents wait for them.
+    """Whatever runs in a project now: a lock waits until nothing else does.
 
-    In a job of this very project it is every one before the job's own: two jobs that hold a lock
-    in this route would wait for each other otherwise.
+    Child pipelines are left out: their parents wait for them. In a job of the project its own
+    pipeline and the parents of that one are left out, and a newer pipeline that waits for this
+    very lock.
 
     Attributes:
         project: The project's path or numeric id.
@@ -114,8 +164,8 @@ class AllRunning:
     ours: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        """For people."""
-        return f"the unfinished pipelines of {self.project}"
+        """For messages."""
+        return f"the running pipelines of {self.ref or self.project}"
 
 
 Target = ById | Newest | AllRunning
@@ -129,52 +179,64 @@ def parse_pipeline_url(url: str, base_url: str) -> ById:
         base_url: The server that it must belong to.
 
     Raises:
-        UsageError: It is no pipeline's address, or another server's.
+        UsageError: It is not the address of a pipeline, or that of another server.
     """
-    match = _PIPELINE_PAGE.fullmatch(url.strip())
-    if match is None:
-        raise UsageError(
-            f"{url!r} is no pipeline's address.",
-            hint="It looks like https://gitlab.example.com/group/name/-/pipelines/123",
-        )
-    return ById(parse_project(match["project"], base_url), int(match["id"]))
+    for page in _PIPELINE_PAGES:
+        if match := page.fullmatch(url.strip()):
+            return ById(parse_project(match["project"], base_url), int(match["id"]))
+    raise UsageError(
+        "That is not the address of a pipeline.",
+        hint="It looks like https://gitlab.example.com/group/name/-/pipelines/123",
+    )
 
 
 class Finder:
-    """Looks for the pipelines of one target until they exist.
+    """Finds the pipelines of one target, once they exist.
 
     Args:
         gitlab: The client.
         target: Which ones.
         own: The job that this runs in.
+
+    Attributes:
+        notes: What the user should know about what was found last.
     """
 
     def __init__(self, gitlab: GitLab, target: Target, own: OwnJob) -> None:
         self._gitlab = gitlab
         self._target = target
-        self._own = own
+        self._own = own if not own.server or same_origin(own.server, gitlab.base_url) else OwnJob()
         self._address = f"projects/{quoted(target.project)}"
         self._others: set[int] = set()  # of the same name, but not the same kind of ref
+        self._is_first = True
+        self.notes: list[Note] = []
 
     def find(self) -> tuple[Pipeline, ...] | None:
-        """The pipelines as they are now; None while there is none.
+        """Return the pipelines as they are now; None while there is none.
 
         Raises:
             CommandError: There was no usable answer.
         """
+        self.notes.clear()
         match self._target:
             case ById() as target:
-                return (self._by_id(target),)
-            case Newest() as target:
-                found = self._newest(target)
+                found = self._by_id(target)
                 return (found,) if found else None
-            case AllRunning(ref=ref):
-                return self._unfinished(ref)
+            case Newest() as target:
+                newest = self._newest(target)
+                if newest and self._is_first and not target.ours:
+                    self._warn_of_old(newest, target)
+                self._is_first = False
+                return (newest,) if newest else None
+            case AllRunning():
+                return self._running()
 
-    def _by_id(self, target: ById) -> Pipeline:
+    def _by_id(self, target: ById) -> Pipeline | None:
         try:
             return read_pipeline(self._gitlab, quoted(target.project), target.id)
         except NotFoundError as error:
+            if target.ours:
+                return None  # a replica may not have it yet
             raise NotFoundError(
                 error.message,
                 why=f"{target.project} has no pipeline {target.id} that this token can see.",
@@ -182,47 +244,94 @@ class Finder:
                 answer=error.answer,
             ) from error
 
+    def _warn_of_old(self, pipeline: Pipeline, target: Newest) -> None:
+        if is_finished(pipeline.status) and not target.newer_than:
+            self.notes.append(
+                Note(
+                    f"Pipeline {pipeline.id} of {pipeline.project} had finished before this "
+                    f"command began ({pipeline.status}): {pipeline.web_url} To wait for a later "
+                    f"one, give --newer-than {pipeline.id}.",
+                    warning=True,
+                )
+            )
+
     def absence(self, waited: float) -> NotFoundError:
-        """Why there is no pipeline after so many seconds, as far as GitLab tells.
+        """Say why there is no pipeline after so many seconds, as far as GitLab tells.
 
         Raises:
             CommandError: There was no usable answer.
         """
         target = self._target
-        ref = (target.tag or target.ref or target.sha) if isinstance(target, Newest) else None
+        if isinstance(target, ById):
+            return NotFoundError(
+                f"GitLab did not show {target}, which was started, within {in_words(waited)}.",
+                why="It was deleted, or a replica of GitLab's database lags behind.",
+                hint="See the project's pipelines; allow more with --appear-timeout.",
+            )
         message = f"There was no {str(target).removeprefix('a ')} within {in_words(waited)}."
-        if ref and not self._exists(ref):
+        ref = (target.tag or target.ref or target.sha) if isinstance(target, Newest) else None
+        if ref and not self._exists(ref.removeprefix(_BRANCH).removeprefix(_TAG)):
             return NotFoundError(
                 message,
                 why=f"{target.project} has no branch, tag or commit {ref}.",
                 hint="Check the name; see whether the push arrived.",
             )
+        hint = "See workflow:rules and the jobs' rules in .gitlab-ci.yml; "
+        if isinstance(target, Newest) and target.ref and not target.ref.startswith(_MERGE_REQUEST):
+            hint += "for the pipelines of a merge request give --merge-request; "
         return NotFoundError(
             message,
             why="Its rules filter every job, CI/CD is disabled in the project, or the push came "
             "from a job with its job token: none of these makes a pipeline.",
-            hint="Style at workflow:rules and the jobs' rules in .gitlab-ci.yml; "
-            "allow more with --appear-timeout.",
+            hint=f"{hint}allow more with --appear-timeout.",
         )
 
     def _exists(self, ref: str) -> bool:
+        if ref.startswith(_MERGE_REQUEST):
+            return True  # the commits API takes no such name
         try:
             self._gitlab.get(f"{self._address}/repository/commits/{quoted(ref)}")
         except NotFoundError:
             return False
         return True
 
+    # The newest
+
     def _newest(self, target: Newest) -> Pipeline | None:
         name = target.tag or target.ref
+        kind = _BRANCH if name and name.startswith(_BRANCH) else ""
+        kind = _TAG if target.tag or (name and name.startswith(_TAG)) else kind
+        name = name and name.removeprefix(kind)
         query = {"ref": name, "sha": self._full_sha, "source": target.source}
-        for pipeline in self._list(CANDIDATES, **query):
-            if pipeline.id == self._own.pipeline_id or pipeline.id in self._others:
+        for pipeline in self._candidates(target, query):
+            if pipeline.id in {self._own.pipeline_id, *self._others}:
                 continue
-            whole = read_pipeline(self._gitlab, pipeline.project_id, pipeline.id)
-            if name is None or self._is_meant(name, target, whole):
+            try:
+                whole = read_pipeline(self._gitlab, pipeline.project_id, pipeline.id)
+            except NotFoundError:
+                return None  # a replica may not have it yet
+            if name is None or self._is_meant(name, kind, whole):
                 return whole
             self._others.add(pipeline.id)
         return None
+
+    def _candidates(self, target: Newest, query: Mapping[str, str | None]) -> list[Pipeline]:
+        """Those that can be meant, the newest first."""
+        if target.merge_request is None:
+            listed = self._list(CANDIDATES, **query)
+        else:
+            path = f"{self._address}/merge_requests/{target.merge_request}/pipelines"
+            answers = self._gitlab.get_list(path, per_page=PER_PAGE)
+            ours = _merge_request_refs(target.merge_request)
+            listed = [
+                pipeline
+                for pipeline in (parse_pipeline(self._gitlab, answer) for answer in answers)
+                if pipeline.ref in ours
+                and query["ref"] in {None, pipeline.ref}
+                and query["sha"] in {None, pipeline.sha}
+                and query["source"] in {None, pipeline.source}
+            ]
+        return [pipeline for pipeline in listed if pipeline.id > target.newer_than]
 
     @functools.cached_property
     def _full_sha(self) -> str | None:
@@ -231,12 +340,12 @@ class Finder:
         if sha is None or _FULL_SHA.fullmatch(sha):
             return sha
         commit = self._gitlab.get(f"{self._address}/repository/commits/{quoted(sha)}")
-        return str(field(commit, "id"))
+        return fields.text(commit, "id")
 
-    def _is_meant(self, name: str, target: Newest, pipeline: Pipeline) -> bool:
+    def _is_meant(self, name: str, kind: str, pipeline: Pipeline) -> bool:
         """Whether it is of the kind of ref that was named: a branch and a tag may share a name."""
-        if target.tag:
-            return bool(pipeline.tag)
+        if kind:
+            return bool(pipeline.tag) is (kind == _TAG)
         return not pipeline.tag or not self._is_branch(name)
 
     def _is_branch(self, name: str) -> bool:
@@ -244,9 +353,13 @@ class Finder:
         branches = self._gitlab.get_list(f"{self._address}/repository/branches", search=f"^{name}$")
         return any(branch.get("name") == name for branch in branches)
 
-    def _unfinished(self, ref: str | None) -> tuple[Pipeline, ...]:
+    # All that run
+
+    def _running(self) -> tuple[Pipeline, ...]:
         """By status, and then whatever changed meanwhile."""
         statuses = [status for status in STATUSES if not is_finished(status)]
+        refs = self._refs()
+        ref = next(iter(refs)) if refs and len(refs) == 1 else None
         lists = side_by_side(statuses, lambda status: self._list(None, ref=ref, status=status))
         lists.append(self._list(PER_PAGE, ref=ref, order_by="updated_at"))
         found: dict[int, Pipeline] = {}
@@ -257,15 +370,70 @@ class Finder:
         return tuple(
             pipeline
             for _, pipeline in sorted(found.items())
-            if not is_finished(pipeline.status) and not self._is_own(pipeline)
+            if not is_finished(pipeline.status)
+            and (refs is None or pipeline.ref in refs)
+            and not self._is_left_out(pipeline)
         )
 
-    def _is_own(self, pipeline: Pipeline) -> bool:
-        """Whether it waits, by itself or by its place in the queue, for this very job."""
+    def _refs(self) -> frozenset[str] | None:
+        """What the refs of the pipelines can be; None for any."""
+        ref = self._target.ref if isinstance(self._target, AllRunning) else None
+        if ref is None:
+            return None
+        name = ref.removeprefix(_BRANCH).removeprefix(_TAG)
         own = self._own
-        if own.project != pipeline.project:
+        if own.merge_request and name == own.branch and self._is_own_project:
+            return frozenset({name, *_merge_request_refs(own.merge_request)})
+        return frozenset({name})
+
+    @property
+    def _is_own_project(self) -> bool:
+        """A project can be renamed while its jobs run; its id stays."""
+        return bool(self._own.pipeline_id) and self._target.project in {
+            self._own.project,
+            self._own.project_id,
+        }
+
+    def _is_left_out(self, pipeline: Pipeline) -> bool:
+        """Whether it waits for this very job: its own, a parent, or the next one at the lock."""
+        own = self._own
+        if pipeline.id == own.pipeline_id:
+            return True  # ids are unique on a server
+        if not self._is_own_project:
             return False
-        return pipeline.id >= own.pipeline_id or pipeline.sha == own.parent_sha
+        if pipeline.id > own.pipeline_id:
+            return self._waits_for_lock(pipeline)
+        return own.source in {"", "pipeline", CHILD} and self._is_above(pipeline, _MOST_GENERATIONS)
+
+    def _is_above(self, pipeline: Pipeline, generations: int) -> bool:
+        """Whether a trigger job of a pipeline, or of one below it, started our own."""
+        for bridge in read_bridges(self._gitlab, pipeline):
+            below = bridge.downstream
+            if below is None:
+                continue
+            if below.id == self._own.pipeline_id:
+                return True
+            active = generations > 1 and not is_finished(below.status)
+            if active and self._is_above(below, generations - 1):
+                return True
+        return False
+
+    def _waits_for_lock(self, pipeline: Pipeline) -> bool:
+        """Whether a newer pipeline has our job too, and has not passed it: it waits for us."""
+        if not self._own.name:
+            self.notes.append(
+                Note(
+                    f"Pipeline {pipeline.id} is newer than the one of this job. If its jobs wait "
+                    "for this one, both wait in vain: pass CI_JOB_NAME on.",
+                    warning=True,
+                )
+            )
+            return False
+        path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/jobs"
+        return any(
+            job.name == self._own.name and not is_finished(job.status)
+            for job in parse_jobs(self._gitlab.get_all(path))
+        )
 
     def _list(self, count: int | None, **query: str | None) -> list[Pipeline]:
         """The newest pipelines first; all of them if `count` is None."""
@@ -279,3 +447,7 @@ class Finder:
             **{name: value for name, value in query.items() if value is not None},
         )
         return [parse_pipeline(self._gitlab, answer) for answer in answers]
+
+
+def _merge_request_refs(iid: int) -> list[str]:
+    return [f"{_MERGE_REQUEST}{iid}/{kind}" for kind in _MERGE_REQUEST_REFS]

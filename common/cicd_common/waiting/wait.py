@@ -88,7 +88,7 @@ def _start_and_wait(
     begun: list[Started | CommandError] = []
     clock = Clock()
     engine: Engine | None = None
-    with _with_report(presenter, policy) as shown, _listening(gitlab, policy, clock) as push:
+    with _shown(gitlab, presenter, policy) as shown, _listening(gitlab, policy, clock) as push:
         try:
             begun = side_by_side(names, start_one, grace=WRITE_GRACE)
             for name, failure in zip(names, begun, strict=True):
@@ -100,7 +100,7 @@ def _start_and_wait(
                 targets,
                 policy,
                 own=own_job(os.environ),
-                every=shown.every,
+                presenter=shown,
                 clock=clock,
                 push=push,
             )
@@ -146,13 +146,13 @@ def wait_for(
     """
     policy.check(gitlab.require_token())
     clock = Clock()
-    with _with_report(presenter, policy) as shown, _listening(gitlab, policy, clock) as push:
+    with _shown(gitlab, presenter, policy) as shown, _listening(gitlab, policy, clock) as push:
         engine = Engine(
             gitlab,
             targets,
             policy,
             own=own_job(os.environ),
-            every=shown.every,
+            presenter=shown,
             clock=clock,
             push=push,
         )
@@ -174,9 +174,10 @@ def _leave(engine: Engine, policy: WaitPolicy, shown: Presenter) -> None:
             shown.show(event)
 
 
-def _with_report(presenter: Presenter | None, policy: WaitPolicy) -> Presenter:
+def _shown(gitlab: GitLab, presenter: Presenter | None, policy: WaitPolicy) -> Presenter:
     """The presenter, and the JUnit report if one is wanted."""
     shown = presenter or Presenter()
+    shown.now = gitlab.now
     return Together([shown, JUnitFile(policy.junit)]) if policy.junit else shown
 
 

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,10 +41,10 @@ def test_a_time_limit_says_what_was_still_running(add: Add, wait: Wait) -> None:
     assert document["results"][0]["status"] == "running"
 
 
-def test_in_a_job_the_limit_is_what_is_left_of_it(
-    add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+def test_in_a_job_the_limit_is_what_is_left_of_it_by_the_servers_clock(
+    gitlab: Sandbox, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CI_JOB_STARTED_AT", datetime.now(UTC).isoformat())
+    monkeypatch.setenv("CI_JOB_STARTED_AT", gitlab.state.clock.now().isoformat())  # months ago
     monkeypatch.setenv("CI_JOB_TIMEOUT", "660")
     ending = wait("--pipeline-id", add(*FOR_EVER).id, "--interval", "60")
     assert ending.code == 7
@@ -86,8 +85,41 @@ def test_failures_that_stay_end_it_with_what_was_known(
     gitlab: Sandbox, add: Add, wait: Wait
 ) -> None:
     pipeline = add(*FOR_EVER)
-    gitlab.fault(Fault(path="/jobs", status=502, first=1000, nth=None))
+    gitlab.fault(Fault(path="/pipelines/", status=502, first=1000, nth=None))
     assert wait("--pipeline-id", pipeline.id, "--retry-for", "0.2").code == 8
+
+
+@pytest.mark.parametrize("status", [403, 502])
+def test_jobs_that_cannot_be_read_for_good_leave_the_pipelines_own_status(
+    gitlab: Sandbox, add: Add, wait: Wait, status: int
+) -> None:
+    pipeline = add((0, "running"), (1, "failed"))
+    gitlab.fault(Fault(path="/jobs", status=status, first=1000, nth=None))
+    ending = wait("--pipeline-id", pipeline.id, "--retry-for", "0.2")
+    assert ending.code == 1
+    assert "The jobs of pipeline" in ending.stderr or "Cannot read the jobs" in ending.stderr
+
+
+def test_an_outage_is_ridden_out_until_the_waits_own_limit(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    pipeline = add((0, "running"), (11, "success"))
+    for number in range(4, 100):  # each request is retried for a minute: this is more than five
+        gitlab.fault(Fault(path="/pipelines/", status=502, nth=number))
+    ending = wait("--pipeline-id", pipeline.id, "--interval", "5", "--timeout", "3600")
+    assert ending.code == 0
+    assert "The wait continues for up to" in ending.stderr
+
+
+def test_an_outage_that_outlasts_the_limit_is_what_ended_the_wait(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    pipeline = add(*FOR_EVER)
+    for number in range(4, 200):
+        gitlab.fault(Fault(path="/pipelines/", status=502, nth=number))
+    ending = wait("--pipeline-id", pipeline.id, "--interval", "5", "--timeout", "300")
+    assert ending.code == 8
+    assert f"pipeline {pipeline.id} running" in ending.stdout
 
 
 def test_a_pipeline_that_is_deleted_meanwhile_is_not_found(

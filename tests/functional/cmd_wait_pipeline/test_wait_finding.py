@@ -199,19 +199,105 @@ def test_all_running_takes_those_that_run_when_it_begins(add: Add, wait: Wait) -
     assert found(ending) == [pipeline.id for pipeline in running]
 
 
-def test_all_running_with_nothing_running_is_done(add: Add, wait: Wait) -> None:
+def test_all_running_with_nothing_running_is_done_and_says_so(add: Add, wait: Wait) -> None:
     add((0, "success"))
     ending = wait("--all-running", "--output", "json")
     assert (ending.code, json.loads(ending.stdout)) == (0, [])
+    assert "Nothing else runs in tech-lunch/service-tests" in ending.stderr
 
 
-def test_all_running_in_a_job_is_what_runs_before_it(
+@pytest.mark.parametrize("status", ["failed", "canceled", "skipped", "success"])
+def test_a_lock_opens_however_what_ran_before_it_ended(add: Add, wait: Wait, status: str) -> None:
+    before = add((0, "running"), (2.5, status))
+    ending = wait("--all-running", "--output", "json")
+    assert (ending.code, found(ending)) == (0, [before.id])
+    assert json.loads(ending.stdout)[0]["status"] == status
+
+
+def test_what_waits_for_a_person_holds_no_lock_and_is_named(add: Add, wait: Wait) -> None:
+    gate, before = add((0, "manual")), add((0, "running"), (2.5, "success"))
+    ending = wait("--all-running", "--output", "json")
+    assert (ending.code, found(ending)) == (0, [before.id])
+    assert f"Pipeline {gate.id} of tech-lunch/service-tests waits for a person" in ending.stderr
+
+
+def test_a_lock_waits_for_a_person_where_that_is_wanted(add: Add, wait: Wait) -> None:
+    gate = add((0, "manual"), (2.5, "running"), (3, "success"))
+    ending = wait("--all-running", "--on-manual", "wait", "--output", "json")
+    assert (ending.code, found(ending)) == (0, [gate.id])
+
+
+def test_all_running_in_a_job_leaves_out_its_own_pipeline_and_nothing_else(
     add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, own = add((0, "running"), (2.5, "success")), add((0, "running"))
-    add((0, "running"))
+    newer = add((0, "running"), (2.5, "success"))
     monkeypatch.setenv("CI_PIPELINE_ID", str(own.id))
-    assert found(wait("--all-running", "--output", "json")) == [before.id]
+    ending = wait("--all-running", "--output", "json")
+    assert found(ending) == [before.id, newer.id]
+    assert "pass CI_JOB_NAME on" in ending.stderr
+
+
+def test_of_two_jobs_at_one_lock_the_older_pipeline_comes_first(
+    add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(status: str) -> tuple[ScriptedJob, ...]:
+        deploy = ScriptedJob(name="deploy", timeline=((0, "running"), (4, "success")))
+        return (ScriptedJob(name="lock", timeline=((0, status),)), deploy)
+
+    own = add((0, "running"))
+    add(jobs=locked("running"))  # waits for this very job
+    holder = add(jobs=locked("success"))  # has passed the lock: this job was retried
+    monkeypatch.setenv("CI_PIPELINE_ID", str(own.id))
+    monkeypatch.setenv("CI_JOB_NAME", "lock")
+    assert found(wait("--all-running", "--output", "json")) == [holder.id]
+
+
+def test_in_a_merge_request_pipeline_its_branch_means_its_own_pipelines_too(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gitlab.commit(project, {"a": "1"}, branch="topic", start_pipeline=False)
+    own, other = "refs/merge-requests/1/head", "refs/merge-requests/2/head"
+    steps = ((0, "running"), (2.5, "success"))
+    branch = add(*steps, ref="topic")
+    of_request = add(*steps, ref=own, sha=branch.sha)
+    add(*steps, ref=other, sha=branch.sha)
+    add(*steps)
+    here = add((0, "running"), ref=own, sha=branch.sha)
+    for name, value in {
+        "CI_PIPELINE_ID": str(here.id),
+        "CI_MERGE_REQUEST_IID": "1",
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "topic",
+    }.items():
+        monkeypatch.setenv(name, value)
+    ending = wait("--all-running", "--ref", "topic", "--output", "json")
+    assert found(ending) == [branch.id, of_request.id]
+
+
+def test_a_ref_spelled_in_full_is_of_one_kind(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait
+) -> None:
+    gitlab.commit(project, {"a": "1"}, branch="v1", start_pipeline=False)
+    gitlab.tag(project, "v1")
+    branch, tag = add(*SOON, ref="v1"), add(*SOON, ref="v1")
+    branch.tag = False
+    json_ = ("--output", "json")
+    assert found(wait("--ref", "refs/heads/v1", *json_)) == [branch.id]
+    assert found(wait("--ref", "refs/tags/v1", *json_)) == [tag.id]
+    assert found(wait("--tag", "refs/tags/v1", *json_)) == [tag.id]
+
+
+def test_one_that_had_finished_before_is_named_in_a_warning(add: Add, wait: Wait) -> None:
+    old = add((0, "success"))
+    ending = wait("--ref", "main")
+    assert ending.code == 0
+    assert f"warning: Pipeline {old.id}" in ending.stderr
+    assert f"--newer-than {old.id}" in ending.stderr
+
+
+def test_one_that_finishes_later_gets_no_such_warning(add: Add, wait: Wait) -> None:
+    add(*SOON)
+    assert "--newer-than" not in wait("--ref", "main").stderr
 
 
 def test_a_job_does_not_wait_for_its_own_pipeline(
@@ -225,16 +311,21 @@ def test_a_job_does_not_wait_for_its_own_pipeline(
     assert len(gitlab.requests) == sent
 
 
-def test_in_a_child_pipeline_the_parent_is_not_waited_for(
-    gitlab: Sandbox, project: Project, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+def test_in_a_child_pipeline_the_parent_is_not_waited_for_and_others_of_its_commit_are(
+    gitlab: Sandbox,
+    project: Project,
+    executor: User,
+    add: Add,
+    wait: Wait,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    other = gitlab.commit(project, {"a": "1"}, branch="topic", start_pipeline=False)
-    before = add((0, "running"), (2.5, "success"), ref="topic", sha=other)
-    parent = add((0, "running"))
-    child = add((0, "running"), source="parent_pipeline")
-    monkeypatch.setenv("CI_PIPELINE_ID", str(child.id))
+    before = add((0, "running"), (2.5, "success"), source="schedule")
+    child = ScriptedPipeline(jobs=(ScriptedJob(name="lock", timeline=((0, "running"),)),))
+    bridge = ScriptedJob(name="child", downstream=child, timeline=((0, "running"),))
+    gitlab.add_pipeline(project, ScriptedPipeline(jobs=(bridge,)), user=executor)
+    [own] = [each for each in gitlab.pipelines(project) if each.source == "parent_pipeline"]
+    monkeypatch.setenv("CI_PIPELINE_ID", str(own.id))
     monkeypatch.setenv("CI_PIPELINE_SOURCE", "parent_pipeline")
-    monkeypatch.setenv("CI_COMMIT_SHA", parent.sha)
     assert found(wait("--all-running", "--output", "json")) == [before.id]
 
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
-from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
+from cicd_common.waiting.events import (
+    Changed,
+    Finished,
+    Found,
+    Note,
+    Presenter,
+    Searching,
+    Tick,
+    present,
+)
 from cicd_common.waiting.pipelines import FailedJob, failed_jobs, in_words
 from cicd_common.waiting.show.progress import Progress, Watched
 from cicd_common.waiting.show.text import (
@@ -88,11 +97,6 @@ UNEVENTFUL = frozenset({"created", "manual", "skipped"})
 INDENT = " " * 10  # as wide as a time
 
 
-def present() -> datetime:
-    """The time, aware."""
-    return datetime.now(UTC)
-
-
 class Lines(Presenter):
     """Shows events as lines on stderr. Before each stands how long after the pipeline's creation.
 
@@ -102,9 +106,10 @@ class Lines(Presenter):
     """
 
     def __init__(self, *, quiet: bool = False, now: Callable[[], datetime] = present) -> None:
+        self.shows_jobs = not quiet
         self.every: float | None = None if quiet else TICK
         self._quiet = quiet
-        self._now = now
+        self.now = now
         self._progress = Progress()
         self._spoke = now()
         self._announced: set[str] = set()
@@ -123,7 +128,7 @@ class Lines(Presenter):
 
     def _say(self, line: str) -> None:
         console.say(line)
-        self._spoke = self._now()
+        self._spoke = self.now()
 
     def _told(self, event: Event) -> Iterator[str]:
         match event:
@@ -131,15 +136,15 @@ class Lines(Presenter):
                 self._announced.add(event.what)
                 yield f"Looking for {one_line(event.what)}, for up to {in_words(event.left)}"
             case Found():
-                yield from found_lines(event, self._now())
+                yield from found_lines(event, self.now())
             case Changed():
-                yield from change_lines(event, self._now())
+                yield from change_lines(event, self.now())
             case Note():
                 yield one_line(event.text)
             case Tick() if event.at - self._spoke >= HEARTBEAT:
                 yield from self._heartbeat(event)
             case Finished(pipeline=pipeline) if pipeline is not None:
-                yield ended_line(pipeline, self._now())
+                yield ended_line(pipeline, self.now())
 
     def _heartbeat(self, tick: Tick) -> Iterator[str]:
         for what in self._progress.searched:

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
-from cicd_common.waiting.events import Finished, Found, Note, Presenter
-from cicd_common.waiting.show.lines import failure_report, present
+from cicd_common.waiting.events import Finished, Found, Note, Presenter, present
+from cicd_common.waiting.show.lines import failure_report
 from cicd_common.waiting.show.progress import Progress
 from cicd_common.waiting.show.table import Canvas, render, render_final
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVERY = 1.0  # as often as the timers change; a new size of the window shows as soon
+
+MAX_AGE = 10.0  # as long as GitLab's own pages leave a status unread at most, where they poll
 
 # ECMA-48, and DEC's private mode 25.
 HIDE_CURSOR = "\x1b[?25l"
@@ -51,11 +53,13 @@ class Live(Presenter):
     """
 
     every: float | None = EVERY
+    shows_jobs = True
+    max_age: float | None = MAX_AGE
 
     def __init__(
         self, terminal: Console | None = None, now: Callable[[], datetime] = present
     ) -> None:
-        self._now = now
+        self.now = now
         self._progress = Progress()
         self._ended: list[Pipeline] = []
         self._area = _Area(terminal or _stderr())
@@ -77,7 +81,7 @@ class Live(Presenter):
             case Finished(pipeline=pipeline) if pipeline is not None:
                 self._ended.append(pipeline)
         self._progress.note(event)
-        self._area.draw(render(self._progress, self._now(), self._area.canvas()))
+        self._area.draw(render(self._progress, self.now(), self._area.canvas()))
 
     def __exit__(
         self,
@@ -88,7 +92,7 @@ class Live(Presenter):
         """Leaves the last state to read, gives the terminal back, and tells what failed."""
         try:
             if self._begun:
-                self._area.draw(render_final(self._progress, self._now(), self._area.canvas()))
+                self._area.draw(render_final(self._progress, self.now(), self._area.canvas()))
         finally:
             self._tidy.close()
         for pipeline in self._ended:

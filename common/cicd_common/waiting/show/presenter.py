@@ -57,6 +57,9 @@ class Together(Presenter):
         self._entered = ExitStack()
         wishes = [presenter.every for presenter in presenters if presenter.every is not None]
         self.every: float | None = min(wishes, default=None)
+        self.shows_jobs = any(presenter.shows_jobs for presenter in presenters)
+        ages = [presenter.max_age for presenter in presenters if presenter.max_age is not None]
+        self.max_age: float | None = min(ages, default=None)
 
     def __enter__(self) -> Self:
         """Begins to show."""

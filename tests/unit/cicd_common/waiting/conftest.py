@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cicd_common.errors import CommandError, NotFoundError
+from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.waiting.clock import Background, Clock
 from cicd_common.waiting.engine import Engine
@@ -35,9 +36,6 @@ class DrivenClock(Clock):
 
     def now(self) -> float:
         return self.at
-
-    def time(self) -> datetime:
-        return EPOCH + timedelta(seconds=self.at)
 
     def sleep_until(self, moment: float) -> None:
         if not self._woken.is_set():
@@ -70,6 +68,7 @@ class ScriptedGitLab:
 
     base_url = "https://gitlab.example.com"
     token_kind = TokenKind.ACCESS
+    connection = Connection("https://gitlab.example.com", retry_for_given=True)
 
     def __init__(self, clock: DrivenClock, pipelines: Mapping[int, Steps]) -> None:
         self.clock = clock
@@ -79,6 +78,9 @@ class ScriptedGitLab:
         self.polls: list[tuple[float, str]] = []
         self.latency = 0.0
         self.faults: dict[int, CommandError] = {}
+
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.clock.at)
 
     def get(self, path: str, **query: object) -> Any:
         if "status" not in query and not path.endswith(("bridges", "test_report_summary")):

@@ -6,11 +6,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cicd_common.errors import CommandError, ForbiddenError, UnavailableError
-from cicd_common.waiting.events import Changed, Finished, Found, Note, Searching, Tick
+from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
 from cicd_common.waiting.pipelines import WaitResult
 from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.poll import SHORTEST
@@ -19,6 +19,10 @@ from cicd_common.waiting.targets import ById, Newest
 
 if TYPE_CHECKING:
     from tests.unit.cicd_common.waiting.conftest import Run, Steps
+
+
+class Ticking(Presenter):
+    every = 5.0
 
 
 def codes(run: Run) -> list[int]:
@@ -33,6 +37,7 @@ timelines = st.lists(
 ).map(lambda steps: ((0.0, "created"), *sorted(steps)))
 
 
+@settings(deadline=None)
 @given(
     pipelines=st.lists(timelines, min_size=1, max_size=4),
     timeout=st.floats(0.5, 400),
@@ -111,7 +116,7 @@ def test_what_happened_is_told_in_order(waiting: type[Run]) -> None:
 
 
 def test_ticks_come_as_often_as_they_are_wanted(waiting: type[Run]) -> None:
-    run = waiting({7: ((0, "running"),)}, WaitPolicy(timeout=60), every=5.0)()
+    run = waiting({7: ((0, "running"),)}, WaitPolicy(timeout=60), presenter=Ticking())()
     ticks = [event for event in run.events if isinstance(event, Tick)]
     assert [round(tick.left) for tick in ticks] == [*range(55, -1, -5)]
 
@@ -159,7 +164,7 @@ def test_a_time_limit_before_it_may_appear_is_a_time_limit(waiting: type[Run]) -
 
 def test_a_look_that_fails_ends_the_wait_with_what_was_known(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"),)})
-    run.gitlab.faults[5] = UnavailableError("502 Bad Gateway")
+    run.gitlab.faults |= {5: UnavailableError("502"), 6: UnavailableError("502 Bad Gateway")}
     run()
     [outcome] = run.engine.outcomes
     assert isinstance(outcome, UnavailableError)
@@ -188,7 +193,7 @@ def test_several_pipelines_of_a_project_are_one_request_a_look(waiting: type[Run
 def test_where_the_list_is_refused_the_pipelines_take_turns(waiting: type[Run]) -> None:
     steps = ((0, "running"), (20, "success"))
     run = waiting({1: steps, 2: steps}, WaitPolicy(interval=2.0))
-    run.gitlab.faults[6] = ForbiddenError("403 Forbidden")
+    run.gitlab.faults[5] = ForbiddenError("403 Forbidden")
     run()
     assert codes(run) == [0, 0]
     looks = [path.split("/")[3] for at, path in run.gitlab.polls[3:] if at < 20]

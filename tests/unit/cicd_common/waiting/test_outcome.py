@@ -141,7 +141,7 @@ def test_a_wrong_configuration_is_the_reason_of_a_failure_without_jobs() -> None
 
 def test_out_of_time_says_what_was_still_running() -> None:
     outcome = out_of_time(
-        PIPELINE.with_jobs((job(1, "success"), job(2, "running"))), WaitPolicy(timeout=90)
+        PIPELINE.with_jobs((job(1, "success"), job(2, "running"))), WaitPolicy(), 90
     )
     assert isinstance(outcome, CommandError)
     assert outcome.exit_code == 7
@@ -150,7 +150,7 @@ def test_out_of_time_says_what_was_still_running() -> None:
 
 
 def test_out_of_time_a_pipeline_that_has_ended_is_what_it_is() -> None:
-    assert code(out_of_time(replace(PIPELINE, status="failed"), WaitPolicy())) == 1
+    assert code(out_of_time(replace(PIPELINE, status="failed"), WaitPolicy(), 90)) == 1
 
 
 def test_stages_keep_their_order_when_a_job_of_the_first_is_retried() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from cicd_common.waiting.pipelines import parse_pipeline
-from cicd_common.waiting.poll import CHILD, ProjectPoller
+from cicd_common.errors import NotFoundError
+from cicd_common.waiting.pipelines import CHILD, Pipeline, parse_pipeline
+from cicd_common.waiting.poll import ProjectPoller
 
 if TYPE_CHECKING:
     from cicd_common.gitlab.client import GitLab
-    from cicd_common.waiting.pipelines import Pipeline
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 
@@ -45,11 +45,24 @@ class BusyGitLab:
         )
         return parse_pipeline(as_client(self), self.pipelines[-1])
 
+    def delete(self, pipeline: Pipeline) -> None:
+        self.pipelines.remove(next(each for each in self.pipelines if each["id"] == pipeline.id))
+
+    def jobs(self, number: int) -> list[dict[str, Any]]:
+        for each in self.pipelines:
+            if each["id"] == number:
+                url = f"{self.base_url}/group/name/-/jobs/1"
+                job = {"id": 1, "name": "a", "stage": "b", "status": "running", "web_url": url}
+                return [{**job, "pipeline": each}]
+        raise NotFoundError("404 Not found")
+
     def change(self, pipeline: Pipeline, status: str, seconds: float) -> None:
         moment = (NOW + timedelta(seconds=seconds)).isoformat()
         self.pipelines[pipeline.id - 1] |= {"status": status, "updated_at": moment}
 
     def get_list(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        if path.endswith("/jobs"):
+            return self.jobs(int(path.split("/")[3]))
         assert path == "projects/1/pipelines"
         self.queries.append(query)
         found = [
@@ -66,7 +79,14 @@ def as_client(gitlab: BusyGitLab) -> GitLab:
     return client
 
 
-def test_more_changes_than_a_page_holds_are_caught_up_with_one_page_a_look() -> None:
+def polled(poller: ProjectPoller, watched: list[Pipeline], unseen: float = 0) -> dict[int, str]:
+    return {
+        number: each.status if isinstance(each, Pipeline) else "gone"
+        for number, each in poller.poll(watched, unseen).items()
+    }
+
+
+def test_more_changes_than_a_page_holds_are_caught_up_with_one_page_a_poll() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 0)]
     for second in range(250):
@@ -76,20 +96,20 @@ def test_more_changes_than_a_page_holds_are_caught_up_with_one_page_a_look() -> 
     seen: list[tuple[int, str]] = []
     behind = []
     for _ in range(3):
-        seen += [(each.id, each.status) for each in poller.poll(watched, 0)]
+        seen += polled(poller, watched).items()
         behind.append(poller.is_behind)
     assert (2, "failed") in seen
     assert behind == [True, True, False]
     assert len(gitlab.queries) == 3
 
 
-def test_a_change_dated_before_the_last_look_is_still_seen() -> None:
+def test_a_change_dated_before_the_last_poll_is_still_seen() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 100)]
     poller = ProjectPoller(as_client(gitlab), "1")
     poller.poll(watched, 0)
     gitlab.change(watched[0], "success", 70)  # committed late
-    assert (1, "success") in [(each.id, each.status) for each in poller.poll(watched, 0)]
+    assert polled(poller, watched)[1] == "success"
 
 
 def test_what_changed_since_a_pipeline_was_last_read_is_seen_however_long_ago_that_was() -> None:
@@ -97,13 +117,46 @@ def test_what_changed_since_a_pipeline_was_last_read_is_seen_however_long_ago_th
     watched = [gitlab.add("running", 0), gitlab.add("running", 1000)]
     gitlab.change(watched[0], "success", 200)
     poller = ProjectPoller(as_client(gitlab), "1")
-    seen = poller.poll(watched, unseen_for=900)
-    assert (1, "success") in [(each.id, each.status) for each in seen]
+    assert polled(poller, watched, unseen=900)[1] == "success"
 
 
 def test_child_pipelines_and_others_take_turns() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 0, source=CHILD)]
     poller = ProjectPoller(as_client(gitlab), "1")
-    seen = [[each.id for each in poller.poll(watched, 0)] for _ in range(4)]
+    seen = [[*polled(poller, watched)] for _ in range(4)]
     assert sorted(seen[:2]) == sorted(seen[2:]) == [[1], [2]]
+
+
+def test_each_deleted_pipeline_is_gone_within_two_polls_and_the_others_are_not() -> None:
+    gitlab = BusyGitLab()
+    watched = [gitlab.add("running", second) for second in range(4)]
+    gitlab.delete(watched[0])
+    gitlab.delete(watched[2])
+    poller = ProjectPoller(as_client(gitlab), "1")
+    assert polled(poller, watched) == {2: "running", 4: "running"}
+    assert poller.is_behind
+    assert [polled(poller, watched) for _ in range(2)] == [{1: "gone"}, {3: "gone"}]
+
+
+def test_what_a_lagging_list_lacks_is_not_gone() -> None:
+    gitlab = BusyGitLab()
+    watched = [gitlab.add("running", second) for second in range(2)]
+    poller = ProjectPoller(as_client(gitlab), "1")
+    listed = gitlab.pipelines[:]
+    gitlab.pipelines[:] = listed[:1]
+    assert polled(poller, watched) == {1: "running"}
+    gitlab.pipelines[:] = listed
+    assert polled(poller, watched) == {2: "running"}
+
+
+def test_in_a_busy_project_too_a_deleted_pipeline_is_gone_after_some_polls() -> None:
+    gitlab = BusyGitLab()
+    watched = [gitlab.add("running", 0), gitlab.add("running", 0)]
+    for second in range(250):
+        gitlab.add("success", second)
+    gitlab.delete(watched[1])
+    poller = ProjectPoller(as_client(gitlab), "1")
+    seen = [polled(poller, watched) for _ in range(15)]
+    assert {2: "gone"} in seen
+    assert {1: "gone"} not in seen

@@ -9,8 +9,8 @@ import pytest
 
 from cicd_common.gitlab.client import GitLab
 from cicd_common.waiting import poll
-from cicd_common.waiting.pipelines import Estimate, read_pipeline
-from cicd_common.waiting.poll import CHILD, ProjectPoller
+from cicd_common.waiting.pipelines import CHILD, Estimate, Pipeline, read_pipeline
+from cicd_common.waiting.poll import ProjectPoller
 from sandbox import ScriptedJob, ScriptedPipeline
 
 TEN_MINUTES = Estimate(600.0, 20.0)
@@ -43,7 +43,7 @@ def test_a_pause_with_jitter_is_about_a_minute_at_most() -> None:
     assert longest == pytest.approx(60, abs=1)
 
 
-def test_one_look_shows_one_pipeline_or_many(world: Any) -> None:
+def test_one_poll_shows_one_pipeline_or_many(world: Any) -> None:
     poller = ProjectPoller(GitLab(world.server()), str(world.project.id))
     one, two = world.record(world.add()), world.record(world.add())
     assert poller.turns([one]) == 1
@@ -51,7 +51,7 @@ def test_one_look_shows_one_pipeline_or_many(world: Any) -> None:
     assert poller.turns([one, replace(two, source=CHILD)]) == 2
 
 
-def test_trigger_jobs_take_a_look_of_their_own(world: Any) -> None:
+def test_trigger_jobs_take_a_poll_of_their_own(world: Any) -> None:
     jobs = (
         ScriptedJob(name="test", timeline=((0, "running"),)),
         ScriptedJob(name="bridge", timeline=((0, "running"),), downstream=ScriptedPipeline()),
@@ -61,14 +61,14 @@ def test_trigger_jobs_take_a_look_of_their_own(world: Any) -> None:
     poller = ProjectPoller(client, str(world.project.id))
     pipeline = read_pipeline(client, str(world.project.id), added.id)
     assert poller.turns([pipeline]) == 2
-    seen = [poller.poll([pipeline], 0)[0] for _ in range(2)]
-    assert all(len(each.jobs) == 2 for each in seen)
+    seen = [poller.poll([pipeline], 0)[pipeline.id] for _ in range(2)]
+    assert [len(each.jobs) for each in seen if isinstance(each, Pipeline)] == [2, 2]
 
 
-def test_a_look_that_shows_nothing_is_followed_by_another(world: Any) -> None:
+def test_a_poll_that_shows_nothing_is_followed_by_another(world: Any) -> None:
     poller = ProjectPoller(GitLab(world.server()), str(world.project.id))
     pipeline = world.record(world.add())  # it has no jobs
-    assert poller.poll([pipeline], 0) == []
+    assert poller.poll([pipeline], 0) == {}
     assert poller.is_behind
-    assert [each.id for each in poller.poll([pipeline], 0)] == [pipeline.id]
+    assert [*poller.poll([pipeline], 0)] == [pipeline.id]
     assert not poller.is_behind

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cicd_common.errors import ForbiddenError, NotFoundError
-from cicd_common.gitlab.client import field, quoted
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import quoted
 from cicd_common.gitlab.projects import find_project
 from cicd_common.gitlab.tokens import TokenKind
 
@@ -37,20 +38,20 @@ class TokenFacts:
     @cached_property
     def job(self) -> dict[str, Any]:
         """The job whose token it is."""
-        return dict(self.gitlab.get("job"))
+        return self.gitlab.get("job")
 
     @cached_property
     def description(self) -> dict[str, Any] | None:
         """Name, scopes and expiry of an access token; None where the server does not tell."""
         try:
-            return dict(self.gitlab.get("personal_access_tokens/self"))
+            return self.gitlab.get("personal_access_tokens/self")
         except NotFoundError:  # before GitLab 15.5, and for an OAuth token
             return None
 
     @cached_property
     def user(self) -> dict[str, Any]:
         """The user that the token acts as."""
-        return dict(self.job["user"] if self.is_job_token else self.gitlab.get("user"))
+        return fields.record(self.job, "user") if self.is_job_token else self.gitlab.get("user")
 
 
 @dataclass
@@ -83,16 +84,17 @@ class ProjectFacts:
     @cached_property
     def answer(self) -> dict[str, Any]:
         """The project as GitLab describes it to access tokens."""
-        return dict(self.gitlab.get(self.route()))
+        return self.gitlab.get(self.route())
 
     @cached_property
     def role(self) -> int | None:
         """The access level of the token's user; None for no member."""
         try:
-            member = self.gitlab.get(self.route(f"members/all/{field(self.token.user, 'id')}"))
+            user = fields.number(self.token.user, "id")
+            member = self.gitlab.get(self.route(f"members/all/{user}"))
         except NotFoundError:
             return None
-        return int(field(member, "access_level"))
+        return fields.number(member, "access_level")
 
     def route(self, below: str = "") -> str:
         """A route of the project."""
@@ -108,7 +110,7 @@ class ProjectFacts:
     def branch(self, name: str) -> dict[str, Any] | None:
         """A branch, None if there is none; from the list, which takes a job token, too."""
         found = self.gitlab.get_all(self.route("repository/branches"), search=f"^{name}$")
-        return next((each for each in found if each["name"] == name), None)
+        return next((each for each in found if fields.text(each, "name") == name), None)
 
     def has_tag(self, name: str) -> bool:
         """Whether there is such a tag."""

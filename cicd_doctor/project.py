@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from cicd_common.errors import ForbiddenError, NotFoundError
+from cicd_common.gitlab import fields
 from cicd_common.gitlab.projects import parse_project
 from cicd_doctor.model import not_applicable, passed, warning
 
@@ -44,17 +45,17 @@ def check_role(facts: ProjectFacts) -> Opinion:
     """Whether the token's user may change anything in the project."""
     if facts.token.is_job_token:
         return not_applicable(FOR_ACCESS_TOKENS)
-    user = facts.token.user
-    if facts.role is None and user.get("is_admin"):
-        return passed(f"{user['username']} is an administrator.")
+    name = fields.text(facts.token.user, "username")
+    if facts.role is None and fields.flag(facts.token.user, "is_admin"):
+        return passed(f"{name} is an administrator.")
     role = ROLES.get(facts.role or 0, f"access level {facts.role}")
     if facts.role is None or facts.role < DEVELOPER:
         raise ForbiddenError(
-            f"{user['username']} is {role if facts.role else 'no member'} of it.",
+            f"{name} is {role if facts.role else 'no member'} of it.",
             why="Tags, pipelines and commits need the role Developer.",
             hint="Add the token's user under Manage > Members, as Developer or above.",
         )
-    return passed(f"{user['username']} is {role}.")
+    return passed(f"{name} is {role}.")
 
 
 def check_tag(facts: ProjectFacts) -> Opinion:
@@ -66,13 +67,13 @@ def check_tag(facts: ProjectFacts) -> Opinion:
         return not_applicable(FOR_MAINTAINERS)
     name = facts.questions.tag_name
     if name is None:
-        patterns = ", ".join(str(rule["name"]) for rule in rules) or "none"
+        patterns = ", ".join(fields.text(rule, "name") for rule in rules) or "none"
         return not_applicable(f"--tag-name was not given; protected: {patterns}")
-    hits = [rule for rule in rules if _matches(str(rule["name"]), name)]
+    hits = [rule for rule in rules if _matches(fields.text(rule, "name"), name)]
     if not hits:
         return passed(f"No rule protects {name}.")
-    levels = [level for rule in hits for level in rule["create_access_levels"]]
-    who = " and ".join(sorted({str(level["access_level_description"]) for level in levels}))
+    levels = [level for rule in hits for level in fields.records(rule, "create_access_levels")]
+    who = " and ".join(sorted({fields.text(level, "access_level_description") for level in levels}))
     said = f"{name} is protected by {', '.join(str(rule['name']) for rule in hits)}, for {who}."
     if not any(_admits(level, facts) for level in levels):
         raise ForbiddenError(
@@ -92,9 +93,9 @@ def check_branch(facts: ProjectFacts) -> Opinion:
         if facts.has_tag(name):
             return passed(f"{name} is a tag.")
         raise NotFoundError(f"There is no branch or tag {name}.", hint="Check --ref.")
-    if not branch.get("protected"):
+    if not fields.flag(branch, "protected"):
         return passed(f"No rule protects {name}.")
-    if branch.get("can_push"):
+    if fields.flag(branch, "can_push"):
         return passed(f"{name} is protected; this token may push to it.")
     raise ForbiddenError(
         f"{name} is protected, and this token may not push to it.",
@@ -107,13 +108,13 @@ def check_variables(facts: ProjectFacts) -> Opinion:
     """Whether the token may give a pipeline variables."""
     if facts.token.is_job_token:
         return not_applicable(FOR_ACCESS_TOKENS)
-    least = facts.answer.get("ci_pipeline_variables_minimum_override_role")
-    if least is None:
+    least = fields.optional_text(facts.answer, "ci_pipeline_variables_minimum_override_role")
+    if not least:
         return not_applicable("GitLab does not show this to the token.")
-    if (facts.role or 0) >= _BY_NAME.get(str(least), max(ROLES) + 1):
+    if (facts.role or 0) >= _BY_NAME.get(least, max(ROLES) + 1):
         return passed(f"may pass variables, from the role {least} on")
     return warning(
-        f"Pipeline variables are for {str(least).replace('_', ' ')}.",
+        f"Pipeline variables are for {least.replace('_', ' ')}.",
         "Use --input, or lower Settings > CI/CD > Variables > Minimum role to use pipeline "
         "variables.",
     )
@@ -131,7 +132,7 @@ def check_allowlist(facts: ProjectFacts) -> Opinion:
     groups = facts.settings("job_token_scope/groups_allowlist")
     if projects is None or groups is None:
         return not_applicable(FOR_MAINTAINERS)
-    if not facts.gitlab.get(facts.route("job_token_scope"))["inbound_enabled"]:
+    if not fields.flag(facts.gitlab.get(facts.route("job_token_scope")), "inbound_enabled"):
         return passed("Any project's job token is let in.")
     if _listed(wanted, projects, groups):
         return passed(f"lets the job tokens of {wanted} in")
@@ -152,15 +153,16 @@ def _admits(level: dict[str, Any], facts: ProjectFacts) -> bool:
     Who belongs to a group that is named there is not known here: it is taken to admit.
     """
     if level.get("user_id") is not None:
-        return bool(level["user_id"] == facts.token.user["id"])
+        return fields.number(level, "user_id") == fields.number(facts.token.user, "id")
     if level.get("group_id") is not None:
         return True
-    least = int(level.get("access_level") or 0)
+    least = fields.optional_number(level, "access_level") or 0
     return 0 < least <= (facts.role or 0)
 
 
 def _listed(wanted: str, projects: list[dict[str, Any]], groups: list[dict[str, Any]]) -> bool:
     """Whether an allowlist has a project, or a group above it."""
-    named = {str(project[key]) for project in projects for key in ("id", "path_with_namespace")}
-    paths = [str(group["web_url"]).partition("/groups/")[2] for group in groups]
+    named = {str(fields.number(project, "id")) for project in projects}
+    named |= {fields.text(project, "path_with_namespace") for project in projects}
+    paths = [fields.url(group, "web_url").partition("/groups/")[2] for group in groups]
     return wanted in named or any(wanted.startswith(f"{path}/") for path in paths if path)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import AuthError
-from cicd_common.gitlab.client import field
+from cicd_common.gitlab import fields
 from cicd_doctor.model import not_applicable, passed, warning
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def check_server(token: TokenFacts) -> Opinion:
         return passed(f"{where} answers.")
     if token.is_job_token:
         return passed(f"{where} answers; it tells its version to access tokens alone.")
-    return passed(f"GitLab {field(answer, 'version')} at {where}")
+    return passed(f"GitLab {fields.text(answer, 'version')} at {where}")
 
 
 def check_token(token: TokenFacts) -> Opinion:
@@ -42,13 +41,15 @@ def check_token(token: TokenFacts) -> Opinion:
     credential = token.gitlab.connection.token
     source = f"from {credential.source}" if credential else ""
     if token.is_job_token:
-        job = field(token.job, "id")
-        return passed(f"CI job token {source} of job {job}, of {token.user['username']}")
+        job = fields.number(token.job, "id")
+        return passed(
+            f"CI job token {source} of job {job}, of {fields.text(token.user, 'username')}"
+        )
     if token.description is None:
-        return passed(f"access token {source} of {field(token.user, 'username')}")
-    name = token.description.get("name")
+        return passed(f"access token {source} of {fields.text(token.user, 'username')}")
+    name = fields.optional_text(token.description, "name")
     try:
-        user = str(field(token.user, "username"))
+        user = fields.text(token.user, "username")
     except AuthError:  # its scopes do not reach as far, which the next check says
         return passed(f"access token {name!r} {source}")
     kind = next((kind for pattern, kind in _KINDS if pattern.match(user)), "personal access token")
@@ -61,7 +62,7 @@ def check_scopes(token: TokenFacts) -> Opinion:
         return not_applicable("A job token has none: it tags by releases, triggers, and reads.")
     if token.description is None:
         return not_applicable("GitLab does not tell the scopes of this token.")
-    scopes = [str(scope) for scope in token.description.get("scopes") or ()]
+    scopes = fields.texts(token.description, "scopes")
     if "api" in scopes:
         return passed(", ".join(scopes))
     raise AuthError(
@@ -77,10 +78,11 @@ def check_expiry(token: TokenFacts) -> Opinion:
         return not_applicable("A job token ends with its job.")
     if token.description is None:
         return not_applicable("GitLab does not tell when this token expires.")
-    expires_at = token.description.get("expires_at")
-    if not expires_at:
+    last = fields.optional_time(token.description, "expires_at")
+    if last is None:
         return passed("never expires")
-    left = (date.fromisoformat(str(expires_at)[:10]) - datetime.now(UTC).date()).days
+    expires_at = last.date()
+    left = (expires_at - token.gitlab.now().date()).days
     if left < SOON:
         return warning(
             f"The token expires on {expires_at}, in {left} days.",

@@ -112,6 +112,11 @@ def number(answer: Any, *names: str) -> int:
     return found
 
 
+def optional_number(answer: Any, *names: str) -> int | None:
+    """An id, or a count; None if there is none or it is null; as `record`."""
+    return None if _find_optional(answer, names) is None else number(answer, *names)
+
+
 def flag(answer: Any, *names: str) -> bool:
     """Whether something is so; not, if that is missing or null; as `record`."""
     found = _find_optional(answer, names)

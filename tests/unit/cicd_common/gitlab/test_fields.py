@@ -33,6 +33,8 @@ RIGHT: list[tuple[Reader, Any, Any]] = [
     (fields.texts, None, []),
     (fields.number, 0, 0),
     (fields.number, 2**63 - 1, 2**63 - 1),
+    (fields.optional_number, 7, 7),
+    (fields.optional_number, None, None),
     (fields.flag, True, True),
     (fields.flag, False, False),
     (fields.flag, None, False),
@@ -62,6 +64,7 @@ ACCEPTED: dict[Reader, list[Any]] = {
     fields.optional_text: [None, "", "text"],
     fields.texts: [None, [], ["x"]],
     fields.number: [0],
+    fields.optional_number: [None, 0],
     fields.flag: [None, True],
     fields.time: [],
     fields.optional_time: [None],
@@ -83,7 +86,7 @@ def test_a_value_of_any_other_type_is_an_error_that_names_the_field(read: Reader
 @pytest.mark.parametrize(
     ("read", "missing"),
     [(fields.optional_text, ""), (fields.texts, []), (fields.flag, False),
-     (fields.optional_time, None)],
+     (fields.optional_time, None), (fields.optional_number, None)],
 )  # fmt: skip
 def test_an_optional_value_can_be_missing(read: Reader, missing: object) -> None:
     assert read({}, "key") == missing

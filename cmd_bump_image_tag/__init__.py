@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE
-from cmd_bump_image_tag.result import BumpResult, Change
+from cmd_bump_image_tag.result import BumpResult, Change, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cicd_common.waiting.policy import WaitPolicy
     from cmd_bump_image_tag.request import Via
 
-__all__ = ["BumpResult", "Change", "bump_image_tag"]
+__all__ = ["BumpResult", "Change", "Skipped", "bump_image_tag"]
 
 
 def bump_image_tag(
@@ -35,6 +35,7 @@ def bump_image_tag(
     tag: str | None = None,
     digest: str | None = None,
     file: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     path: str | Sequence[str] = (),
     via: Via | None = None,
     project: str | None = None,
@@ -54,6 +55,8 @@ def bump_image_tag(
     pin_digest: bool = False,
     insecure_registry: str | Sequence[str] = (),
     allow_downgrade: bool = False,
+    allow_older_pipeline: bool = False,
+    strict: bool = False,
     directory: Path | str = ".",
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
@@ -67,7 +70,9 @@ def bump_image_tag(
         tag: The tag of images that come without one.
         digest: The digest of images that come without one.
         file: Files, folders or globs within the repository; default: every YAML and JSON file.
-        path: Keys to edit as well, such as `spec.values.image.tag`.
+        exclude: Files, folders or globs to leave out.
+        path: Keys to edit as well, such as `spec.values.image.tag`; without an image, the keys
+            whose values are set.
         via: `files`, `api` or `git`; default: `api` with a project, `git` with a repository,
             else `files`.
         project: The project's path (`group/sub/name`), numeric id, or the URL of its page.
@@ -91,6 +96,8 @@ def bump_image_tag(
         pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
         insecure_registry: A registry that is asked over plain HTTP, as `host[:port]`, or several.
         allow_downgrade: Whether a lower version can replace a higher one.
+        allow_older_pipeline: Whether an older pipeline can overwrite the bump of a newer one.
+        strict: Whether to refuse an edit that leaves a mention of the old reference behind.
         directory: The working directory, for `files`.
         dry_run: Whether to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
@@ -113,6 +120,7 @@ def bump_image_tag(
         tag=tag,
         digest=digest,
         file=_several(file),
+        exclude=_several(exclude),
         path=_several(path),
         via=via,
         project=project,
@@ -132,6 +140,8 @@ def bump_image_tag(
         pin_digest=pin_digest,
         insecure_registry=_several(insecure_registry),
         allow_downgrade=allow_downgrade,
+        allow_older_pipeline=allow_older_pipeline,
+        strict=strict,
         directory=Path(directory),
         dry_run=dry_run,
     )

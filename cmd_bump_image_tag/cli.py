@@ -40,8 +40,8 @@ EXAMPLES = {
     "--image",
     metavar="NAME[=TAG[@DIGEST]]",
     multiple=True,
-    required=True,
-    help="The image to bump; may be repeated, each with a tag of its own.",
+    help="The image to bump, with variables as the files have them ('$CI_REGISTRY/shop/web'); "
+    "may be repeated, each with a tag of its own. Not needed with --path.",
 )
 @option("--tag", metavar="TAG", envvar="IMAGE_TAG", help="The tag to set.")
 @option("--digest", metavar="DIGEST", help="The digest to set: sha256:…")
@@ -52,10 +52,17 @@ EXAMPLES = {
     help="File, folder or glob to edit; may be repeated. Default: all *.yaml, *.yml, *.json.",
 )
 @option(
+    "--exclude",
+    metavar="PATTERN",
+    multiple=True,
+    help="File, folder or glob to leave out; may be repeated.",
+)
+@option(
     "--path",
     metavar="PATH",
     multiple=True,
-    help="Edit this key as well (spec.values.image.tag); may be repeated.",
+    help="Edit this key as well (spec.values.image.tag); without --image, set its value. "
+    "May be repeated.",
 )
 @option(
     "--via",
@@ -128,7 +135,17 @@ EXAMPLES = {
     multiple=True,
     help="Ask this registry over plain HTTP when an image is verified; may be repeated.",
 )
-@option("--allow-downgrade", is_flag=True, help="Let a lower version replace a higher.")
+@option("--allow-downgrade", is_flag=True, help="Let a lower version replace a higher one.")
+@option(
+    "--allow-older-pipeline",
+    is_flag=True,
+    help="Let an older pipeline overwrite the bump of a newer one.",
+)
+@option(
+    "--strict",
+    is_flag=True,
+    help="Write nothing if a mention of the old reference would be left behind.",
+)
 @shared_options
 def cli(*, settings: Settings, wait: bool, timeout: float | None, **options: Any) -> int:
     """Set an image's tag in the YAML files of a repository: only those bytes change.

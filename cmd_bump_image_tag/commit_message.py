@@ -59,9 +59,9 @@ def subject(
         upstream: The upstream pipeline's URL, if there is one.
     """
     images = {change.image for change in changes}
-    reached = [update for update in updates if update.reference.familiar in images]
+    reached = [update for update in updates if update.label in images]
     values = {
-        "image": _listed(update.reference.familiar for update in reached),
+        "image": _listed(update.label for update in reached),
         "old": _listed(_tag_in(change.old) for change in changes),
         "tag": _listed(update.tag or update.digest or "" for update in reached),
         "digest": _listed(update.digest or "" for update in reached),
@@ -174,7 +174,7 @@ def check_not_older(
                     f"{path}: {', '.join(sorted(bumped))} was set by pipeline {theirs.id}, "
                     f"which is newer than {ours.id}.",
                     why="An older pipeline that ends later would bring back an older image.",
-                    hint="To go back all the same, give --allow-downgrade.",
+                    hint="To go back, give --allow-older-pipeline.",
                 )
             images -= bumped  # only the last commit of each image counts
             if not images:

@@ -1,101 +1,392 @@
-"""Where images stand in the documents that the command knows: one table of formats.
+"""The formats that the command knows: one table of the places where images stand.
 
-What is not in the table, such as labels, environment variables and a ConfigMap's data, is text
-that only looks like an image.
+A place is a path of keys from a document's root; `*` is one key, `**` any number of keys, and
+lists are passed through. What has no place in the table, such as labels and environment variables,
+is text that only looks like an image.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from cmd_bump_image_tag.image_reference import ImageReference, is_interpolated, outline
+from cmd_bump_image_tag.image_parts import (
+    Entries,
+    digests_beside,
+    is_hexadecimal,
+    names_of_parts,
+    part_entries,
+    part_of,
+    read_kustomize,
+    read_parts,
+)
+from cmd_bump_image_tag.image_reference import has_variable, is_digest, parse_template
 from cmd_bump_image_tag.images import Image
-from cmd_bump_image_tag.yaml_text.edit import content
 from cmd_bump_image_tag.yaml_text.scan import Mapping, Scalar, Sequence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cmd_bump_image_tag.yaml_text.scan import Scan
+    from cmd_bump_image_tag.yaml_text.scan import Node, Scan
 
-# `image`, and what custom resources and charts call their images: `imageName`, `sidecarImage`.
-_IMAGE_KEY = re.compile(r"image|imageName|\w+Image")
-_UNTAGGED = re.compile(rf"images|{_IMAGE_KEY.pattern}")
-_NOWHERE = re.compile(r"(?!)")
 
-# Below these keys stands text for people, for shells and for selectors.
-_TEXT = r"(?i:.*labels|.*annotations|env|envFrom|extraEnv.*|environment|args|command)"
-_TEXT_KEY = re.compile(_TEXT)
-_OBJECT_TEXT_KEY = re.compile(rf"{_TEXT}|metadata|status|selector|nodeSelector")
-_PIPELINE_TEXT_KEY = re.compile(rf"{_TEXT}|variables")
+class Shape(Enum):
+    """How an image is spelled at a place."""
 
-Entry: TypeAlias = tuple[Scalar, Scalar]  # a key and its value
-Entries: TypeAlias = dict[str, Entry]
-Reader: TypeAlias = "Callable[[Mapping, Entries], Iterator[Image]]"
+    REFERENCE = "a reference, or a name alone, which gets a tag"
+    TAGGED = "a reference with a tag or a digest"
+    OVERRIDE = "`REFERENCE` or `NAME=REFERENCE`"
+    LINK = "`docker://REFERENCE`"
+    PARTS = "name and tag in keys of their own"
+    KUSTOMIZE = "`name`, `newName`, `newTag`, `digest`"
+    VALUES = "Helm values"
+    TEXT = "text"
+    SETTINGS = "text, except mappings below it"
+
+
+_SCALAR_SHAPES = (Shape.REFERENCE, Shape.TAGGED, Shape.OVERRIDE, Shape.LINK)
+
+# Sets of keys, for the paths of the table.
+KEYS = {
+    "image": r"image|imageName|\w+Image",
+    "any image": r"(?i:(?!images$)[\w-]*image[\w-]*)",
+    "container": r"containers|initContainers|ephemeralContainers",
+    "labels": r"(?i:.*labels|.*annotations)",
+    "settings": r"(?i:env|envFrom|extraEnv.*|environment|args|command)",
+    "object's own": r"metadata|status|selector|nodeSelector",
+}
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The keys that together spell an image in one mapping.
+class Place:
+    """A row of the table.
 
     Attributes:
-        registry: The key of the registry's host, which may be missing.
-        name: The keys of the repository; the first that is there counts.
-        tag: The key of the tag.
-        digest: The keys of the digest.
-        below: Such a mapping is an image only where it stands below one of these keys.
+        path: Keys with dots between them: a name, `*`, `**`, or `{NAME}` of `KEYS`.
+        shape: What stands there.
     """
 
-    registry: str
-    name: tuple[str, ...]
-    tag: str
-    digest: tuple[str, ...]
-    below: re.Pattern[str] = re.compile(".*")
+    path: str
+    shape: Shape
 
 
-# `sha` is the digest's hexadecimal part alone, as in the charts of Prometheus and Grafana.
-_CHART_IMAGES = (
-    Parts("registry", ("repository",), "tag", ("digest", "sha")),
-    Parts("registry", ("image",), "tag", ("digest", "sha")),
-    Parts("registry", ("name",), "tag", ("digest", "sha"), below=_IMAGE_KEY),
-    Parts("imageRegistry", ("imageRepository", "imageName", "image"), "imageTag", ("imageDigest",)),
-)
-# https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/images/
-_KUSTOMIZE_IMAGES = (
-    Parts("", ("newName", "name"), "newTag", ("digest",), below=re.compile("images|imageTag")),
-)
-_PART_KEYS = frozenset(
-    key
-    for parts in (*_CHART_IMAGES, *_KUSTOMIZE_IMAGES)
-    for key in (parts.registry, *parts.name, parts.tag, *parts.digest)
-)
-
-
-# Without one of these, a mapping spells no image.
-_NAMES_ENOUGH = frozenset({"repository", "newName"})
-_SIGNS = _NAMES_ENOUGH.union(
-    *((parts.tag, *parts.digest) for parts in (*_CHART_IMAGES, *_KUSTOMIZE_IMAGES))
-)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Format:
     """A kind of document.
 
     Attributes:
         name: What its users call it.
-        detects: Whether a mapping is such a document's root, by the file's path too.
-        readers: Find the images of one mapping; none where all is text.
-        text: The keys below which all is text.
+        detects: Returns whether a mapping is the root of such a document, by the path too.
+        places: Where images and text stand; none if all is text.
     """
 
     name: str
     detects: Callable[[Mapping, str], bool]
-    readers: tuple[Reader, ...] = ()
-    text: re.Pattern[str] = field(default=_TEXT_KEY)
+    places: tuple[Place, ...] = ()
+
+
+def _text_of(mapping: Mapping, key: str) -> str:
+    values = [value for name, value in mapping.entries if name.value == key]
+    return values[-1].value if values and isinstance(values[-1], Scalar) else ""
+
+
+def _keys(node: Node) -> set[str]:
+    return {key.value for key, _ in node.entries} if isinstance(node, Mapping) else set()
+
+
+def _is_object(mapping: Mapping, _path: str) -> bool:
+    return bool(_text_of(mapping, "apiVersion") and _text_of(mapping, "kind"))
+
+
+# Their images are data, schemas, patterns, constraints, or names to look for.
+_DESCRIBING = (
+    "apiextensions.k8s.io/",
+    "image.toolkit.fluxcd.io/",
+    "argocd-image-updater.argoproj.io/",
+    "kargo.akuity.io/",
+    "skaffold/",
+    "kbld.k14s.io/",
+    "imgpkg.carvel.dev/",
+    "vendir.k14s.io/",
+    "kyverno.io/",
+    "policies.kyverno.io/",
+    "templates.gatekeeper.sh/",
+    "constraints.gatekeeper.sh/",
+    "policy.sigstore.dev/",
+    "aquasecurity.github.io/",
+)
+
+
+def _is_description(mapping: Mapping, _path: str) -> bool:
+    kind, version = _text_of(mapping, "kind"), _text_of(mapping, "apiVersion")
+    return (version, kind) in {("v1", "ConfigMap"), ("v1", "Secret")} or version.startswith(
+        _DESCRIBING
+    )
+
+
+def _is_kustomization(mapping: Mapping, path: str) -> bool:
+    kind, version = _text_of(mapping, "kind"), _text_of(mapping, "apiVersion")
+    names = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+    return (
+        path.rpartition("/")[2] in names
+        or kind == "Kustomization"  # which can go without a version
+        or version.startswith("kustomize.config.k8s.io/")
+        or (version, kind) == ("builtin", "ImageTagTransformer")
+    )
+
+
+def _has_path(pattern: str) -> Callable[[Mapping, str], bool]:
+    return lambda _mapping, path: re.search(pattern, path) is not None
+
+
+# https://docs.gitlab.com/ci/yaml/#job-keywords
+_JOB_KEYWORD = re.compile(
+    r"after_script|allow_failure|artifacts|before_script|cache|coverage|dast_configuration"
+    r"|dependencies|environment|except|extends|hooks|id_tokens|identity|image|inherit"
+    r"|interruptible|manual_confirmation|needs|only|pages|parallel|publish|release"
+    r"|resource_group|retry|rules|run|script|secrets|services|stage|start_in|tags|timeout|trigger"
+    r"|variables|when"
+)
+
+
+def _is_pipeline(mapping: Mapping, path: str) -> bool:
+    if re.search(r"\.gitlab-ci\.ya?ml$|(?:^|/)\.gitlab/ci/|(?:^|/)\.gitlab-ci/", path):
+        return True
+    for key, value in mapping.entries:
+        keywords = _keys(value)
+        if key.value == "spec" and "inputs" in keywords and len(mapping.entries) == 1:
+            return True
+        is_shared = key.value == "default" or key.value.startswith(".")
+        is_job = is_shared or bool(keywords & {"script", "run", "trigger", "extends"})
+        if is_job and keywords and all(_is_key(_JOB_KEYWORD, each) for each in keywords):
+            return True
+    return False
+
+
+# https://github.com/compose-spec/compose-spec/blob/main/spec.md
+_COMPOSE_KEY = re.compile(r"version|name|services|networks|volumes|configs|secrets|include|x-.*")
+
+
+def _is_compose(mapping: Mapping, path: str) -> bool:
+    if re.search(r"(?:^|/)(?:docker-)?compose[^/]*\.ya?ml$", path):
+        return True
+    roots = _keys(mapping)
+    return "services" in roots and all(_is_key(_COMPOSE_KEY, key) for key in roots)
+
+
+def _is_workflow(mapping: Mapping, path: str) -> bool:
+    roots = _keys(mapping)
+    return {"on", "jobs"} <= roots or (
+        "runs" in roots and re.search(r"(?:^|/)action\.ya?ml$", path) is not None
+    )
+
+
+_LABELS = (Place("**.{labels}", Shape.TEXT), Place("**.{settings}", Shape.SETTINGS))
+_LOOSE = (
+    Place("**.{image}", Shape.TAGGED),
+    Place("**.{image}.reference", Shape.TAGGED),
+    Place("**.{any image}", Shape.TAGGED),
+    Place("**", Shape.PARTS),
+)
+
+_DESCRIPTION = Format("objects that describe images", _is_description)
+VALUES = Format(
+    "Helm values, and any other YAML",
+    _has_path(r"(?:^|[/.-])values[^/]*\.ya?ml$"),
+    (
+        *_LABELS,
+        Place("**.{image}.name", Shape.TAGGED),
+        Place("**.{image}.*", Shape.TAGGED),
+        Place("**.images", Shape.TAGGED),
+        Place("**.images.*", Shape.TAGGED),
+        *_LOOSE,
+    ),
+)
+
+# The first that detects a document reads it.
+FORMATS = (
+    _DESCRIPTION,
+    Format(
+        "Kustomization",
+        _is_kustomization,
+        (
+            *_LABELS,
+            Place("**.{object's own}", Shape.TEXT),
+            Place("**.images", Shape.KUSTOMIZE),
+            Place("imageTag", Shape.KUSTOMIZE),
+            Place("**.valuesInline", Shape.VALUES),
+            Place("**", Shape.PARTS),
+        ),
+    ),
+    Format(
+        "Kubernetes objects, custom resources too",
+        _is_object,
+        (
+            *_LABELS,
+            Place("**.{object's own}", Shape.TEXT),
+            Place("**.{container}.image", Shape.REFERENCE),
+            Place("**.volumes.image.reference", Shape.REFERENCE),
+            Place("**.kustomize.images", Shape.OVERRIDE),
+            Place("**.kustomize.images", Shape.KUSTOMIZE),
+            Place("spec.values", Shape.VALUES),
+            Place("**.valuesObject", Shape.VALUES),
+            Place("**.valuesInline", Shape.VALUES),
+            *_LOOSE,
+        ),
+    ),
+    VALUES,
+    Format(
+        "Argo CD `.argocd-source-APP.yaml`",
+        _has_path(r"(?:^|/)\.argocd-source[^/]*\.ya?ml$"),
+        (
+            Place("kustomize.images", Shape.OVERRIDE),
+            Place("kustomize.images", Shape.KUSTOMIZE),
+            Place("helm.valuesObject", Shape.VALUES),
+        ),
+    ),
+    Format(
+        "GitLab pipeline",
+        _is_pipeline,
+        (
+            *_LABELS,
+            Place("**.variables", Shape.TEXT),
+            Place("image", Shape.REFERENCE),
+            Place("image.name", Shape.REFERENCE),
+            Place("*.image", Shape.REFERENCE),
+            Place("*.image.name", Shape.REFERENCE),
+            Place("services", Shape.REFERENCE),
+            Place("services.name", Shape.REFERENCE),
+            Place("*.services", Shape.REFERENCE),
+            Place("*.services.name", Shape.REFERENCE),
+            Place("include.inputs.*", Shape.TAGGED),
+            Place("*.trigger.inputs.*", Shape.TAGGED),
+            Place("*.trigger.include.inputs.*", Shape.TAGGED),
+            Place("spec.inputs.*.default", Shape.TAGGED),
+            *_LOOSE,
+        ),
+    ),
+    Format(
+        "Compose file",
+        _is_compose,
+        (
+            *_LABELS,
+            Place("*.image", Shape.REFERENCE),
+            Place("services.*.image", Shape.REFERENCE),
+            *_LOOSE,
+        ),
+    ),
+    Format(
+        "GitHub workflow or action",
+        _is_workflow,
+        (
+            *_LABELS,
+            Place("jobs.*.container", Shape.TAGGED),
+            Place("jobs.*.container.image", Shape.TAGGED),
+            Place("jobs.*.services.*.image", Shape.TAGGED),
+            Place("**.uses", Shape.LINK),
+            Place("runs.image", Shape.LINK),
+        ),
+    ),
+    Format(
+        "Cloud Build",
+        _has_path(r"(?:^|/)cloudbuild[^/]*\.(?:ya?ml|json)$"),
+        (Place("steps.name", Shape.TAGGED),),
+    ),
+)
+
+
+class _Node:
+    """The place of mappings in a document; one object for all that have the same path."""
+
+    def __init__(self, format_: Format, outer: _Node | None = None, key: str = "") -> None:
+        self.format = format_
+        self.outer = outer
+        self.key = key
+        shapes = {place.shape for place, path in _compiled(format_) if path and _fits(path, self)}
+        self.is_text = not format_.places or Shape.TEXT in shapes
+        self.is_settings = Shape.SETTINGS in shapes
+        self.shapes = shapes
+        self.inner: dict[tuple[str, bool], _Node] = {}
+        self.scalars: dict[str, tuple[Shape, ...]] = {}
+
+    def enter(self, key: str, *, is_item: bool) -> _Node:
+        """Returns the place of a mapping below a key, itself or as an item of a list."""
+        found = self.inner.get((key, is_item))
+        if found is None:
+            found = _TEXT if self.is_text else _Node(self.format, self, key)
+            if Shape.VALUES in found.shapes:
+                found = _Node(VALUES)
+            elif found.is_text or (found.is_settings and is_item):
+                found = _TEXT
+            self.inner[key, is_item] = found
+        return found
+
+    def shapes_of(self, key: str) -> tuple[Shape, ...]:
+        """Returns how the value of a key can spell an image, or the items of its list."""
+        found = self.scalars.get(key)
+        if found is None:
+            found = () if self.is_text or self.is_settings else self._shapes_of(key)
+            self.scalars[key] = found
+        return found
+
+    def _shapes_of(self, key: str) -> tuple[Shape, ...]:
+        at_key = [
+            place
+            for place, path in _compiled(self.format)
+            if path and path[-1] is not None and _is_key(path[-1], key) and _fits(path[:-1], self)
+        ]
+        shapes = [place.shape for place in at_key]
+        if Shape.TEXT in shapes or Shape.SETTINGS in shapes:
+            return ()
+        return tuple(dict.fromkeys(shape for shape in shapes if shape in _SCALAR_SHAPES))
+
+
+@lru_cache(maxsize=64)
+def _compiled(format_: Format) -> tuple[tuple[Place, tuple[re.Pattern[str] | None, ...]], ...]:
+    """Returns the places of a format with their paths as patterns; None stands for `**`."""
+    return tuple((place, _path(place.path)) for place in format_.places)
+
+
+@lru_cache(maxsize=256)
+def _path(path: str) -> tuple[re.Pattern[str] | None, ...]:
+    return tuple(
+        None
+        if key == "**"
+        else re.compile(
+            ".*" if key == "*" else KEYS[key[1:-1]] if key[0] == "{" else key, re.DOTALL
+        )
+        for key in path.split(".")
+    )
+
+
+@lru_cache(maxsize=4096)
+def _is_key(pattern: re.Pattern[str], key: str) -> bool:
+    """Returns whether a key is one of some; the same few are all over a file."""
+    return pattern.fullmatch(key) is not None
+
+
+def _fits(path: tuple[re.Pattern[str] | None, ...], node: _Node | None) -> bool:
+    """Returns whether a path leads from the root to a place."""
+    for index in range(len(path) - 1, -1, -1):
+        pattern = path[index]
+        if pattern is None:
+            return index == 0 or any(_fits(path[:index], each) for each in _outward(node))
+        if node is None or node.outer is None or not _is_key(pattern, node.key):
+            return False
+        node = node.outer
+    return node is None or node.outer is None
+
+
+def _outward(node: _Node | None) -> Iterator[_Node]:
+    while node is not None:
+        yield node
+        node = node.outer
+
+
+_TEXT = _Node(_DESCRIPTION)
 
 
 def find_images(scan: Scan, path: str) -> Iterator[Image]:
@@ -108,232 +399,147 @@ def find_images(scan: Scan, path: str) -> Iterator[Image]:
     Yields:
         Each image; an anchored one again at each place that merges it in.
     """
-    formats: list[Format] = []
+    roots: dict[Format, _Node] = {}
+    nodes: list[_Node] = []
     entries: dict[Mapping, Entries] = {}
+    done: set[int] = set()  # the mappings that were read with the one around them
     for mapping in scan.mappings:
-        outer = None if mapping.outer is None else formats[mapping.outer]
-        format_ = _format(mapping, path, outer)
-        formats.append(format_)
+        outer = None if mapping.outer is None else nodes[mapping.outer]
+        node = _node(mapping, path, outer, roots)
+        nodes.append(node)
         # Of text too: what is merged further down is known by then, however long the chain.
-        own = _part_entries(mapping, entries)
-        for reader in format_.readers:
-            yield from reader(mapping, own)
+        own = part_entries(mapping, entries)
+        if not node.is_text:
+            yield from _images_of(mapping, node, own, entries, done)
 
 
-def _format(mapping: Mapping, path: str, outer: Format | None) -> Format:
-    if outer is None:
-        return next(format_ for format_ in FORMATS if format_.detects(mapping, path))
-    if not outer.readers or _is_below(outer.text, mapping.key):
-        return _ALL_TEXT
-    if _is_object(mapping, path):  # of a list, a template, a chart's extra manifests
-        return next(format_ for format_ in FORMATS if format_.detects(mapping, ""))
-    return outer
+def _node(mapping: Mapping, path: str, outer: _Node | None, roots: dict[Format, _Node]) -> _Node:
+    """Returns the place of a mapping; an object within another document is a root of its own."""
+    if outer is not None:
+        if outer.is_text:
+            return _TEXT
+        node = outer.enter(mapping.key, is_item=mapping.is_item)
+        if node.is_text or not _is_object(mapping, path):
+            return node
+        path = ""
+    format_ = next((each for each in FORMATS if each.detects(mapping, path)), VALUES)
+    return roots.setdefault(format_, _Node(format_))
 
 
-@lru_cache(maxsize=1024)
-def _is_below(keys: re.Pattern[str], key: str) -> bool:
-    """Returns whether a key is one of some; the same few stand all over a file."""
-    return keys.fullmatch(key) is not None
-
-
-def _part_entries(mapping: Mapping, known: dict[Mapping, Entries]) -> Entries:
-    """Returns the entries that may be parts of an image, merged ones (`<<`) included."""
-    if mapping in known:
-        return known[mapping]
-    known[mapping] = found = {}  # before the merges, which may lead round in a circle
-    sources: list[Mapping] = []
+def _images_of(
+    mapping: Mapping,
+    node: _Node,
+    own: Entries,
+    entries: dict[Mapping, Entries],
+    done: set[int],
+) -> Iterator[Image]:
+    found: list[Image] = []
+    if node.is_settings or mapping.number in done:
+        pass
+    elif Shape.KUSTOMIZE in node.shapes:
+        found = list(read_kustomize(_exact(mapping)))
+    elif Shape.PARTS in node.shapes:
+        found = list(read_parts(own, is_image=_is_image_key(mapping.key)))
+        found += _split_images(mapping, own, entries, done)
+    yield from found
+    names = names_of_parts(own, found) if found else set()
     for key, value in mapping.entries:
-        if isinstance(value, Scalar) and key.value in _PART_KEYS:
-            found[key.value] = (key, value)
-        elif key.value == "<<" and not isinstance(value, Scalar):
-            merged = value.items if isinstance(value, Sequence) else [value]
-            sources += [source for source in merged if isinstance(source, Mapping)]
-    for source in sources:
-        for name, entry in _part_entries(source, known).items():
-            found.setdefault(name, entry)
-    return found
+        shapes = node.shapes_of(key.value)
+        if not shapes:
+            continue
+        for scalar in _scalars(value):
+            if scalar not in names:
+                yield from _whole(key, scalar, shapes, own)
+
+
+def _exact(mapping: Mapping) -> Entries:
+    return {key.value: (key, value) for key, value in mapping.entries if isinstance(value, Scalar)}
+
+
+def _is_image_key(key: str) -> bool:
+    return _is_key(_path("{image}")[0], key) or key == "images"
+
+
+def _split_images(
+    mapping: Mapping, own: Entries, entries: dict[Mapping, Entries], done: set[int]
+) -> Iterator[Image]:
+    """Reads `image: {repository: NAME}` whose `tag` stands beside `image`."""
+    for key, value in mapping.entries:
+        if not isinstance(value, Mapping) or not _is_key(_path("{image}")[0], key.value):
+            continue
+        part = part_of(key.value)
+        prefix = part.prefix if part else ""
+        inner = part_entries(value, entries)
+        if any((each := part_of(name)) and each.kind in ("tag", "digest") for name in inner):
+            continue
+        tags = {
+            name: entry
+            for name, entry in own.items()
+            if (each := part_of(name)) and each.kind in ("tag", "digest") and each.prefix == prefix
+        }
+        found = [
+            image
+            for image in read_parts({**_without_prefix(tags, prefix), **inner}, is_image=True)
+            if image.tag is not None
+        ]
+        if found:
+            done.add(value.number)
+            yield from found
+
+
+def _without_prefix(entries: Entries, prefix: str) -> Entries:
+    return {
+        part.word if (part := part_of(name)) and prefix else name: entry
+        for name, entry in entries.items()
+    }
+
+
+def _scalars(value: Node) -> Iterator[Scalar]:
+    if isinstance(value, Scalar):
+        yield value
+    # A tagged list is GitLab's own, such as `!reference [.job, services]`.
+    elif isinstance(value, Sequence) and not value.tag:
+        yield from (item for item in value.items if isinstance(item, Scalar))
 
 
 def _whole(
-    value: Scalar, *lines: Scalar, prefix: str = "", untagged: bool = True
+    key: Scalar, value: Scalar, shapes: tuple[Shape, ...], entries: Entries
 ) -> Iterator[Image]:
     """Reads a scalar that ends with a whole reference."""
-    text = value.value.removeprefix(prefix)
-    if is_interpolated(text):
-        name, obstacle = outline(text), f"is filled in later: {text}"
-    else:
-        name = ImageReference.parse(text)
-        obstacle = "" if untagged or name is None or name.suffix else "has no tag here"
-    if name is not None:
-        yield Image(name, reference=value, lines=lines, obstacle=obstacle)
-
-
-def _references(
-    mapping: Mapping, entries: Entries, *, nested: str, untagged: bool = True
-) -> Iterator[Image]:
-    """Reads `image: REFERENCE`, and `image:` with the reference below the nested key."""
-    for key, value in mapping.entries:
-        if not _is_below(_IMAGE_KEY, key.value):
-            continue
-        if isinstance(value, Scalar) and not _is_name_of_parts(value, entries):
-            yield from _whole(value, key, untagged=untagged)
-        elif isinstance(value, Mapping):
-            inner = {name.value: (name, node) for name, node in value.entries}
-            name, node = inner.get(nested, (key, None))
-            if isinstance(node, Scalar) and not inner.keys() & {"tag", "digest", "sha"}:
-                yield from _whole(node, key, name, untagged=untagged)
-
-
-def _is_name_of_parts(value: Scalar, entries: Entries) -> bool:
-    """Returns whether a scalar is the name only, with its tag in a sibling."""
-    if "tag" not in entries and "imageTag" not in entries:
-        return False
-    reference = ImageReference.parse(value.value)
-    return reference is not None and not reference.suffix
-
-
-def _parts(mapping: Mapping, entries: Entries, *, table: tuple[Parts, ...]) -> Iterator[Image]:
-    """Reads an image that is spelled in parts."""
-    if entries.keys().isdisjoint(_SIGNS):
+    text = value.value
+    if Shape.OVERRIDE in shapes:
+        text = text.rpartition("=")[2]
+    elif Shape.LINK in shapes:
+        if not text.startswith("docker://"):
+            return
+        text = text.removeprefix("docker://")
+    name = parse_template(text)
+    if name is None or is_digest(text) or (not name.suffix and not _reports(key, shapes)):
         return
-    taken: set[Scalar] = set()
-    for row in table:
-        name = next((entries[key] for key in row.name if key in entries), None)
-        digest_key = next((key for key in row.digest if key in entries), "")
-        tag, digest = entries.get(row.tag), entries.get(digest_key)
-        if name is None or (tag is not None and tag[1] in taken):
-            continue
-        below = row.below
-        if tag is None and digest is None:
-            # Worth a warning where it can be nothing but an image.
-            below = _UNTAGGED if name[0].value in _NAMES_ENOUGH else _NOWHERE
-        if not below.fullmatch(mapping.key):
-            continue
-        image = _joined(name, entries.get(row.registry), tag, digest)
-        if image is not None:
-            taken.update(image.scalars)
-            yield image
-
-
-def _joined(
-    name: Entry, registry: Entry | None, tag: Entry | None, digest: Entry | None
-) -> Image | None:
-    host = content(registry[1]) if registry else ""
-    text = "/".join(part for part in (host.rstrip("/"), content(name[1])) if part)
-    reference = outline(text) if is_interpolated(text) else ImageReference.parse(text)
-    if reference is None or reference.suffix:
-        return None
-    entries = [entry for entry in (name, registry, tag, digest) if entry is not None]
-    filled = [value.value for _, value in entries if is_interpolated(value.value)]
-    return Image(
-        reference,
-        tag=tag[1] if tag else None,
-        digest=digest[1] if digest else None,
-        hexadecimal=digest is not None and digest[0].value == "sha",
-        carries=digest is None,
-        lines=tuple(scalar for entry in entries for scalar in entry),
-        obstacle=f"is filled in later: {filled[0]}" if filled else "",
+    obstacle = ""
+    if not name.suffix and Shape.REFERENCE not in shapes:
+        obstacle = "has no tag here"
+    if has_variable(name.suffix):
+        obstacle = f"is filled in later: {text}"
+    digests = digests_beside(entries, key.value)
+    yield Image(
+        name,
+        reference=value,
+        digest=digests.place[1] if digests.place else None,
+        hexadecimal=digests.place is not None and is_hexadecimal(digests.place),
+        stale=digests.stale,
+        foreign=digests.foreign,
+        needs_digest=digests.is_needed,
+        lines=(key,),
+        obstacle=obstacle,
     )
 
 
-def _services(mapping: Mapping, _entries: Entries) -> Iterator[Image]:
-    """Reads GitLab's `services`, by name or as mappings with a `name`."""
-    for key, value in mapping.entries:
-        # A tagged list is GitLab's own, such as `!reference [.job, services]`.
-        if key.value != "services" or not isinstance(value, Sequence) or value.tag:
-            continue
-        for item in value.items:
-            if isinstance(item, Scalar):
-                yield from _whole(item)
-            elif isinstance(item, Mapping):
-                for name, node in item.entries:
-                    if name.value == "name" and isinstance(node, Scalar):
-                        yield from _whole(node, name)
-
-
-def _overrides(mapping: Mapping, _entries: Entries) -> Iterator[Image]:
-    """Reads Argo CD's `kustomize.images`: `REFERENCE` or `NAME=REFERENCE`."""
-    for key, value in mapping.entries:
-        if mapping.key == "kustomize" and key.value == "images" and isinstance(value, Sequence):
-            for item in value.items:
-                if isinstance(item, Scalar):
-                    old, equals, _ = item.value.rpartition("=")
-                    yield from _whole(item, prefix=old + equals)
-
-
-def _text_of(mapping: Mapping, key: str) -> str:
-    values = [value for name, value in mapping.entries if name.value == key]
-    return values[-1].value if values and isinstance(values[-1], Scalar) else ""
-
-
-def _is_object(mapping: Mapping, _path: str) -> bool:
-    return bool(_text_of(mapping, "apiVersion") and _text_of(mapping, "kind"))
-
-
-def _is_text(mapping: Mapping, _path: str) -> bool:
-    """Objects whose images are data, schemas, or repositories to watch."""
-    kind, version = _text_of(mapping, "kind"), _text_of(mapping, "apiVersion")
-    return (version, kind) in {("v1", "ConfigMap"), ("v1", "Secret")} or version.startswith(
-        ("apiextensions.k8s.io/", "image.toolkit.fluxcd.io/")
-    )
-
-
-def _is_kustomization(mapping: Mapping, path: str) -> bool:
-    kind, version = _text_of(mapping, "kind"), _text_of(mapping, "apiVersion")
-    names = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+def _reports(key: Scalar, shapes: tuple[Shape, ...]) -> bool:
+    """Returns whether a name without a tag is worth a word here."""
     return (
-        path.rpartition("/")[2] in names
-        or kind == "Kustomization"  # which may go without a version
-        or version.startswith("kustomize.config.k8s.io/")
-        or (version, kind) == ("builtin", "ImageTagTransformer")
+        Shape.REFERENCE in shapes
+        or Shape.OVERRIDE in shapes
+        or _is_image_key(key.value)
+        or key.value == "name"
     )
-
-
-def _is_pipeline(mapping: Mapping, path: str) -> bool:
-    if re.search(r"\.gitlab-ci\.ya?ml$|(?:^|/)\.gitlab/ci/|(?:^|/)\.gitlab-ci/", path):
-        return True
-    return any(
-        (key.value == "stages" and isinstance(value, Sequence))
-        or (isinstance(value, Mapping) and any(name.value == "script" for name, _ in value.entries))
-        for key, value in mapping.entries
-    )
-
-
-def _is_compose(mapping: Mapping, path: str) -> bool:
-    return bool(re.search(r"(?:^|/)(?:docker-)?compose[^/]*\.ya?ml$", path)) or any(
-        key.value == "services" and isinstance(value, Mapping) for key, value in mapping.entries
-    )
-
-
-_ALL_TEXT = Format("text", _is_text)
-_chart_images = partial(_parts, table=_CHART_IMAGES)
-_kustomize_images = partial(_parts, table=_KUSTOMIZE_IMAGES)
-
-# The first that detects a document reads it.
-FORMATS = (
-    _ALL_TEXT,
-    Format(
-        "Kustomization",
-        _is_kustomization,
-        (_kustomize_images, _chart_images),
-        _OBJECT_TEXT_KEY,
-    ),
-    Format(
-        "Kubernetes object",  # HelmRelease, Tekton, Argo and all other custom resources too
-        _is_object,
-        (partial(_references, nested="reference"), _chart_images, _overrides),
-        _OBJECT_TEXT_KEY,
-    ),
-    Format(
-        "GitLab pipeline",
-        _is_pipeline,
-        (partial(_references, nested="name"), _services, _chart_images),
-        _PIPELINE_TEXT_KEY,
-    ),
-    Format("Compose file", _is_compose, (partial(_references, nested="name"), _chart_images)),
-    Format(
-        "Helm values",  # and whatever else says `image:`
-        lambda _mapping, _path: True,
-        (partial(_references, nested="name", untagged=False), _chart_images),
-    ),
-)

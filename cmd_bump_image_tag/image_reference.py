@@ -11,11 +11,11 @@ _DOCKER_HUB = "docker.io"
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
 _COMPONENT = r"[a-z0-9]+(?:(?:__|[._]|-+)[a-z0-9]+)*"
-_TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 # The algorithms that https://github.com/opencontainers/go-digest knows.
-_DIGEST = r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
+DIGEST = r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
 _REMAINDER = re.compile(
-    rf"(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>{_TAG}))?(?:@(?P<digest>{_DIGEST}))?"
+    rf"(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>{TAG}))?(?:@(?P<digest>{DIGEST}))?"
 )
 # An image's id, which Docker takes in place of a name.
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
@@ -93,13 +93,13 @@ def suffix_of(tag: str | None, digest: str | None) -> str:
 
 
 def is_tag(text: str) -> bool:
-    """Returns whether the text may be a tag."""
-    return re.fullmatch(_TAG, text) is not None
+    """Returns whether the text can be a tag."""
+    return re.fullmatch(TAG, text) is not None
 
 
 def is_digest(text: str) -> bool:
     """Returns whether the text is a digest with its algorithm."""
-    return re.fullmatch(_DIGEST, text) is not None
+    return re.fullmatch(DIGEST, text) is not None
 
 
 def _split_domain(text: str) -> tuple[str, str]:
@@ -113,25 +113,56 @@ def _split_domain(text: str) -> tuple[str, str]:
 
 # Shells, Compose and GitLab (`$X`, `${X:-1}`), make-like `$(X)`, GitLab's and GitHub's
 # `$[[ inputs.x ]]` and `${{ x }}`, Helm and Jinja (`{{ .Values.x }}`).
-_INTERPOLATION = re.compile(
+_VARIABLE = re.compile(
     r"\$\{\{.*?\}\}|\$\[\[.*?\]\]|\$\{(?:[^{}]|\{[^{}]*\})*\}|\$\([^()]*\)|\$\w+|\{\{.*?\}\}"
 )
-# Takes their place; a name has it only where nobody can know what stands there in the end.
-_FILLED = "0filled0in0later0"
+# Takes a variable's place while the rest is parsed: a valid component, tag and host.
+_MASK = "0variable"
+_MASKED = re.compile(rf"{_MASK}([0-9]+)z")
 
 
-def is_interpolated(text: str) -> bool:
+def has_variable(text: str) -> bool:
     """Returns whether a part of the text is filled in later."""
     return "$" in text or "{{" in text
 
 
-def outline(text: str) -> ImageReference | None:
-    """Returns what is known of an interpolated reference, or None where that is nothing."""
-    filled = _INTERPOLATION.sub(_FILLED, text).replace(f"@{_FILLED}", "")
-    reference = ImageReference.parse(filled)
-    return None if reference is None or _FILLED in reference.last_component else reference
+def parse_template(text: str) -> ImageReference | None:
+    """Reads a reference whose parts may be variables, such as `$CI_REGISTRY/web:v1`.
+
+    Args:
+        text: The reference.
+
+    Returns:
+        The reference, in whose parts each variable is written as `${NAME}`; None if the text is
+        not a reference, whatever its variables are.
+    """
+    if not has_variable(text):
+        return ImageReference.parse(text)
+    variables: list[str] = []
+
+    def mask(found: re.Match[str]) -> str:
+        variables.append(re.sub(r"^\$(\w+)$", r"${\1}", re.sub(r"\s+", "", found[0])))
+        return f"{_MASK}{len(variables) - 1}z"
+
+    def unmask(part: str) -> str:
+        return _MASKED.sub(lambda found: variables[int(found[1])], part)
+
+    if _MASK in text:
+        return None
+
+    masked, at, digest = _VARIABLE.sub(mask, text).partition(f"@{_MASK}")
+    reference = ImageReference.parse(masked)
+    if reference is None:
+        return None
+    return ImageReference(
+        unmask(reference.domain),
+        unmask(reference.path),
+        unmask(reference.tag) if reference.tag else None,
+        unmask(_MASK + digest) if at else reference.digest,
+    )
 
 
-def may_be(name: ImageReference, other: ImageReference) -> bool:
-    """Returns whether a name that is filled in later may come to be another's."""
-    return _FILLED in name.repository and name.last_component == other.last_component
+def can_become(name: ImageReference, other: ImageReference) -> bool:
+    """Returns whether a name with variables can become another name."""
+    last = name.last_component
+    return has_variable(name.repository) and not has_variable(last) and last == other.last_component

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
-from cmd_bump_image_tag.image_reference import ImageReference, is_digest, is_tag, suffix_of
+from cmd_bump_image_tag.image_reference import (
+    ImageReference,
+    has_variable,
+    is_digest,
+    is_tag,
+    parse_template,
+    suffix_of,
+)
 from cmd_bump_image_tag.yaml_text.edit import content
 
 if TYPE_CHECKING:
@@ -15,13 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Update:
-    """A update: this repository's images shall have this tag, this digest, or both.
+    """What to set: this tag, this digest or both for the images of this repository.
 
     Attributes:
-        name: The repository, such as `registry.example.com:5000/group/web` or `nginx`.
+        name: The repository, such as `registry.example.com:5000/group/web` or `nginx`; it can hold
+            variables as the files have them. With `is_path`, the path of a key.
         tag: The tag to set; None leaves the tags alone.
-        digest: The digest to set, with its algorithm; None lets a digest stand only where its
-            tag stays.
+        digest: The digest to set, with its algorithm; None keeps a digest only if its tag stays.
+        is_path: Whether the value at a path is set, whatever image it belongs to.
         reference: The image with that tag and digest.
 
     Raises:
@@ -31,10 +41,11 @@ class Update:
     name: str
     tag: str | None = None
     digest: str | None = None
+    is_path: bool = False
     reference: ImageReference = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        reference = ImageReference.parse(self.name)
+        reference = ImageReference("", self.name) if self.is_path else parse_template(self.name)
         if reference is None:
             raise UsageError(
                 f"{self.name!r} is not an image name.", hint="Write it as in `image:`."
@@ -84,6 +95,18 @@ class Update:
         """The update as `parse` reads it."""
         return f"{self.name}={self.tag or ''}" + (f"@{self.digest}" if self.digest else "")
 
+    @property
+    def label(self) -> str:
+        """What messages call it: the image's name as people write it, or the path."""
+        return self.name if self.is_path else self.reference.familiar
+
+    @cached_property
+    def word(self) -> str:
+        """A word that every file with this image has, however its name is spelled there."""
+        last = self.reference.last_component
+        found = re.search(r"\w+", last) if has_variable(last) else None
+        return found[0] if found else last
+
 
 @dataclass(frozen=True)
 class Image:
@@ -92,12 +115,15 @@ class Image:
     Attributes:
         name: What it is, as far as the document says; of a whole reference, all of it.
         reference: The scalar that ends with the whole reference.
-        tag: The scalar with the tag, maybe followed by `@` and a digest.
+        tag: The scalar with the tag, which `@` and a digest can follow.
         digest: The scalar with the digest.
-        hexadecimal: Whether that digest stands there without its `sha256:`.
+        hexadecimal: Whether that digest stands without its `sha256:`.
         carries: Whether the tag's scalar is the place for a digest too.
+        stale: Other digests of the same image, which a new tag makes stale.
+        foreign: Scalars beside it that are digests, under keys that do not say so.
+        needs_digest: Whether a key beside it says that the digest is used.
         lines: What else belongs to it, so that a comment there freezes it: keys, the name.
-        obstacle: Why it cannot be set, where it cannot.
+        obstacle: Why it cannot be set; empty if it can.
     """
 
     name: ImageReference
@@ -106,75 +132,104 @@ class Image:
     digest: Scalar | None = None
     hexadecimal: bool = False
     carries: bool = False
+    stale: tuple[Scalar, ...] = ()
+    foreign: tuple[Scalar, ...] = ()
+    needs_digest: bool = False
     lines: tuple[Scalar, ...] = ()
     obstacle: str = ""
 
     @property
     def scalars(self) -> tuple[Scalar, ...]:
-        """The scalars that a bump may change."""
-        if self.reference is not None:
-            return (self.reference,)
-        return tuple(part for part in (self.tag, self.digest) if part is not None)
+        """The scalars that an update can change."""
+        found = (self.reference, self.tag, self.digest, *self.stale)
+        return tuple(scalar for scalar in found if scalar is not None)
+
+    def with_old_tag(self) -> ImageReference:
+        """Returns the image's name with the tag that it has now."""
+        return self.name if self.reference is not None else replace(self.name, tag=self.old_tag)
 
     @property
     def old_tag(self) -> str:
-        """The tag that stands there now; nothing where there is none."""
+        """The tag before the update; empty if there is none."""
         if self.reference is not None:
             return self.name.tag or ""
         return content(self.tag).partition("@")[0] if self.tag is not None else ""
 
 
 class OutOfReachError(Exception):
-    """An image matches, but has no place for what is wanted; the text says why."""
+    """An image matches, but has no place for the new value; the text says why."""
+
+
+class StaleDigestError(Exception):
+    """A digest would outlive its tag, and nothing shows that it can be emptied.
+
+    Args:
+        why: Which digest.
+        scalar: Its place.
+    """
+
+    def __init__(self, why: str, scalar: Scalar) -> None:
+        super().__init__(why)
+        self.scalar = scalar
 
 
 def new_values(image: Image, update: Update) -> dict[Scalar, str]:
-    """Returns what the image's scalars shall say after a update.
+    """Returns the values of the image's scalars after an update.
 
-    What was not asked for stays, but for a digest whose tag changes: it goes, or, in a place of
-    its own, becomes the empty text that charts and Kustomize take for none.
+    What was not asked for stays. If the tag changes, its digest goes; a digest in a place of its
+    own becomes empty, which charts and Kustomize take for none.
 
     Raises:
-        OutOfReachError: The image has no place for it.
+        OutOfReachError: The image has no place for the value.
+        StaleDigestError: A digest would outlive its tag.
     """
     if image.obstacle:
         raise OutOfReachError(image.obstacle)
+    if image.reference is None and image.tag is None:
+        if image.digest is None:
+            raise OutOfReachError("has no tag here")
+        if update.digest is None:
+            raise OutOfReachError("is pinned by its digest alone; give --digest")
     if image.reference is not None:
-        written = image.reference.value.removesuffix(image.name.suffix)
-        return {image.reference: written + _moved_suffix(image.name, update)}
-    if image.tag is not None:
-        return _new_parts(image, image.tag, update)
-    if image.digest is None:
-        raise OutOfReachError("has no tag here")
-    if update.digest is None:
-        raise OutOfReachError("is pinned by its digest alone; give --digest")
-    return {image.digest: _digest_text(image, update.digest)}
+        values = {image.reference: _new_reference(image, image.reference, update)}
+    else:
+        values = _new_tag(image, update)
+    moves = update.tag is not None and update.tag != image.old_tag
+    if image.digest is not None and update.digest:
+        is_short = image.hexadecimal
+        values[image.digest] = update.digest.partition(":")[2] if is_short else update.digest
+    elif image.digest is not None and moves:
+        values[image.digest] = ""
+    if moves:
+        values.update(dict.fromkeys(image.stale, ""))
+        _check_use_of_digest(image, update)
+    return values
 
 
-def _moved_suffix(reference: ImageReference, update: Update) -> str:
-    tag = update.tag or reference.tag
-    kept = reference.digest if tag == reference.tag else None
-    return suffix_of(tag, update.digest or kept)
+def _check_use_of_digest(image: Image, update: Update) -> None:
+    digests = [scalar for scalar in (image.digest, *image.stale) if scalar is not None]
+    if image.needs_digest and digests and not (update.digest and image.digest):
+        raise StaleDigestError("`useDigest: true` needs the digest of the new tag", digests[0])
 
 
-def _new_parts(image: Image, tag: Scalar, update: Update) -> dict[Scalar, str]:
-    old_tag, _, old_digest = content(tag).partition("@")
+def _new_reference(image: Image, reference: Scalar, update: Update) -> str:
+    name = image.name
+    tag = update.tag or name.tag
+    kept = name.digest if tag == name.tag else None
+    digest = kept if image.digest is not None and not name.digest else update.digest or kept
+    return reference.value.removesuffix(name.suffix) + suffix_of(tag, digest)
+
+
+def _new_tag(image: Image, update: Update) -> dict[Scalar, str]:
+    if image.tag is None:
+        return {}
+    old_tag, _, old_digest = content(image.tag).partition("@")
     new_tag = update.tag or old_tag
-    stays = new_tag == old_tag
-    carried = old_digest if stays and not update.digest else ""
+    carried = old_digest if new_tag == old_tag and not update.digest else ""
     if update.digest and image.carries:
         carried = update.digest
     if carried and not new_tag:
         raise OutOfReachError("has no tag that a digest could follow; give --tag")
-    values = {}
-    if update.tag or carried:
-        values[tag] = f"{new_tag}@{carried}" if carried else new_tag
-    if image.digest is not None and update.digest:
-        values[image.digest] = _digest_text(image, update.digest)
-    elif image.digest is not None and not stays:
-        values[image.digest] = ""
-    return values
-
-
-def _digest_text(image: Image, digest: str) -> str:
-    return digest.partition(":")[2] if image.hexadecimal else digest
+    if not update.tag and not carried:
+        return {}
+    return {image.tag: f"{new_tag}@{carried}" if carried else new_tag}

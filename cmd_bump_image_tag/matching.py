@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cicd_common.errors import RefusedError, UsageError
 from cmd_bump_image_tag.formats import find_images
-from cmd_bump_image_tag.image_reference import ImageReference, is_digest, is_tag, may_be
+from cmd_bump_image_tag.image_reference import (
+    can_become,
+    has_variable,
+    is_digest,
+    is_tag,
+    parse_template,
+)
 from cmd_bump_image_tag.images import Image
 from cmd_bump_image_tag.yaml_text.comments import Comments, Lines, find_comments
 from cmd_bump_image_tag.yaml_text.edit import content
+from cmd_bump_image_tag.yaml_text.keypaths import find
 from cmd_bump_image_tag.yaml_text.scan import NotYamlError, Scalar, scan
 
 if TYPE_CHECKING:
@@ -20,7 +27,24 @@ if TYPE_CHECKING:
     from cmd_bump_image_tag.images import Update
     from cmd_bump_image_tag.yaml_text.comments import Marked
     from cmd_bump_image_tag.yaml_text.keypaths import KeyPath
-    from cmd_bump_image_tag.yaml_text.scan import Node
+    from cmd_bump_image_tag.yaml_text.scan import Node, Scan
+
+LARGEST_FILE = 64 * 1024 * 1024  # bytes; reading YAML takes about 25 times as much memory
+
+
+@dataclass(frozen=True)
+class Nested:
+    """YAML that a scalar holds as a string.
+
+    Attributes:
+        outer: The scalar.
+        scan: What it holds.
+        lines: The lines of that.
+    """
+
+    outer: Scalar
+    scan: Scan
+    lines: Lines
 
 
 @dataclass(frozen=True)
@@ -32,34 +56,72 @@ class Source:
         mark: Its byte-order mark, if it has one.
         text: Its text after that.
         lines: Where its lines are.
-        documents: The root of each of its documents.
+        scan: What it holds.
         images: Its images.
         comments: What its comments ask for.
+        nested: By scalar, the YAML in a string of this file that the scalar belongs to.
     """
 
     path: str
     mark: bytes
     text: str
     lines: Lines
-    documents: list[Node]
+    scan: Scan
     images: tuple[Image, ...]
     comments: Comments
+    nested: dict[Scalar, Nested] = field(default_factory=dict)
+
+    def line(self, scalar: Scalar) -> int:
+        """Returns the line of a scalar, from 1."""
+        if scalar not in self.nested:
+            return self.lines.of_scalar(scalar)
+        nested = self.nested[scalar]
+        is_block = nested.outer.style in ("|", ">")
+        return self.line(nested.outer) + (nested.lines.of_scalar(scalar) - 1 if is_block else 0)
 
     def place(self, scalar: Scalar) -> str:
         """Returns `PATH:LINE` of a scalar."""
-        return f"{self.path}:{self.lines.of_scalar(scalar)}"
-
-    def place_of(self, image: Image) -> str:
-        """Returns `PATH:LINE` of an image."""
-        return self.place((*image.scalars, *image.lines)[0])
+        return f"{self.path}:{self.line(scalar)}"
 
     def is_frozen(self, image: Image) -> bool:
-        """Returns whether a comment on one of the image's lines asks to leave it alone."""
-        frozen = self.comments.frozen
-        return bool(frozen) and any(
-            self.lines.number(scalar.start) in frozen or self.lines.of_scalar(scalar) in frozen
-            for scalar in (*image.scalars, *image.lines)
+        """Returns whether a comment asks to leave the image alone."""
+        comments = self.comments
+        return bool(comments.frozen) and any(
+            self.lines.number(scalar.start) in comments.frozen
+            or self.lines.of_scalar(scalar) in comments.frozen
+            or comments.is_in_frozen_part(scalar.start)
+            for scalar in map(self._outermost, (*image.scalars, *image.lines))
         )
+
+    def _outermost(self, scalar: Scalar) -> Scalar:
+        while scalar in self.nested:
+            scalar = self.nested[scalar].outer
+        return scalar
+
+    def locate(self, path: KeyPath) -> list[Node]:
+        """Returns the values at the end of a path, one of each document that has it."""
+        found = [find(root, path.parts[0]) for root in path.documents(self.scan.documents)]
+        nodes = [node for node in found if node is not None]
+        for steps in path.parts[1:]:
+            inner = [
+                (nested, find(root, steps))
+                for node in nodes
+                if (nested := read_nested(node))
+                for root in nested.scan.documents[:1]
+            ]
+            nodes = [node for _, node in inner if node is not None]
+            self.nested.update({node: nested for nested, node in inner if isinstance(node, Scalar)})
+        return nodes
+
+
+def read_nested(node: Node) -> Nested | None:
+    """Reads the YAML that a value holds as a string; None if it holds none."""
+    if not isinstance(node, Scalar):
+        return None
+    try:
+        return Nested(node, scan(node.value), Lines.of(node.value))
+    except NotYamlError:
+        return None
 
 
 def read_file(path: str, data: bytes) -> Source:
@@ -70,8 +132,10 @@ def read_file(path: str, data: bytes) -> Source:
         data: Its bytes, in UTF-8.
 
     Raises:
-        NotYamlError: It is not YAML in UTF-8.
+        NotYamlError: It is not YAML in UTF-8, or too large.
     """
+    if len(data) > LARGEST_FILE:
+        raise NotYamlError(1, f"is larger than {LARGEST_FILE // 1024 // 1024} MB")
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
     try:
         text = data[len(mark) :].decode()
@@ -80,15 +144,8 @@ def read_file(path: str, data: bytes) -> Source:
         raise NotYamlError(line, f"is not UTF-8: {error.reason}") from error
     scanned = scan(text)
     lines = Lines.of(text)
-    return Source(
-        path,
-        mark,
-        text,
-        lines,
-        scanned.documents,
-        tuple(find_images(scanned, path)),
-        find_comments(scanned, lines),
-    )
+    images = tuple(find_images(scanned, path))
+    return Source(path, mark, text, lines, scanned, images, find_comments(scanned, lines))
 
 
 class Match(NamedTuple):
@@ -96,7 +153,7 @@ class Match(NamedTuple):
 
     Attributes:
         image: The image.
-        bump: The update that concerns it; None where none does.
+        update: The update that concerns it; None if none does.
         follows: Whether a marker or `--path` alone made it one, so that its tag may be
             elsewhere.
     """
@@ -104,6 +161,21 @@ class Match(NamedTuple):
     image: Image
     update: Update | None
     follows: bool = False
+
+
+@dataclass(frozen=True)
+class Updates:
+    """What to set, by what it is told.
+
+    Attributes:
+        by_repository: The updates of images.
+        by_policy: The updates of image policies, which Flux's markers name.
+        paths: The keys to edit as well, each with its own update if no image was given.
+    """
+
+    by_repository: Mapping[str, Update]
+    by_policy: Mapping[str, Update]
+    paths: Sequence[tuple[KeyPath, Update | None]]
 
 
 def policies(source: Source, updates: Mapping[str, Update]) -> Iterator[tuple[str, Update]]:
@@ -114,89 +186,118 @@ def policies(source: Source, updates: Mapping[str, Update]) -> Iterator[tuple[st
         updates: The updates by repository.
     """
     for marked in source.comments.marked:
-        reference = ImageReference.parse(marked.scalar.value)
+        reference = parse_template(marked.scalar.value)
         if marked.part in ("", "name") and reference and reference.repository in updates:
             yield marked.policy, updates[reference.repository]
 
 
-def find_matches(
-    source: Source,
-    updates: Mapping[str, Update],
-    tied: Mapping[str, Update],
-    paths: Sequence[KeyPath],
-) -> list[Match]:
+def find_matches(source: Source, updates: Updates) -> list[Match]:
     """Returns the images of a file, and the update of each.
 
     Args:
         source: The file.
-        updates: The updates by repository.
-        tied: The updates by image policy.
-        paths: The keys to edit as well.
+        updates: What to set.
 
     Raises:
         RefusedError: A path leads to something that no update can set.
         UsageError: A path leads to a bare tag, and there are several updates.
     """
-    marked = [mark for mark in source.comments.marked if mark.policy in tied]
-    by_tag = {mark.scalar: tied[mark.policy] for mark in marked if mark.part == "tag"}
+    marked = [mark for mark in source.comments.marked if mark.policy in updates.by_policy]
+    by_tag = {mark.scalar: updates.by_policy[mark.policy] for mark in marked if mark.part == "tag"}
     found = []
     for image in source.images:
-        update = _update_of(image, updates)
-        if update is None and image.tag in by_tag:  # a mirror, which its marker ties to the image
-            update = by_tag[image.tag]
-        found.append(Match(image, update))
-    others = [_marked(mark, tied[mark.policy]) for mark in marked]
-    others += [_at_path(*end, source, updates) for end in _ends(source, paths)]
+        match = _match(image, updates.by_repository)
+        if match.update is None and image.tag in by_tag:  # a mirror, which its marker ties to it
+            match = Match(image, by_tag[image.tag])
+        found.append(match)
+    others = [_marked(mark, updates.by_policy[mark.policy]) for mark in marked]
+    for path, update in updates.paths:
+        nodes = source.locate(path)
+        if update is not None:
+            found = [
+                _owned(match, nodes, found, update) for match in found if not _is_bare(match, nodes)
+            ]
+        else:
+            found = [match for match in found if not _is_bare(match, nodes)]
+        others += _at_path(path, nodes, source, update, updates)
     if not others:
         return found
     known = {scalar for match in found if match.update for scalar in match.image.scalars}
     return found + [match for match in others if match and known.isdisjoint(match.image.scalars)]
 
 
-def _update_of(image: Image, updates: Mapping[str, Update]) -> Update | None:
+def _match(image: Image, updates: Mapping[str, Update]) -> Match:
     update = updates.get(image.name.repository)
-    if update is None and image.obstacle:
-        update = next(
-            (update for update in updates.values() if may_be(image.name, update.reference)), None
-        )
-    return update
+    if update is None and has_variable(image.name.repository):
+        for each in updates.values():
+            if can_become(image.name, each.reference):
+                filled = replace(image, obstacle=f"is filled in later: {image.name.familiar}")
+                return Match(filled, each)
+    return Match(image, update)
 
 
 def _marked(mark: Marked, update: Update) -> Match | None:
-    """Reads a scalar that a marker ties to a update; a name alone has nothing to set."""
-    scalar = mark.scalar
-    image: Image | None = None
-    if mark.part == "":
-        image = _as_reference(scalar, update)
-    elif mark.part == "tag":
-        image = Image(update.reference, tag=scalar, carries="@" in scalar.value)
-    elif mark.part == "digest":
-        image = Image(update.reference, digest=scalar)
-    return Match(image, update, follows=True) if image else None
+    """Reads a scalar that a marker ties to an update; a name alone has nothing to set."""
+    if mark.part == "name":
+        return None
+    read = {"": _as_reference, "tag": _as_tag, "digest": _as_digest}[mark.part]
+    image = read(mark.scalar, update)
+    if image is not None:
+        return Match(image, update, follows=True)
+    what = mark.part or "reference"
+    obstacle = f"has a marker at {mark.scalar.value!r}, which is not its {what}"
+    return Match(Image(update.reference, lines=(mark.scalar,), obstacle=obstacle), update)
 
 
-def _ends(source: Source, paths: Sequence[KeyPath]) -> Iterator[tuple[KeyPath, Node]]:
-    for path in paths:
-        for document in source.documents:
-            node = path.find(document)
-            if node is not None:
-                yield path, node
+def _is_bare(match: Match, nodes: Sequence[Node]) -> bool:
+    """Returns whether a path names a value that only looks like an image: a tag below `image`."""
+    image = match.image
+    return match.update is None and image.reference in nodes and not image.name.suffix
 
 
-def _at_path(path: KeyPath, node: Node, source: Source, updates: Mapping[str, Update]) -> Match:
-    """Reads what `--path` names: a reference of the image, a bare tag, or a bare digest."""
-    if not isinstance(node, Scalar):
+def _owned(match: Match, nodes: Sequence[Node], found: Sequence[Match], update: Update) -> Match:
+    """Returns the match with the update, if a path without an image names its value alone."""
+    named = [scalar for scalar in match.image.scalars if scalar in nodes]
+    if not named or match.image.obstacle:
+        return match
+    owners = [each for each in found if named[0] in each.image.scalars]
+    return Match(match.image, update, follows=True) if len(owners) == 1 else match
+
+
+def _at_path(
+    path: KeyPath,
+    nodes: Sequence[Node],
+    source: Source,
+    own: Update | None,
+    updates: Updates,
+) -> list[Match]:
+    """Reads what `--path` names: references of an image, bare tags, or bare digests."""
+    scalars = [node for node in nodes if isinstance(node, Scalar)]
+    if len(scalars) < len(nodes):
         raise RefusedError(f"{source.path}: {path.text} is not a single value.")
-    for update in updates.values():
-        image = _as_reference(node, update)
-        if image is not None:
-            return Match(image, update, follows=True)
+    if own is not None:
+        return [
+            Match(_as_value(scalar, own, path, source), own, follows=True) for scalar in scalars
+        ]
+    # Of several documents, those count that hold a reference of the image.
+    matches = [
+        Match(image, update, follows=True)
+        for scalar in scalars
+        for update in updates.by_repository.values()
+        if (image := _as_reference(scalar, update))
+    ]
+    if matches:
+        return matches
+    return [_bare(path, scalar, source, updates.by_repository) for scalar in scalars]
+
+
+def _bare(path: KeyPath, scalar: Scalar, source: Source, updates: Mapping[str, Update]) -> Match:
     update = next(iter(updates.values()))
-    image = _as_tag(node, update) or _as_digest(node, update)
+    image = _as_tag(scalar, update) or _as_digest(scalar, update)
     if image is None:
         raise RefusedError(
-            f"{source.place(node)}: {path.text} holds {node.value!r}.",
-            why=f"That is not a tag, a digest or a reference of {update.reference.familiar}.",
+            f"{source.place(scalar)}: {path.text} holds {scalar.value!r}.",
+            why=f"That is not a tag, a digest or a reference of {update.label}.",
         )
     if len(updates) > 1:
         raise UsageError(
@@ -207,10 +308,11 @@ def _at_path(path: KeyPath, node: Node, source: Source, updates: Mapping[str, Up
 
 
 def _as_reference(scalar: Scalar, update: Update) -> Image | None:
-    reference = ImageReference.parse(scalar.value)
+    reference = parse_template(scalar.value)
     if reference is None or reference.repository != update.reference.repository:
         return None
-    return Image(reference, reference=scalar)
+    obstacle = f"is filled in later: {scalar.value}" if has_variable(reference.suffix) else ""
+    return Image(reference, reference=scalar, obstacle=obstacle)
 
 
 def _as_tag(scalar: Scalar, update: Update) -> Image | None:
@@ -222,3 +324,20 @@ def _as_tag(scalar: Scalar, update: Update) -> Image | None:
 
 def _as_digest(scalar: Scalar, update: Update) -> Image | None:
     return Image(update.reference, digest=scalar) if is_digest(scalar.value) else None
+
+
+def _as_value(scalar: Scalar, update: Update, path: KeyPath, source: Source) -> Image:
+    """Reads a value that is set whatever it is, but that a reference keeps its name."""
+    value = content(scalar)
+    image = _as_digest(scalar, update)
+    reference = parse_template(value)
+    if image is None and reference is not None and reference.suffix:
+        image = Image(reference, reference=scalar)
+    if image is None and not has_variable(value) and len(value.split()) <= 1:
+        image = Image(update.reference, tag=scalar)
+    if image is None:
+        raise RefusedError(
+            f"{source.place(scalar)}: {path.text} holds {scalar.value!r}.",
+            why="That is not a single word, or a variable fills it in later.",
+        )
+    return image

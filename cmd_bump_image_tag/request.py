@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from cicd_common.errors import UsageError
 from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE, check_template
+from cmd_bump_image_tag.image_reference import has_variable
 from cmd_bump_image_tag.images import Update
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class BumpRequest:
         tag: The tag of images that come without one.
         digest: The digest of images that come without one.
         file: Files, folders or globs; none at all choose every YAML and JSON file.
+        exclude: Files, folders or globs to leave out.
         path: Keys to edit as well, such as `spec.values.image.tag`.
         via: Where the edit goes; None for the target that follows from the rest.
         project: The project's path, numeric id or URL.
@@ -54,6 +56,8 @@ class BumpRequest:
         pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
         insecure_registry: Registries that are asked over plain HTTP, as `host[:port]`.
         allow_downgrade: Whether a lower version can replace a higher one.
+        allow_older_pipeline: Whether an older pipeline can overwrite the bump of a newer one.
+        strict: Whether to refuse an edit that leaves a mention of the old reference behind.
         directory: The working directory.
         dry_run: Whether to change nothing.
     """
@@ -62,6 +66,7 @@ class BumpRequest:
     tag: str | None = None
     digest: str | None = None
     file: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
     via: Via | None = None
     project: str | None = None
@@ -81,16 +86,20 @@ class BumpRequest:
     pin_digest: bool = False
     insecure_registry: tuple[str, ...] = ()
     allow_downgrade: bool = False
+    allow_older_pipeline: bool = False
+    strict: bool = False
     directory: Path = Path()
     dry_run: bool = False
 
     @cached_property
     def updates(self) -> tuple[Update, ...]:
-        """What to set, one for each image.
+        """What to set, one for each image; without an image, one for each path.
 
         Raises:
             UsageError: A name, a tag or a digest is wrong.
         """
+        if not self.image:
+            return tuple(Update(path, self.tag, self.digest, is_path=True) for path in self.path)
         return tuple(Update.parse(name, self.tag, self.digest) for name in self.image)
 
     @property
@@ -120,7 +129,16 @@ class BumpRequest:
             UsageError: A value is wrong, or options contradict each other.
         """
         if not self.updates:
-            raise UsageError("There is no image to bump.", hint="Give --image.")
+            raise UsageError("There is no image to bump.", hint="Give --image, or --path.")
+        for update in self.updates:
+            if (self.verify_image or self.pin_digest) and (
+                update.is_path or has_variable(update.name)
+            ):
+                raise UsageError(
+                    f"No registry can be asked for {update.name}.",
+                    why="Its name is not known.",
+                    hint="Leave out --verify-image and --pin-digest, or name the image.",
+                )
         check_template(self.commit_message)
         self._check_target()
         self._check_merge_request()

@@ -29,12 +29,32 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A place that a bump left alone.
+
+    Attributes:
+        path: The file.
+        line: The line, from 1.
+        why: Why it was left alone, and what would set it.
+    """
+
+    path: str
+    line: int
+    why: str
+
+    def text(self) -> str:
+        """Returns one line for stderr."""
+        return f"{self.path}:{self.line}: {self.why}"
+
+
+@dataclass(frozen=True)
 class BumpResult:
     """What a bump changed, or would change without --dry-run.
 
     Attributes:
         changed: Whether this call wrote anything.
         files: What changed: path, line, old and new value, image.
+        skipped: What was left alone: path, line, why.
         commit: The commit's SHA; None if there is no commit.
         web_url: The commit's page on GitLab.
         merge_request: The merge request's page.
@@ -44,6 +64,7 @@ class BumpResult:
 
     changed: bool
     files: tuple[Change, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
     commit: str | None = None
     web_url: str | None = None
     merge_request: str | None = None

@@ -320,7 +320,7 @@ def _land(
         if unsure := plan.contents.keys() - snapshot.revisions.keys():
             snapshot = target.reread(snapshot, unsure)
             continue
-        if plan.changes and not request.allow_downgrade:
+        if plan.changes and not request.allow_older_pipeline:
             check_not_older(request.upstream, plan.changes, target.messages)
         if not plan.changes or request.dry_run:
             return _Landing(snapshot, plan)
@@ -341,8 +341,10 @@ def _land(
 
 def _tell(landing: _Landing) -> None:
     """Logs what was left alone, and what changes as a diff."""
-    for warning in landing.plan.warnings:
-        log.warning("%s", warning)
+    for skipped in landing.plan.skipped:
+        log.warning("%s", skipped.text())
+    for note in landing.plan.notes:
+        log.warning("%s", note)
     for path, content in sorted(landing.plan.contents.items()):
         diff = unified_diff(path, landing.snapshot.contents[path], content)
         log.info("%s", diff.rstrip("\n"))
@@ -354,6 +356,7 @@ def _result(landing: _Landing, request: BumpRequest, project: Project | None = N
     return BumpResult(
         changed=has_changes and not request.dry_run,
         files=landing.plan.changes,
+        skipped=landing.plan.skipped,
         commit=landing.commit,
         web_url=page,
         would_change=has_changes and request.dry_run,

@@ -20,6 +20,7 @@ from cicd_common.cli.options import CONNECTION, OUTPUT
 from cicd_common.errors import ALL_ERRORS
 from cicd_common.waiting.options import WAITING
 from cicd_common.waiting.statuses import STATUSES, Phase
+from cmd_bump_image_tag.formats import FORMATS, KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +46,14 @@ def part(name: str) -> str:
     """The text of a generated part.
 
     Args:
-        name: `exit codes`, `statuses`, `shared options`, `options of COMMAND`,
+        name: `image places`, `exit codes`, `statuses`, `shared options`, `options of COMMAND`,
             `waiting options of COMMAND`, or `inputs of COMMAND`.
     """
     if name.startswith("inputs of "):
         return input_table(name.removeprefix("inputs of "))
     known = commands()
+    if name == "image places":
+        return image_places()
     if name == "statuses":
         return statuses()
     if name == "exit codes":
@@ -80,6 +83,22 @@ def statuses() -> str:
         ends = meaning.phase is not Phase.ACTIVE
         rows.append((", ".join(names), of_phase[meaning.phase], code if ends else ""))
     return table(("status", "the pipeline", "exit code"), rows)
+
+
+def image_places() -> str:
+    """The table of the places where `cmd-bump-image-tag` finds images."""
+    rows: list[tuple[str, ...]] = []
+    for format_ in FORMATS:
+        places: dict[str, list[str]] = {}
+        for place in format_.places:
+            places.setdefault(place.shape.value, []).append(f"`{place.path}`")
+        rows += [(format_.name, shape, ", ".join(paths)) for shape, paths in places.items()]
+        rows += [] if places else [(format_.name, "text", "all")]
+    keys: list[tuple[str, ...]] = [
+        (f"`{{{name}}}`", f"`{pattern}`") for name, pattern in KEYS.items()
+    ]
+    head = ("document", "what is read", "where")
+    return f"{table(head, rows)}\n\n{table(('in a path', 'keys'), keys)}"
 
 
 def option_table(command: click.Command, *groups: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import secrets
 import stat
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 
 _YAML_SUFFIXES = (".yaml", ".yml", ".json")
+# Read for what they mention, never edited: `.env`, `.env.prod`, `web.env`, `Dockerfile.dev`.
+_TEXT = re.compile(
+    r"(?:^|/)(?:[^/]*\.env|\.env\.[^/]*|(?:Dockerfile|Containerfile)(?:\.[^/]*)?"
+    r"|[^/]*\.Dockerfile)$"
+)
 
 
 @dataclass(frozen=True)
@@ -193,9 +199,25 @@ def _normal(pattern: str) -> str:
     return "" if normal == "." else normal
 
 
+def is_text(path: str) -> bool:
+    """Returns whether a file is read for what it mentions, and is not YAML."""
+    return _TEXT.search(path) is not None
+
+
+def is_below(path: str, pattern: str) -> bool:
+    """Returns whether a path is that of a pattern: a file, a folder around it, or a glob."""
+    wanted = _normal(pattern)
+    parts, steps = path.split("/"), wanted.split("/")
+    return any(_is_match(parts[:count], steps) for count in range(1, len(parts) + 1))
+
+
+def _is_read(path: str) -> bool:
+    return path.endswith(_YAML_SUFFIXES) or is_text(path)
+
+
 def _below(paths: Iterable[str], folder: str) -> list[str]:
     prefix = f"{folder}/" if folder else ""
-    return [path for path in paths if path.startswith(prefix) and path.endswith(_YAML_SUFFIXES)]
+    return [path for path in paths if path.startswith(prefix) and _is_read(path)]
 
 
 def _matching(paths: Iterable[str], pattern: str) -> list[str]:
@@ -204,17 +226,27 @@ def _matching(paths: Iterable[str], pattern: str) -> list[str]:
     return [
         path
         for path in paths
-        if (path.endswith(_YAML_SUFFIXES) or not pattern.endswith("*"))
-        and _is_match(path.split("/"), parts)
+        if (_is_read(path) or not pattern.endswith("*")) and _is_match(path.split("/"), parts)
     ]
 
 
 def _is_match(path: list[str], pattern: list[str]) -> bool:
-    if not pattern:
-        return not path
-    if pattern[0] == "**":
-        return any(_is_match(path[start:], pattern[1:]) for start in range(len(path) + 1))
-    return bool(path) and fnmatchcase(path[0], pattern[0]) and _is_match(path[1:], pattern[1:])
+    """Matches a path part by part; `**` stands for any number of parts."""
+    # Which beginnings of the pattern fit the parts so far: linear, however many `**` there are.
+    fits = {0}
+    for part in [*path, None]:
+        for index, each in enumerate(pattern):
+            if index in fits and each == "**":
+                fits.add(index + 1)
+        if part is None:
+            break
+        fits = {
+            index + (pattern[index] != "**")
+            for index in fits
+            if index < len(pattern)
+            and (pattern[index] == "**" or fnmatchcase(part, pattern[index]))
+        }
+    return len(pattern) in fits
 
 
 _MOST_LINKS = 40  # as many as Linux follows: path_resolution(7)

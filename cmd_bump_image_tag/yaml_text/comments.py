@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
+import sys
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cmd_bump_image_tag.yaml_text.scan import Scalar
+
 if TYPE_CHECKING:
-    from cmd_bump_image_tag.yaml_text.scan import Scalar, Scan
+    from collections.abc import Iterable, Iterator
+
+    from cmd_bump_image_tag.yaml_text.scan import Scan
 
 POLICY_WORD = "$imagepolicy"
 
 _WISH = re.compile(r"\bbump:[ \t]*ignore\b|\$imagepolicy")
-_COMMENT = re.compile(r"\s#([^\r\n]*)")
+_COMMENT = re.compile(r"(?<!\S)#([^\r\n]*)")
 _IGNORE = re.compile(r"\bbump:[ \t]*ignore\b")
 # https://fluxcd.io/flux/guides/image-update/#configure-image-update-for-custom-resources
 _POLICY = re.compile(
     r'\{\s*"\$imagepolicy"\s*:\s*"(?P<policy>[^":\s]+:[^":\s]+)(?::(?P<part>name|tag|digest))?"'
 )
+_WIDEST = 1000  # characters of a line's beginning that are looked at for a comment
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -42,12 +48,20 @@ class Comments:
     """The comments of a text that ask for something.
 
     Attributes:
-        frozen: The numbers of the lines that shall stay, from 1.
+        frozen: The numbers of the lines that stay as they are, from 1.
+        frozen_parts: The parts of the text that stay, from and to in characters: what stands
+            below a key, or in an item of a list, whose line is frozen.
         marked: The scalars that follow a policy.
     """
 
     frozen: frozenset[int] = frozenset()
+    frozen_parts: tuple[tuple[int, int], ...] = ()
     marked: tuple[Marked, ...] = ()
+
+    def is_in_frozen_part(self, offset: int) -> bool:
+        """Returns whether the character at an offset stands below something frozen."""
+        index = bisect_right(self.frozen_parts, (offset, sys.maxsize)) - 1
+        return index >= 0 and offset < self.frozen_parts[index][1]
 
 
 @dataclass(frozen=True)
@@ -85,19 +99,70 @@ def find_comments(scan: Scan, lines: Lines) -> Comments:
     """
     starts: list[int] = []
     frozen: set[int] = set()
+    above: set[int] = set()  # comments that have a line of their own
     marked: list[Marked] = []
     # The plain searches are many times faster, and nearly always say no.
     if POLICY_WORD not in scan.text and "bump:" not in scan.text:
         return Comments()
-    for number in sorted({lines.number(update.start()) for update in _WISH.finditer(scan.text)}):
+    for number in sorted({lines.number(wish.start()) for wish in _WISH.finditer(scan.text)}):
         starts = starts or [scalar.start for scalar in scan.scalars]
         scalar, comment = _comment(scan, starts, lines.start(number))
         if _IGNORE.search(comment):
-            frozen.add(number)
+            (above if _is_comment(scan.text, lines.start(number)) else frozen).add(number)
         policy = _POLICY.search(comment)
         if policy and scalar is not None and not scalar.is_key:
             marked.append(Marked(scalar, policy["policy"], policy["part"] or ""))
-    return Comments(frozenset(frozen), tuple(marked))
+    below = _lines_below(scan.text, lines, above)
+    parts = _frozen_parts(scan, lines, frozen | below, below) if frozen | below else ()
+    return Comments(frozenset(frozen | below), _disjoint(parts), tuple(marked))
+
+
+def _is_comment(text: str, line_start: int) -> bool:
+    """Returns whether a line is nothing but a comment."""
+    return text[line_start : line_start + _WIDEST].lstrip(" \t").startswith("#")
+
+
+def _lines_below(text: str, lines: Lines, above: set[int]) -> set[int]:
+    """Returns the lines below some comments, past the comments that follow them directly."""
+    found: dict[int, int] = {}
+    for number in sorted(above, reverse=True):
+        line = number + 1
+        while line not in found and line <= len(lines.ends):
+            if not _is_comment(text, lines.start(line)):
+                break
+            line += 1
+        found[number] = found.get(line, line)
+    return set(found.values())
+
+
+def _disjoint(parts: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Returns parts of a text in order, without those that are within others."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(parts):
+        if not found or end > found[-1][1]:
+            found.append((start, end))
+    return tuple(found)
+
+
+def _frozen_parts(
+    scan: Scan, lines: Lines, frozen: set[int], below: set[int]
+) -> Iterator[tuple[int, int]]:
+    """Yields what a frozen line holds below it.
+
+    Args:
+        scan: The text's documents.
+        lines: Its lines.
+        frozen: The lines that are frozen.
+        below: Those of them that a comment above has frozen: it means an item of a list as a whole.
+    """
+    for mapping in scan.mappings:
+        if mapping.is_item and below and lines.number(mapping.start) in below:
+            yield mapping.start, mapping.end
+        for key, value in mapping.entries:
+            # An alias stands elsewhere.
+            is_below = not isinstance(value, Scalar) and key.start < value.start < mapping.end
+            if is_below and lines.number(key.start) in frozen:
+                yield key.start, value.end
 
 
 def _comment(scan: Scan, starts: list[int], line_start: int) -> tuple[Scalar | None, str]:

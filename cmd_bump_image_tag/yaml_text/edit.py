@@ -87,62 +87,88 @@ def is_settled(scalar: Scalar, value: str) -> bool:
     return bool(scalar.style) or scalar.tag in _STRING_TAGS or is_string(value)
 
 
-def splice(text: str, scalar: Scalar, value: str) -> Splice:
-    """Returns the change that makes a scalar say something else.
+def splices(text: str, scalar: Scalar, value: str) -> list[Splice]:
+    """Returns the changes that give a scalar another value.
 
     Args:
-        text: The text that the scalar stands in.
+        text: The text that holds the scalar.
         scalar: The scalar.
-        value: A reference, a tag, a digest, or nothing; so never a character to escape.
+        value: A reference, a tag, a digest, or nothing; so never a character to escape. Or the
+            YAML that the scalar holds as a string, with such values changed in it.
 
     Raises:
         UnsafeError: The scalar's tag or its line breaks do not allow it.
     """
     if scalar.tag is not None and scalar.tag not in _STRING_TAGS:
-        raise UnsafeError(f"its tag {scalar.tag} says that it is no plain string", scalar)
+        raise UnsafeError(f"its tag {scalar.tag} says that it is not a plain string", scalar)
     start = scalar.start
     if text[start : start + 1] in ("&", "!"):
         found = _PROPERTIES.match(text, start, scalar.end)
         start = found.end() if found else start
-    change = _WRITERS[scalar.style](text, start, scalar, value)
-    if _LINE_BREAK.search(text, change.start, change.end):
-        raise UnsafeError("it goes on over several lines", scalar)
-    return change
+    changes = _WRITERS[scalar.style](text, start, scalar, value)
+    for change in changes:
+        if _LINE_BREAK.search(text, change.start, change.end) or "\n" in change.new:
+            raise UnsafeError("it goes on over several lines", scalar)
+    return changes
 
 
-def _plain(text: str, start: int, scalar: Scalar, value: str) -> Splice:
+def _plain(text: str, start: int, scalar: Scalar, value: str) -> list[Splice]:
     is_json = scalar.key is not None and scalar.key.style == '"'
     written = value if is_string(value) and value and not is_json else f'"{value}"'
     if start == scalar.end and text[start - 1 : start] not in ("", " ", "\t", "\n", "\r"):
         written = f" {written}"
-    return Splice(start, scalar.end, written)
+    return [Splice(start, scalar.end, written)]
 
 
-def _quoted(text: str, start: int, scalar: Scalar, value: str) -> Splice:
-    """Replaces what differs at the end, so that the part before keeps its escapes."""
-    pairs = zip(scalar.value, value, strict=False)
-    kept = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-    position = start + 1
+def _quoted(text: str, start: int, scalar: Scalar, value: str) -> list[Splice]:
+    """Replaces what differs in the middle, so that the rest keeps its escapes."""
+    first, last = _difference(scalar.value, value)
+    new = value[first : len(value) - last]
+    position, end = start + 1, scalar.end - 1
     if "\\" not in text[start : scalar.end] or scalar.style == "'":
-        return Splice(position + kept, scalar.end - 1, value[kept:])
-    remaining = kept
-    for found in _CHARACTER.finditer(text, position, scalar.end - 1):
-        if not remaining:
-            break
-        remaining -= found["nothing"] is None
-        position = found.end()
-    return Splice(position, scalar.end - 1, value[kept:])
+        if len(scalar.value) != end - position:  # doubled quotes, or folded lines
+            return [Splice(position + first, end, value[first:])]
+        return [Splice(position + first, end - last, new)]
+    visible = [
+        found for found in _CHARACTER.finditer(text, position, end) if found["nothing"] is None
+    ]
+    begin = visible[first - 1].end() if first else position
+    stop = visible[len(visible) - last].start() if last else end
+    return [Splice(begin, max(begin, stop), new)]
 
 
-def _block(text: str, start: int, scalar: Scalar, value: str) -> Splice:
-    """Replaces a block scalar's one line; its header and indentation stay."""
-    lines = text[start : scalar.end].rstrip()
-    if not value or not scalar.value or not lines.endswith(scalar.value):
+def _difference(old: str, new: str) -> tuple[int, int]:
+    """Returns how many characters two texts share at the beginning, and then at the end."""
+    first = sum(1 for _ in takewhile(_are_equal, zip(old, new, strict=False)))
+    pairs = zip(reversed(old[first:]), reversed(new[first:]), strict=False)
+    return first, sum(1 for _ in takewhile(_are_equal, pairs))
+
+
+def _are_equal(pair: tuple[str, str]) -> bool:
+    return pair[0] == pair[1]
+
+
+def _block(text: str, start: int, scalar: Scalar, value: str) -> list[Splice]:
+    """Replaces lines of a block scalar; its header and indentation stay."""
+    if not value or not scalar.value:
         raise UnsafeError("it is a block of text", scalar)
-    end = start + len(lines)
-    return Splice(end - len(scalar.value), end, value)
+    if scalar.style == ">" and "\n" in scalar.value.rstrip("\n"):
+        raise UnsafeError("its lines are folded", scalar)
+    raw = list(_RAW_LINE.finditer(text, start, scalar.end))[1:]  # without the header
+    old, new = scalar.value.split("\n"), value.split("\n")
+    if len(old) != len(new) or len(raw) < len(value.rstrip("\n").split("\n")):
+        raise UnsafeError("it is a block of text", scalar)
+    changes = []
+    for found, before, after in zip(raw, old, new, strict=False):
+        if before != after:
+            end = found.start() + len(found[0].rstrip("\r\n"))
+            if not text.endswith(before, found.start(), end):
+                raise UnsafeError("it is a block of text", scalar)
+            changes.append(Splice(end - len(before), end, after))
+    return changes
 
 
+_RAW_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _WRITERS = {"": _plain, "'": _quoted, '"': _quoted, "|": _block, ">": _block}
 
 
@@ -169,7 +195,8 @@ def edit(text: str, values: Mapping[Scalar, str]) -> str:
     """
     pieces = []
     position = 0
-    for change in sorted(splice(text, scalar, value) for scalar, value in values.items()):
+    changes = (splices(text, scalar, value) for scalar, value in values.items())
+    for change in sorted(change for each in changes for change in each):
         pieces += [text[position : change.start], change.new]
         position = change.end
     edited = "".join([*pieces, text[position:]])

@@ -1,73 +1,161 @@
-r"""Paths to a key, spelled as for Helm's `--set`: `spec.values.images[0].tag`, `a\.b.c`.
+r"""Paths to a value, spelled as for Helm's `--set`: `spec.values.images[0].tag`, `a\.b.c`.
 
-A leading dot does no harm: yq's paths have it.
+Beyond that: `containers[name=web].image` takes the item with that name; `[1]:` or `Deployment/web:`
+before the path takes one document of several; after a `:` the path goes on in YAML that the value
+holds as a string: `spec.source.helm.values:image.tag`. A leading dot does no harm: yq's paths have
+it.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from cicd_common.errors import UsageError
-from cmd_bump_image_tag.yaml_text.scan import Mapping, Sequence
+from cmd_bump_image_tag.yaml_text.scan import Mapping, Scalar, Sequence
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cmd_bump_image_tag.yaml_text.scan import Node
 
-# A step is a key, which a dot follows or precedes, or an index.
-_STEP = re.compile(r"\[(?P<index>[0-9]{1,9})\]|(?:^|\.)(?P<key>(?:[^.\[\]\\]|\\.)+)")
+Step: TypeAlias = "str | int | tuple[str, str]"  # a key, an index, or an item's key and value
+
+# A step is a key, which a dot follows or precedes, an index, or a condition.
+_STEP = re.compile(
+    r"\[(?P<index>[0-9]{1,9})\]"
+    r"|\[(?P<name>(?:[^=\[\]\\]|\\.)+)=(?P<value>(?:[^\[\]\\]|\\.)*)\]"
+    r"|(?:^|\.)(?P<key>(?:[^.\[\]\\]|\\.)+)"
+)
+_DOCUMENT = re.compile(r"\[(?P<index>[0-9]{1,9})\]|(?P<kind>[A-Z][A-Za-z0-9]*)/(?P<name>[^:\[\]]+)")
 
 
 @dataclass(frozen=True)
 class KeyPath:
-    """A way from a document's root to one of its nodes.
+    """The way from a document's root to one of its values.
 
     Attributes:
         text: The path as it was given.
-        steps: Keys, and indices from 0.
+        document: Which document: its index from 0, its kind and name, or None for all.
+        parts: Steps in the document; then steps in the YAML that was found there as a string.
     """
 
     text: str
-    steps: tuple[str | int, ...]
+    document: int | tuple[str, str] | None
+    parts: tuple[tuple[Step, ...], ...]
 
     @classmethod
     def parse(cls, text: str) -> KeyPath:
         """Reads a path.
 
         Raises:
-            UsageError: The text is no path that ends in a key or an index.
+            UsageError: The text is not a path that ends in a key or an index.
         """
-        steps: list[str | int] = []
-        position = 0
-        while found := _STEP.match(text, position):
-            index, key = found["index"], found["key"]
-            steps.append(int(index) if index else re.sub(r"\\(.)", r"\1", key))
-            position = found.end()
-        if not steps or position != len(text):
-            raise UsageError(
-                f"{text!r} is not a path of keys.",
-                hint="Write it as for Helm's --set: spec.values.image.tag, images[0].tag, a\\.b.c",
-            )
-        return cls(text, tuple(steps))
+        first, *rest = _split(text)
+        document: int | tuple[str, str] | None = None
+        if rest and (found := _DOCUMENT.fullmatch(first)):
+            index = found["index"]
+            document = int(index) if index else (found["kind"], found["name"])
+            first, *rest = rest
+        return cls(text, document, tuple(_steps(part, text) for part in (first, *rest)))
 
     @property
     def last_key(self) -> str:
         """The last step that is a key: what a file must hold to have this path."""
-        return next((step for step in reversed(self.steps) if isinstance(step, str)), "")
+        steps = [step for part in self.parts for step in part]
+        return next((step for step in reversed(steps) if isinstance(step, str)), "")
 
-    def find(self, root: Node) -> Node | None:
-        """Returns the node at the end of the path; None where there is none."""
-        node: Node | None = root
-        for step in self.steps:
-            node = _step(node, step)
-        return node
+    def documents(self, roots: list[Node]) -> list[Node]:
+        """Returns the roots of the documents that the path is for."""
+        if self.document is None:
+            return roots
+        if isinstance(self.document, int):
+            return roots[self.document : self.document + 1]
+        return [root for root in roots if _identity(root) == self.document]
 
 
-def _step(node: Node | None, step: str | int) -> Node | None:
+def identity(root: Node) -> str:
+    """Returns how a path names a document by its kind and name; empty if it has none."""
+    kind, name = _identity(root)
+    spelled = f"{kind}/{name}"
+    return spelled if _DOCUMENT.fullmatch(spelled) else ""
+
+
+def _identity(root: Node) -> tuple[str, str]:
+    kind = find(root, ("kind",))
+    name = find(root, ("metadata", "name"))
+    return (
+        kind.value if isinstance(kind, Scalar) else "",
+        name.value if isinstance(name, Scalar) else "",
+    )
+
+
+def find(root: Node, steps: tuple[Step, ...]) -> Node | None:
+    """Returns the node at the end of some steps; None if there is none."""
+    node: Node | None = root
+    for step in steps:
+        node = _step(node, step)
+    return node
+
+
+def escaped(key: str) -> str:
+    """Returns a key as a path spells it."""
+    return re.sub(r"([.\[\]\\:=])", r"\\\1", key)
+
+
+def _split(text: str) -> list[str]:
+    """Returns the parts of a path between the colons that are not escaped."""
+    parts = [""]
+    for piece in re.findall(r"\\.|[^\\]|\\$", text, re.DOTALL):
+        if piece == ":":
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
+def _steps(part: str, text: str) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    position = 0
+    while found := _STEP.match(part, position):
+        if found["index"]:
+            steps.append(int(found["index"]))
+        elif found["name"]:
+            steps.append((_plain(found["name"]), _plain(found["value"])))
+        else:
+            steps.append(_plain(found["key"]))
+        position = found.end()
+    if not steps or position != len(part):
+        raise UsageError(
+            f"{text!r} is not a path of keys.",
+            hint="Write it as for Helm's --set: spec.values.image.tag, images[0].tag, a\\.b.c",
+        )
+    return tuple(steps)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+def _step(node: Node | None, step: Step) -> Node | None:
     if isinstance(node, Mapping):
-        values = [value for key, value in node.entries if key.value == str(step)]
-        return values[-1] if values else None
-    if isinstance(node, Sequence) and str(step).isdecimal() and int(step) < len(node.items):
-        return node.items[int(step)]
+        return next(_values(node, step), None)
+    if isinstance(node, Sequence) and isinstance(step, tuple):
+        items = [item for item in node.items if _has(item, *step)]
+        return items[0] if len(items) == 1 else None
+    if isinstance(node, Sequence) and str(step).isdecimal() and int(str(step)) < len(node.items):
+        return node.items[int(str(step))]
     return None
+
+
+def _values(node: Mapping, step: Step) -> Iterator[Node]:
+    """Yields the values of a key; of a repeated one the last first, as a loader has it."""
+    for key, value in reversed(node.entries):
+        if not isinstance(step, tuple) and key.value == str(step):
+            yield value
+
+
+def _has(item: Node, key: str, value: str) -> bool:
+    found = find(item, (key,))
+    return isinstance(found, Scalar) and found.value == value

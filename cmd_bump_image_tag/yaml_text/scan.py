@@ -19,7 +19,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 
 class NotYamlError(Exception):
-    """The text is no YAML, or none that the command can read.
+    """The text is not YAML, or not such that the command can read it.
 
     Args:
         line: The line of the first fault, from 1.
@@ -57,36 +57,46 @@ class Scalar:
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """A sequence and where it hangs.
+    """A sequence and its place.
 
     Attributes:
         outer: The number of the nearest enclosing mapping.
-        key: The key of that mapping under which it stands, itself or within sequences.
+        key: The key of that mapping, directly or through other sequences.
+        start: Where it begins in the text, in characters.
         tag: The explicit tag, if it has one, such as GitLab's `!reference`.
+        end: Where the next thing begins.
         items: Its nodes; an alias is the node that it names.
     """
 
     outer: int | None
     key: str
+    start: int
     tag: str | None
+    end: int = 0
     items: list[Node] = field(default_factory=list)
 
 
 @dataclass(slots=True, eq=False)
 class Mapping:
-    """A mapping and where it hangs.
+    """A mapping and its place.
 
     Attributes:
         number: Its own number: the index in `Scan.mappings`.
         outer: The nearest enclosing mapping's; a reference would make each tree a circle, which
             only the cyclic collector frees, after a walk through all of a large file.
-        key: The key of that mapping under which it stands, itself or within sequences.
+        key: The key of that mapping, directly or through sequences.
+        start: Where it begins in the text, in characters.
+        is_item: Whether it is an item of a sequence.
+        end: Where the next thing begins.
         entries: Its scalar keys and their nodes; an alias is the node that it names.
     """
 
     number: int
     outer: int | None
     key: str
+    start: int
+    is_item: bool
+    end: int = 0
     entries: list[tuple[Scalar, Node]] = field(default_factory=list)
 
 
@@ -125,7 +135,7 @@ def events(text: str) -> Iterator[yaml.Event]:
         text: The text without a byte-order mark: marks count from its first character.
 
     Raises:
-        NotYamlError: The text is no YAML.
+        NotYamlError: The text is not YAML.
         RefusedError: PyYAML is here without libyaml; its Python parser reads tabs otherwise.
     """
     import yaml  # noqa: PLC0415 - costs 23 ms, and most runs find most files without it
@@ -155,7 +165,7 @@ def scan(text: str) -> Scan:
         text: The text without a byte-order mark.
 
     Raises:
-        NotYamlError: The text is no YAML, names an anchor that it lacks, or nests too deep.
+        NotYamlError: The text is not YAML, names an anchor that it lacks, or nests too deep.
     """
     import yaml  # noqa: PLC0415 - as above
 
@@ -185,7 +195,7 @@ class _Builder:
     frames: list[_Frame] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.frames = [_Frame(Sequence(None, "", None, self.result.documents))]
+        self.frames = [_Frame(Sequence(None, "", 0, None, items=self.result.documents))]
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
         frame = self.frames[-1]
@@ -206,15 +216,16 @@ class _Builder:
         self.anchors.clear()
 
     def mapping(self, event: yaml.MappingStartEvent) -> None:
-        node = Mapping(len(self.result.mappings), *self._whereabouts())
+        is_item = isinstance(self.frames[-1].node, Sequence) and len(self.frames) > 1
+        node = Mapping(len(self.result.mappings), *self._place(event), is_item)
         self.result.mappings.append(node)
         self._open(node, event)
 
     def sequence(self, event: yaml.SequenceStartEvent) -> None:
-        self._open(Sequence(*self._whereabouts(), event.tag), event)
+        self._open(Sequence(*self._place(event), event.tag), event)
 
-    def close(self, _event: yaml.CollectionEndEvent) -> None:
-        self.frames.pop()
+    def close(self, event: yaml.CollectionEndEvent) -> None:
+        self.frames.pop().node.end = event.end_mark.index  # type: ignore[union-attr]  # as above
 
     def alias(self, event: yaml.AliasEvent) -> None:
         if event.anchor not in self.anchors:
@@ -227,13 +238,14 @@ class _Builder:
         self._attach(node, event.anchor)
         self.frames.append(_Frame(node))
 
-    def _whereabouts(self) -> tuple[int | None, str]:
-        """Returns the number of the enclosing mapping of a node that starts now, and its key."""
+    def _place(self, event: yaml.CollectionStartEvent) -> tuple[int | None, str, int]:
+        """Returns the number of the enclosing mapping, its key, and where the node begins."""
         frame = self.frames[-1]
+        start = event.start_mark.index  # type: ignore[union-attr]  # as above
         if isinstance(frame.node, Mapping):
             key = frame.pending.value if isinstance(frame.pending, Scalar) else ""
-            return frame.node.number, key
-        return frame.node.outer, frame.node.key
+            return frame.node.number, key, start
+        return frame.node.outer, frame.node.key, start
 
     def _attach(self, node: Node, anchor: str | None) -> None:
         """Attaches a node into the collection that is open."""

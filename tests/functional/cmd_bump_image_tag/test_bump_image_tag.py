@@ -46,6 +46,7 @@ def test_one_commit_changes_the_tag_and_no_other_byte(
                 "image": WEB,
             }
         ],
+        "skipped": [],
         "commit": sha,
         "web_url": page,
         "merge_request": None,

@@ -62,7 +62,7 @@ def test_a_commit_names_the_pipeline_and_the_images(
         ((43, f"{WEB}=build-43"), 0),  # newer
         ((42, f"{WEB}=build-42-again"), 0),  # the same, as a job that is retried
         ((41, "redis=build-41"), 0),  # another image
-        ((41, f"{WEB}=build-41", "--allow-downgrade"), 0),
+        ((41, f"{WEB}=build-41", "--allow-older-pipeline"), 0),
     ],
     ids=["older", "newer", "same", "other image", "allowed"],
 )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -24,6 +24,7 @@ def plan(
     allow_downgrade: bool = False,
     named: Collection[str] = (),
     chosen: bool = True,
+    **options: Any,
 ) -> Plan:
     """Plan a bump of files, as if --file had chosen them."""
     request = BumpRequest(
@@ -31,8 +32,14 @@ def plan(
         file=("*",) if chosen else (),
         path=tuple(paths),
         allow_downgrade=allow_downgrade,
+        **options,
     )
     return plan_bump(Snapshot(files, frozenset(named), {}), request)
+
+
+def texts(result: Plan) -> tuple[str, ...]:
+    """Return what the plan leaves alone, a line each."""
+    return tuple(each.text() for each in result.skipped)
 
 
 def sides(template: str) -> tuple[bytes, bytes]:
@@ -55,13 +62,15 @@ def check() -> Check:
         path: str = "app.yaml",
         paths: Sequence[str] = (),
         allow_downgrade: bool = False,
+        **options: Any,
     ) -> Plan:
         old, new = sides(template)
         updates = [Update.parse(text) for text in images]
-        result = plan({path: old}, updates, paths=paths, allow_downgrade=allow_downgrade)
+        options |= {"paths": paths, "allow_downgrade": allow_downgrade}
+        result = plan({path: old}, updates, **options)
         assert result.contents.get(path, old).decode() == new.decode()
         assert bool(result.changes) == (old != new)
-        again = plan({path: new}, updates, paths=paths, allow_downgrade=allow_downgrade)
+        again = plan({path: new}, updates, **options)
         assert not again.contents, "bumping twice is bumping once"
         return result
 

@@ -6,6 +6,7 @@ from textwrap import dedent
 import pytest
 
 from cmd_bump_image_tag.plan import Plan
+from tests.unit.cmd_bump_image_tag.conftest import texts
 
 IMAGES = {
     "pod": """
@@ -229,7 +230,7 @@ def test_what_is_filled_in_later_is_reported_and_left_alone(
     text: str, check: Callable[..., Plan]
 ) -> None:
     result = check(f"{text}\n---\nimage: web:⟦1→2⟧\n", "web=2")
-    (warning,) = result.warnings
+    (warning,) = texts(result)
     assert "filled in later" in warning
     assert warning.startswith("app.yaml:1: ")
 
@@ -247,5 +248,5 @@ def test_an_image_that_leaves_its_tag_to_others_is_reported_and_left_alone(
     path: str, text: str, check: Callable[..., Plan]
 ) -> None:
     result = check(f"{text}\n---\nimage: {{repository: web, tag: ⟦v1→v2⟧}}\n", "web=v2", path=path)
-    (warning,) = result.warnings
+    (warning,) = texts(result)
     assert "has no tag here" in warning

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from cicd_common.errors import NotFoundError, RefusedError, UsageError
+from cicd_common.errors import CommandError, NotFoundError, RefusedError, UsageError
 from cmd_bump_image_tag.images import Update
 from cmd_bump_image_tag.plan import Plan
 from cmd_bump_image_tag.yaml_text.keypaths import KeyPath
-from tests.unit.cmd_bump_image_tag.conftest import plan
+from tests.unit.cmd_bump_image_tag.conftest import plan, sides, texts
 
 Check = Callable[..., Plan]
 
@@ -97,12 +97,27 @@ a: v1 {mark("flux:web:tag")} # bump: ignore
     ],
 )
 def test_what_is_no_marker_of_a_single_value_changes_nothing(line: str, check: Check) -> None:
-    text = f"image: web:⟦v1→v2⟧ {mark('flux:web')}\n{line}\n"
-    if line.startswith("text"):
-        with pytest.raises(RefusedError, match=r"app.yaml:3"):
-            check(text, "web=v2")
-    else:
-        check(text, "web=v2")
+    check(f"image: web:⟦v1→v2⟧ {mark('flux:web')}\n{line}\n", "web=v2")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "APP_VERSION=1.9.0 {tag}",
+        "--version=v1 {tag}",
+        "long text here {tag}",
+        "web:v1 {tag}",
+        "--dig=x {digest}",
+        "v1 {digest}",
+        "other:v1 {reference}",
+    ],
+)
+def test_a_marked_value_changes_only_if_it_is_what_the_marker_says(line: str, check: Check) -> None:
+    marks = {part: mark(f"flux:web:{part}") for part in ("tag", "digest")}
+    value = line.format(reference=mark("flux:web"), **marks)
+    result = check(f"image: web:⟦v1→v2⟧ {mark('flux:web')}\nlist:\n- {value}\n", "web=v2")
+    (warning,) = texts(result)
+    assert warning.startswith("app.yaml:3: Left alone: web has a marker")
 
 
 def test_a_digest_elsewhere_is_not_left_behind_its_tag() -> None:
@@ -142,6 +157,93 @@ def test_a_path_edits_its_key_as_well(template: str, path: str, update: str, che
     check(template, update, paths=[path])
 
 
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  containers:
+  - name: sidecar
+    env: [{name: IMAGE, value: api:1}]
+  - name: web
+    env: [{name: IMAGE, value: 'web:⟦1→2⟧'}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("template", "path"),
+    [
+        (POD, "spec.containers[name=web].env[name=IMAGE].value"),
+        (POD, "spec.containers[1].env[0].value"),
+        ('a: v1\n---\na: ⟦v1→"2"⟧\n---\na: v1\n', "[1]:a"),
+        (
+            f"kind: Job\nmetadata: {{name: web}}\nspec: v1\n---\n{POD}",
+            "Pod/web:spec.containers[1].env[0].value",
+        ),
+        ('values: |\n  image:\n    tag: ⟦v1→"2"⟧ # x\n  b: c\nd: e\n', "values:image.tag"),
+        ('values: |\r\n  image:\r\n    tag: ⟦v1→"2"⟧\r\n', "values:image.tag"),
+        ("a:\n  values: |2-\n     image: web:⟦1→2⟧", "a.values:image"),
+        ('values: "image:\\n  tag: v⟦1→2⟧\\n  b: c\\n"\n', "values:image.tag"),
+        ('values: \'{"image": {"tag": "v⟦1→2⟧"}}\'\n', "values:image.tag"),
+        ("a: |\n  b: |\n    image: web:⟦1→2⟧\n", "a:b:image"),
+        ("data:\n  values.yaml: |\n    image: web:⟦1→2⟧\n", "data.values\\.yaml:image"),
+        ("a: web:⟦1→2⟧\n---\na: hello there\n", "a"),
+    ],
+)
+def test_a_path_selects_items_documents_and_yaml_in_strings(
+    template: str, path: str, check: Check
+) -> None:
+    check(template, "web=v2" if "v⟦" in template else "web=2", paths=[path])
+
+
+def test_two_values_change_in_the_yaml_of_one_string() -> None:
+    old = b"values: |\n  a:\n    tag: v1\n\n  b: v1\n"
+    result = plan({"a.yaml": old}, [Update("web", "v2")], paths=["values:a.tag", "values:b"])
+    assert result.contents["a.yaml"] == old.replace(b"v1", b"v2")
+    assert [change.line for change in result.changes] == [3, 5]
+
+
+@pytest.mark.parametrize("text", ["a: >\n  image:\n\n  b", "a: 'image: v1\n\n  b: c'", "a: [b"])
+def test_yaml_in_a_string_that_cannot_be_edited_is_refused(text: str) -> None:
+    with pytest.raises(CommandError):
+        plan({"a.yaml": text.encode()}, [Update("web", "v2")], paths=["a:image"])
+
+
+def test_an_item_that_two_have_in_common_is_not_found() -> None:
+    text = b"a: [{name: web, b: v1}, {name: web, b: v1}]"
+    with pytest.raises(NotFoundError):
+        plan({"a.yaml": text}, [Update("web", "v2")], paths=["a[name=web].b"])
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "tag"),
+    [
+        ("appVersion: ⟦1.2.3→1.2.4⟧\nversion: 1.2.3\n", "appVersion", "1.2.4"),
+        ("mod:\n  image: ⟦1.0.0→1.0.1⟧\n", "mod.image", "1.0.1"),
+        ("spec: {image: 'web:⟦1→2⟧'}", "spec.image", "2"),
+        ("note: web:⟦1→2⟧", "note", "2"),
+        (f'image: {{repository: api, tag: v⟦1→2⟧, digest: ⟦{OLD}→""⟧}}', "image.tag", "v2"),
+        ("include: [{project: a/b, ref: ⟦v1→v2⟧}]", "include[0].ref", "v2"),
+        ('{"dependencies": {"web": "⟦^1.2.3→1.2.4⟧"}}', "dependencies.web", "1.2.4"),
+    ],
+)
+def test_without_an_image_a_path_sets_its_value(template: str, path: str, tag: str) -> None:
+    old, new = sides(template)
+    result = plan({"a.yaml": old}, [], paths=[path], tag=tag)
+    assert result.contents["a.yaml"] == new
+    assert not plan({"a.yaml": new}, [], paths=[path], tag=tag).contents
+
+
+@pytest.mark.parametrize("text", ["a: two words", "a: ${TAG}", f"a: {OLD}", "a: 2.0.0"])
+def test_without_an_image_a_value_that_is_not_a_version_is_refused(text: str) -> None:
+    with pytest.raises(RefusedError):
+        plan({"a.yaml": text.encode()}, [], paths=["a"], tag="1.0.0")
+
+
+def test_a_bare_tag_below_image_is_set_by_its_path(check: Check) -> None:
+    check("mod:\n  image: ⟦1.0.0→1.0.1⟧\n", "mod=1.0.1", paths=["mod.image"])
+
+
 def test_a_path_that_leads_nowhere_is_not_found() -> None:
     with pytest.raises(NotFoundError, match=r"image\.tog"):
         plan({"a.yaml": b"image: {tag: v1}"}, [Update("web", "v2")], paths=["image.tog"])
@@ -171,7 +273,9 @@ def test_in_a_scan_a_path_of_several_files_is_refused() -> None:
     assert len(plan(files, [Update("web", "v2")], paths=["image.tag"]).contents) == 2
 
 
-@pytest.mark.parametrize("text", ["", "a.", "a..b", "a[x]", "a[", "a[1", "a\\", "[1]a"])
+@pytest.mark.parametrize(
+    "text", ["", "a.", "a..b", "a[x]", "a[", "a[1", "a\\", "[1]a", "a:", ":a", "a[=b]"]
+)
 def test_what_is_no_path_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         KeyPath.parse(text)

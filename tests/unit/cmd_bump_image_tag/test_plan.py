@@ -7,7 +7,7 @@ import pytest
 from cmd_bump_image_tag.images import Update
 from cmd_bump_image_tag.plan import Plan
 from cmd_bump_image_tag.result import Change
-from tests.unit.cmd_bump_image_tag.conftest import plan
+from tests.unit.cmd_bump_image_tag.conftest import plan, texts
 
 Check = Callable[..., Plan]
 
@@ -113,7 +113,7 @@ def test_a_stale_digest_never_outlives_its_tag(template: str, update: str, check
 def test_a_kustomize_entry_that_is_pinned_by_its_digest_alone_stays_so(check: Check) -> None:
     template = f"images: [{{name: web, digest: {OLD}}}, {{name: web, newTag: v⟦1→2⟧}}]"
     result = check(template, "web=v2", path="kustomization.yaml")
-    assert result.warnings == (
+    assert texts(result) == (
         "kustomization.yaml:1: Left alone: web is pinned by its digest alone; give --digest.",
     )
 
@@ -130,11 +130,35 @@ d:
 e:
   image: >- # bump: ignore
     web:1
-# bump: ignore
-f: {image: web:⟦1→2⟧}
+text: |
+  # bump: ignore
+g: {image: web:⟦1→2⟧}
 """
     result = check(template, "web=2")
-    assert len(result.warnings) == 4
+    assert [each.line for each in result.skipped] == [1, 2, 7, 10]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "# bump: ignore\nf: {image: web:1}\ng: {image: web:⟦1→2⟧}\n",
+        "# bump: ignore\n# as the owner asks\nf: {image: web:1}\ng: {image: web:⟦1→2⟧}\n",
+        "# bump: ignore\n\nf: {image: web:⟦1→2⟧}\n",
+        "a:\n  # bump: ignore\n  image: web:1\n  webImage: web:⟦1→2⟧\n",
+        "image: # bump: ignore\n  repository: web\n  tag: v1\nb: {image: web:⟦1→2⟧}\n",
+        "# bump: ignore\nimage:\n  repository: web\n  tag: v1\nb: {image: web:⟦1→2⟧}\n",
+        "a: # bump: ignore\n- image: web:1\n- image: web:1\nb: {image: web:⟦1→2⟧}\n",
+        "a:\n# bump: ignore\n- name: web\n  image: web:1\n- image: web:⟦1→2⟧\n",
+        "a:\n- name: web # bump: ignore\n  image: web:⟦1→2⟧\n",
+        "a: &a # bump: ignore\n  b: {image: web:1}\nc: {image: web:⟦1→2⟧}\nd: *a\n",
+        "a: {image: web:⟦1→2⟧}\n# bump: ignore",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_comment_freezes_the_line_below_it_and_what_stands_below_a_key(
+    template: str, end: str, check: Check
+) -> None:
+    check(template.replace("\n", end), "web=2")
 
 
 def test_all_frozen_is_no_failure(check: Check) -> None:
@@ -182,10 +206,19 @@ def test_the_result_says_where_all_is_as_wanted(check: Check) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("1.2.3", "1.2.4"), ("v1.2.3", "1.3.0"), ("latest", "1.0.0"), ("1.10.0", "main"), ("9", "1")],
+    [
+        *(("1.2.3", "1.2.4"), ("v1.2.3", "1.3.0"), ("latest", "1.0.0"), ("1.10.0", "main")),
+        *(("9", "1"), ("1.9", "1.10"), ("1.9.3", "1.9"), ("1.9", "1.9.0")),
+        *(("v1.4.0-9-gabc1234", "v1.4.0-10-gdef5678"), ("v1.4.0", "v1.4.0-1-gabc1234")),
+        *(("16.1.0-debian-11-r9", "16.1.0-debian-11-r10"), ("1.4.0-rc9", "1.4.0-rc10")),
+        *(("1.25.3", "1.25.3-alpine"), ("1.25.3-alpine", "1.25.3"), ("2.0.0", "2.0.0-ubi9")),
+        *(("7.4.2-bookworm", "7.4.2-alpine"), ("1.4.0-SNAPSHOT", "1.4.0-9")),
+        *(("1.0.0", "1.0.0-rc.1"), ("1.0.0-rc.1", "1.0.0-alpha.2"), ("1.0.0-rc.1", "1.0.0-rc.1.2")),
+        *(("20240102", "20231231"), ("1.2.3.4", "1.2.3.3"), ("x1.2.3", "x1.2.2")),
+    ],
 )
 def test_a_higher_version_or_another_kind_of_tag_is_set(old: str, new: str, check: Check) -> None:
-    check(f"image: web:⟦{old}→{new}⟧", f"web={new}")
+    check(f"image: {{repository: web, tag: '⟦{old}→{new}⟧'}}", f"web={new}")
 
 
 def test_a_downgrade_may_be_allowed(check: Check) -> None:
@@ -195,15 +228,16 @@ def test_a_downgrade_may_be_allowed(check: Check) -> None:
 def test_files_without_the_image_are_not_read() -> None:
     result = plan({"a.yaml": b"\xff[", "b.yaml": b"image: web:1\n"}, [Update("web", "2")])
     assert result.contents == {"b.yaml": b"image: web:2\n"}
-    assert not result.warnings
+    assert not result.skipped
 
 
 def test_in_a_scan_what_is_no_yaml_is_skipped_with_a_warning() -> None:
     files = {"a.yaml": b"image: web:1\n", "b.yaml": b"{{ if x }}\nimage: web:1\n"}
     result = plan(files, [Update("web", "2")])
     assert list(result.contents) == ["a.yaml"]
-    (warning,) = result.warnings
+    warning, leftover = texts(result)
     assert warning.startswith("b.yaml:2: Skipped")
+    assert leftover == "b.yaml:2: Left behind: web:1, in a file that is not YAML."
 
 
 def test_a_name_is_found_where_it_is_spelled_by_escapes_alone() -> None:

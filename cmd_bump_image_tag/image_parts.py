@@ -1,0 +1,321 @@
+"""Images that one mapping spells in several keys: `registry`, `repository`, `tag`, `digest`."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from cmd_bump_image_tag.image_reference import has_variable, is_digest, parse_template
+from cmd_bump_image_tag.images import Image
+from cmd_bump_image_tag.yaml_text.edit import content
+from cmd_bump_image_tag.yaml_text.scan import Mapping, Scalar, Sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Entry: TypeAlias = tuple[Scalar, Scalar]  # a key and its value
+Entries: TypeAlias = dict[str, Entry]
+
+# A key without `-`, `_` and capitals: `imageTag`, `image_tag` and `image-tag` are one. What stands
+# before the part is the prefix: `initImage`, `initImageTag` and `initDigest` spell one image.
+_PART = re.compile(
+    r"""
+      (?P<flag> usedigest )
+    | (?P<registry> [a-z0-9]*? registry | (?:image)? hub | (?:image)? host )
+    | (?P<name> [a-z0-9]*? (?:image)? (?: repository | repo ) | [a-z0-9]*? image (?:name)? | name )
+    | (?P<tag> [a-z0-9]*? (?:image)? tag | [a-z0-9]*? imageversion | version )
+    | (?P<digest> [a-z0-9]* digest [a-z0-9]* | [a-z0-9]*? sha (?:256)? | (?:image)? hash )
+    """,
+    re.VERBOSE,
+)
+# The part's own word at the end of a key; the rest is the prefix. Charts of Prometheus and Airflow
+# write `baseImage` and `defaultAirflowRepository`.
+_WORD = re.compile(
+    r"(?:base)?(?:image)?(?:registry|hub|host|repository|repo|name|tag|version|digest|sha256|sha"
+    r"|hash)$|(?:base)?image$"
+)
+# Where a mapping has several of them, the first is the image's name.
+_NAME_ORDER = (
+    *("repository", "repo", "imagerepository", "imagerepo", "imagename"),
+    *("image", "baseimage", "name"),
+)
+_DIGEST_WORDS = frozenset({"digest", "sha", "sha256", "hash"})
+_HEXADECIMAL = re.compile(r"[a-f0-9]{64}")
+_LONGEST_KEY = 64
+
+
+class Part(NamedTuple):
+    """What a key says of an image.
+
+    Attributes:
+        kind: `registry`, `name`, `tag`, `digest` or `flag`.
+        prefix: What all keys of one image begin with.
+        word: The rest, without capitals, `-` and `_`.
+    """
+
+    kind: str
+    prefix: str
+    word: str
+
+
+@lru_cache(maxsize=4096)  # the same few keys are all over a file
+def part_of(key: str) -> Part | None:
+    """Returns what a key says of an image; None if it says nothing."""
+    if len(key) > _LONGEST_KEY:
+        return None
+    plain = key.replace("-", "").replace("_", "").lower()
+    found = _PART.fullmatch(plain)
+    if found is None or found.lastgroup is None:
+        return None
+    word = _WORD.search(plain)
+    start = word.start() if word else 0
+    return Part(found.lastgroup, plain[:start], plain[start:])
+
+
+def part_entries(mapping: Mapping, known: dict[Mapping, Entries]) -> Entries:
+    """Returns the entries that can be parts of an image, merged ones (`<<`) included.
+
+    Args:
+        mapping: The mapping.
+        known: What this function has returned for other mappings; it is added to.
+    """
+    if mapping in known:
+        return known[mapping]
+    known[mapping] = found = {}  # before the merges, which can lead round in a circle
+    sources: list[Mapping] = []
+    for key, value in mapping.entries:
+        if isinstance(value, Scalar):
+            if part_of(key.value) or _is_digest_value(value):
+                found[key.value] = (key, value)
+        elif key.value == "<<":
+            merged = value.items if isinstance(value, Sequence) else [value]
+            sources += [source for source in merged if isinstance(source, Mapping)]
+    for source in sources:
+        for name, entry in part_entries(source, known).items():
+            found.setdefault(name, entry)
+    return found
+
+
+def _is_digest_value(value: Scalar) -> bool:
+    return len(value.value) >= 64 and bool(  # noqa: PLR2004 - the digits of the shortest digest
+        is_digest(value.value) or _HEXADECIMAL.fullmatch(value.value)
+    )
+
+
+def read_parts(entries: Entries, *, is_image: bool) -> Iterator[Image]:
+    """Reads the images that are spelled in parts.
+
+    Args:
+        entries: The parts, of `part_entries`.
+        is_image: Whether the mapping stands below a key such as `image`, so that a `name`, or a
+            `version` beside a `repository`, is an image's.
+
+    Yields:
+        Each image; one whose tag is missing only where it can be nothing but an image.
+    """
+    parts = _Parts(entries)
+    taken: set[Scalar] = set()
+    for part, name in parts.names(is_image=is_image):
+        tag = parts.tag(part, taken, is_image=is_image)
+        digests = parts.digests(part.prefix)
+        if digests.place is not None and digests.place[1] in taken:
+            digests = Digests()
+        is_bare = tag is None and digests.place is None
+        if is_bare and (taken or not is_image or "repo" not in part.word):
+            continue
+        for image in _joined(parts, part, name, tag, digests):
+            taken.update(image.scalars)
+            yield image
+
+
+def names_of_parts(entries: Entries, images: Iterable[Image]) -> set[Scalar]:
+    """Returns the scalars of a mapping that are the names of these images."""
+    lines = {scalar for image in images for scalar in image.lines}
+    return {value for _, value in entries.values() if value in lines}
+
+
+class Digests(NamedTuple):
+    """The digests that stand beside a tag.
+
+    Attributes:
+        place: The entry that takes a new digest.
+        stale: The other digests, which a new tag makes stale.
+        foreign: Values that are digests, under a key that does not say so.
+        is_needed: Whether `useDigest: true` asks for a digest.
+    """
+
+    place: Entry | None = None
+    stale: tuple[Scalar, ...] = ()
+    foreign: tuple[Scalar, ...] = ()
+    is_needed: bool = False
+
+
+def digests_beside(entries: Entries, key: str) -> Digests:
+    """Returns the digests beside a whole reference.
+
+    Args:
+        entries: The parts of its mapping.
+        key: The reference's own key.
+    """
+    part = part_of(key)
+    return _Parts(entries).digests(part.prefix if part else "")
+
+
+class _Parts:
+    """The parts in one mapping, by what they say."""
+
+    def __init__(self, entries: Entries) -> None:
+        self.entries = entries
+        self.known = [
+            (part, entry) for key, entry in entries.items() if (part := part_of(key)) is not None
+        ]
+
+    def of(self, kind: str) -> list[tuple[Part, Entry]]:
+        return [(part, entry) for part, entry in self.known if part.kind == kind]
+
+    def names(self, *, is_image: bool) -> list[tuple[Part, Entry]]:
+        found = [
+            (part, entry)
+            for part, entry in self.of("name")
+            if part.word in _NAME_ORDER and (is_image or part.word != "name")
+        ]
+        return sorted(found, key=lambda each: _NAME_ORDER.index(each[0].word))
+
+    def tag(self, name: Part, taken: set[Scalar], *, is_image: bool) -> Entry | None:
+        """Returns the tag of a name: that of the same family first, a `version` last."""
+        order = ["tag", "imagetag", "imageversion"]
+        if name.word.startswith("image") and name.word != "image":
+            order = ["imagetag", "imageversion", "tag"]
+        if not name.prefix and (is_image or name.word in ("image", "baseimage")):
+            order.append("version")
+        tags = {
+            part.word: entry
+            for part, entry in self.of("tag")
+            if part.prefix == name.prefix and entry[1] not in taken
+        }
+        return next((tags[word] for word in order if word in tags), None)
+
+    def registries(self, name: Part) -> Iterator[tuple[Part, Entry]]:
+        """Yields what can be the registry of a name, the surest first."""
+        found = [
+            (part, entry)
+            for part, entry in self.of("registry")
+            if part.prefix in (name.prefix, "") and content(entry[1])
+        ]
+        order = ("registry", "imageregistry", "imagehub", "hub", "imagehost", "host")
+        yield from sorted(
+            (each for each in found if each[0].word in order),
+            key=lambda each: (each[0].prefix != name.prefix, order.index(each[0].word)),
+        )
+
+    def digests(self, prefix: str) -> Digests:
+        others = {part.prefix for part, _ in self.of("name")} - {prefix}
+        place: Entry | None = None
+        stale: list[tuple[Part, Entry]] = []
+        foreign: list[Scalar] = []
+        for key, entry in self.entries.items():
+            part = part_of(key)
+            is_value = _is_digest_value(entry[1])
+            if part is None or part.kind != "digest":
+                if is_value and (part is None or part.kind not in ("name", "tag")):
+                    foreign.append(entry[1])
+            elif part.prefix in others:
+                continue
+            elif part.prefix == prefix and place is None and _can_hold_digest(part, entry[1]):
+                place = entry
+            elif is_value:
+                stale.append((part, entry))
+        if place is None and len(stale) == 1 and stale[0][0].word in _DIGEST_WORDS:
+            place = stale.pop()[1]
+        is_needed = any(entry[1].value == "true" for _, entry in self.of("flag"))
+        return Digests(place, tuple(entry[1] for _, entry in stale), tuple(foreign), is_needed)
+
+
+def _can_hold_digest(part: Part, value: Scalar) -> bool:
+    if part.word in ("digest", "imagedigest"):
+        return True
+    if part.word.removeprefix("image") not in _DIGEST_WORDS:
+        return False
+    return not content(value) or _is_digest_value(value) or has_variable(value.value)
+
+
+def is_hexadecimal(digest: Entry) -> bool:
+    """Returns whether a digest stands without its `sha256:`, as the key and the value show."""
+    key, value = digest
+    part = part_of(key.value)
+    is_sha = part is not None and "sha" in part.word
+    return ":" not in value.value and (bool(_HEXADECIMAL.fullmatch(value.value)) or is_sha)
+
+
+def _joined(
+    parts: _Parts, part: Part, name: Entry, tag: Entry | None, digests: Digests
+) -> Iterator[Image]:
+    bare = parse_template(content(name[1]))
+    registry = next(parts.registries(part), None)
+    if registry and registry[0].word in ("hub", "host") and _has_domain(content(name[1])):
+        registry = None  # then it is another host, such as an ingress's
+    host = content(registry[1][1]).rstrip("/") if registry else ""
+    text = "/".join(each for each in (host, content(name[1])) if each)
+    reference = parse_template(text)
+    if reference is None or reference.suffix or bare is None:
+        return
+    entries = [
+        entry
+        for entry in (name, registry[1] if registry else None, tag, digests.place)
+        if entry is not None
+    ]
+    lines = tuple(scalar for entry in entries for scalar in entry)
+    filled = [
+        entry[1].value for entry in (tag, digests.place) if entry and has_variable(entry[1].value)
+    ]
+    yield Image(
+        reference,
+        tag=tag[1] if tag else None,
+        digest=digests.place[1] if digests.place else None,
+        hexadecimal=digests.place is not None and is_hexadecimal(digests.place),
+        carries=digests.place is None,
+        stale=digests.stale,
+        foreign=digests.foreign,
+        needs_digest=digests.is_needed,
+        lines=lines,
+        obstacle=f"is filled in later: {filled[0]}" if filled else "",
+    )
+    if registry and registry[0].word == "host":
+        key = registry[1][0].value
+        yield Image(bare, lines=lines, obstacle=f"can have its registry in {key!r}")
+
+
+def _has_domain(name: str) -> bool:
+    head, slash, _ = name.partition("/")
+    return bool(slash) and ("." in head or ":" in head or head == "localhost")
+
+
+def read_kustomize(entries: Entries) -> Iterator[Image]:
+    """Reads an entry of Kustomize's `images`: `name`, `newName`, `newTag`, `digest`.
+
+    Source: https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/images/
+    """
+    name = entries.get("newName") or entries.get("name")
+    if name is None:
+        return
+    tag, digest = entries.get("newTag"), entries.get("digest")
+    reference = parse_template(name[1].value)
+    if reference is None:
+        return
+    lines = tuple(scalar for entry in (name, tag, digest) if entry for scalar in entry)
+    filled = [entry[1].value for entry in (tag, digest) if entry and has_variable(entry[1].value)]
+    obstacle = f"is filled in later: {filled[0]}" if filled else ""
+    if reference.suffix:
+        if name[0].value == "newName" and tag is None:
+            place = digest[1] if digest else None
+            yield Image(reference, reference=name[1], digest=place, lines=lines, obstacle=obstacle)
+        return
+    yield Image(
+        reference,
+        tag=tag[1] if tag else None,
+        digest=digest[1] if digest else None,
+        carries=digest is None,
+        lines=lines,
+        obstacle=obstacle,
+    )

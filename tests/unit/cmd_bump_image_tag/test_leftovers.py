@@ -1,0 +1,156 @@
+"""The old reference in text: it is named, with the path that sets it, and never edited."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cicd_common.errors import NotFoundError, RefusedError
+from cmd_bump_image_tag.images import Update
+from tests.unit.cmd_bump_image_tag.conftest import plan, texts
+
+WEB = "registry.example.com/shop/web"
+UPDATE = Update(WEB, "v2")
+POD = f"""\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  annotations: {{was: "{WEB}:v1"}}
+spec:
+  containers:
+  - image: {WEB}:v1
+    args: ["--image={WEB}:v1", "{WEB}:v0"] # {WEB}:v1
+    env:
+    - {{name: IMAGE, value: "{WEB}:v1"}}
+"""
+CONFIG = f"""\
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: web}}
+data:
+  app: "{WEB}:v1"
+  values.yaml: |
+    # of the chart
+    image:
+      repository: {WEB}
+      tag: v1
+    job: {{image: "{WEB}:v1"}}
+  script: |
+    run {WEB}:v1, then
+    run {WEB}:v10 and x{WEB}:v1
+"""
+
+
+def test_each_mention_is_named_with_the_path_that_sets_it() -> None:
+    result = plan({"pod.yaml": POD.encode()}, [UPDATE])
+    assert len(result.changes) == 1
+    assert texts(result) == (
+        f"pod.yaml:5: Left behind: {WEB}:v1; --path 'metadata.annotations.was' sets it.",
+        f"pod.yaml:9: Left behind: {WEB}:v1; it is a part of a longer text.",
+        f"pod.yaml:11: Left behind: {WEB}:v1; --path 'spec.containers[0].env[0].value' sets it.",
+    )
+
+
+def test_yaml_in_a_string_and_longer_texts_are_searched_too() -> None:
+    result = plan({"pod.yaml": POD.encode(), "config.yaml": CONFIG.encode()}, [UPDATE])
+    assert [text for text in texts(result) if text.startswith("config")] == [
+        f"config.yaml:5: Left behind: {WEB}:v1; --path 'data.app' sets it.",
+        f"config.yaml:10: Left behind: {WEB}:v1; --path 'data.values\\.yaml:image.tag' sets it.",
+        f"config.yaml:11: Left behind: {WEB}:v1; --path 'data.values\\.yaml:job.image' sets it.",
+        f"config.yaml:13: Left behind: {WEB}:v1; it is a part of a longer text.",
+    ]
+
+
+def test_the_paths_that_are_named_set_all_of_them() -> None:
+    files = {"all.yaml": f"{POD}---\n{CONFIG}".encode()}
+    found = texts(plan(files, [UPDATE]))
+    paths = [path for text in found for path in re.findall("--path '(.*)'", text)]
+    assert paths[:2] == [
+        "Pod/web:metadata.annotations.was",
+        "Pod/web:spec.containers[0].env[0].value",
+    ]
+    result = plan(files, [UPDATE], paths=paths)
+    assert len(result.changes) == 1 + len(paths)
+    assert all("longer text" in text for text in texts(result))
+
+
+@pytest.mark.parametrize("path", [".env", "web.env", "a/Dockerfile", "Dockerfile.dev", "x.tpl"])
+def test_a_file_that_is_not_yaml_is_searched_line_by_line(path: str) -> None:
+    text = f"# FROM {WEB}:v1\nFROM {WEB}:v1\nIMAGE={WEB}:v1\nA: [b\nOTHER={WEB}-admin:v1\n"
+    result = plan({path: text.encode(), "pod.yaml": f"image: {WEB}:v1".encode()}, [UPDATE])
+    lines = [each.line for each in result.skipped if each.path == path and "Left" in each.why]
+    assert lines == [2, 3]
+    assert list(result.contents) == ["pod.yaml"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a: x{WEB}:v1",
+        f"a: {WEB}:v10",
+        f"a: {WEB}-admin:v1",
+        f"a: {WEB}/x:v1",
+        f"a: {WEB}:v2",
+        f"a: {WEB}",
+        "a: other.example.com/shop/web:v1",
+        f"# {WEB}:v1",
+    ],
+)
+def test_other_references_are_not_mentions(text: str) -> None:
+    files = {"a.yaml": f"{text}\n".encode(), "pod.yaml": f"image: {WEB}:v1".encode()}
+    assert texts(plan(files, [UPDATE], strict=True)) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"a: docker://{WEB}:v1", f"a: ${{IMAGE:-{WEB}:v1}}", f"a: See {WEB}:v1.", f"a: x,{WEB}:v1,y"],
+)
+def test_mentions_within_a_text_are_found(text: str) -> None:
+    files = {"a.yaml": text.encode(), "pod.yaml": f"image: {WEB}:v1".encode()}
+    assert len(texts(plan(files, [UPDATE]))) == 1
+
+
+def test_a_stale_digest_in_text_is_found() -> None:
+    old = "sha256:" + "a" * 64
+    text = f"image: {WEB}@{old}\nenv: [{{name: IMAGE, value: '{WEB}@{old}'}}]\n"
+    new = Update(WEB, None, "sha256:" + "b" * 64)
+    (found,) = texts(plan({"a.yaml": text.encode()}, [new]))
+    assert found.endswith("--path 'env[0].value' sets it.")
+
+
+def test_strict_refuses_what_would_leave_a_mention_behind() -> None:
+    with pytest.raises(RefusedError, match="3 mentions of the old reference") as caught:
+        plan({"pod.yaml": POD.encode()}, [UPDATE], strict=True)
+    assert caught.value.why == "pod.yaml:5; pod.yaml:9; pod.yaml:11."
+    plan({"pod.yaml": f"image: {WEB}:v1 # bump: ignore".encode()}, [UPDATE], strict=True)
+
+
+def test_an_image_that_is_in_text_alone_is_named_there() -> None:
+    text = f"params: [{{name: image, default: '{WEB}:v1'}}]"
+    with pytest.raises(NotFoundError) as caught:
+        plan({"task.yaml": text.encode()}, [UPDATE])
+    assert "task.yaml:1" in caught.value.why
+    assert "--path 'params[0].default' sets it" in caught.value.why
+
+
+def test_no_image_of_that_name_shows_those_that_are_there() -> None:
+    with pytest.raises(NotFoundError) as caught:
+        plan({"a.yaml": b"image: redis:7"}, [UPDATE])
+    assert "redis" in caught.value.why
+
+
+def test_excluded_files_are_not_read() -> None:
+    files = {
+        path: f"image: {WEB}:v1".encode()
+        for path in ("a.yaml", "old/b.yaml", "old/c/d.yaml", "x/e.yaml", "x/node_modules/f.yaml")
+    }
+    result = plan(files, [UPDATE], exclude=("old", "**/node_modules", "x/e.*"))
+    assert list(result.contents) == ["a.yaml"]
+
+
+@pytest.mark.parametrize("path", [".env", "Dockerfile"])
+def test_a_named_file_without_any_key_is_not_yaml(path: str) -> None:
+    with pytest.raises(RefusedError, match="is not YAML"):
+        plan({path: f"FROM {WEB}:v1".encode()}, [UPDATE], named=[path])

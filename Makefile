@@ -37,7 +37,7 @@ test-gitlab: $(READY) ## Run the tests of any server on GITLAB_URL, with GITLAB_
 	@: $${GITLAB_URL:?names the server} $${GITLAB_TOKEN:?is an access token with the api scope}
 	$(BIN)/python -m pytest -m any_server
 
-lint: $(READY) ## Check format, style, types, imports and the pipelines' files (20 s)
+lint: $(READY) ## Check format, style, types, imports, documents, the pipelines' files (30 s)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -46,6 +46,8 @@ lint: $(READY) ## Check format, style, types, imports and the pipelines' files (
 	  examples/*/.gitlab-ci.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec \
 	  tests/functional/any_server/compose.yaml
+	$(BIN)/python -m pytest --quiet tests/meta/test_command_pages.py tests/meta/test_documents.py \
+	  tests/meta/test_pictures.py tests/meta/test_release_notes.py
 
 format: $(READY) ## Format the code, and repair what can be repaired (1 s)
 	$(BIN)/ruff format

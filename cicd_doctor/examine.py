@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cicd_common.errors import AuthError, CommandError, ForbiddenError, NotFoundError
 from cicd_common.gitlab.projects import parse_project
-from cicd_common.registry.client import RegistrySettings, check_login
+from cicd_common.registry.access import RegistrySettings, check_login
 from cicd_common.registry.logins import Logins, host_of
 from cicd_doctor import project, server
 from cicd_doctor.facts import ProjectFacts, TokenFacts

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError, NotFoundError
 from cicd_common.parallel import side_by_side
-from cicd_common.registry.client import RegistrySettings, Repository, explained
+from cicd_common.registry.access import RegistrySettings
+from cicd_common.registry.client import Repository, explained
 from cicd_common.registry.logins import Logins
 from cmd_bump_image_tag.image_reference import is_tag
 

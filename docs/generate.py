@@ -185,8 +185,9 @@ def main() -> int:
         if before == after:
             continue
         stale += 1
-        print(f"{path.relative_to(ROOT)} is not as the code is")  # noqa: T201 - a tool for people
-        if "--check" not in sys.argv:
+        checks = "--check" in sys.argv
+        print(f"{path.relative_to(ROOT)}: {'run `make docs`' if checks else 'written'}")  # noqa: T201 - a tool for people
+        if not checks:
             path.write_text(after, encoding="utf-8")
     return stale if "--check" in sys.argv else 0
 

@@ -22,7 +22,7 @@ from cicd_common.errors import (
     UnavailableError,
 )
 from cicd_common.gitlab.connection import Connection
-from cicd_common.registry.client import RegistrySettings
+from cicd_common.registry.access import RegistrySettings
 from cicd_common.registry.logins import FoundLogins, Login, Logins
 from cmd_bump_image_tag.image_reference import ImageReference
 from cmd_bump_image_tag.images import Update

@@ -24,14 +24,10 @@ from cicd_common.errors import (
     TimeLimitError,
     UnavailableError,
 )
-from cicd_common.registry.client import (
-    MANIFEST_TYPES,
-    RegistrySettings,
-    Repository,
-    check_login,
-    explained,
-)
+from cicd_common.registry.access import RegistrySettings, check_login
+from cicd_common.registry.client import Repository, explained
 from cicd_common.registry.logins import FoundLogins, Login
+from cicd_common.registry.manifests import MANIFEST_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

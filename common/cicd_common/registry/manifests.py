@@ -1,0 +1,88 @@
+"""Manifests of images, and the digests that registries name for them.
+
+Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from cicd_common.errors import RefusedError, UnavailableError
+
+if TYPE_CHECKING:
+    import requests
+
+# Of an index too: the digest to pin is the one that serves every platform.
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+# Old registries send it unasked. Its digest is not that of the bytes that are sent.
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
+_DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
+
+
+def json_object(response: requests.Response) -> dict[str, Any]:
+    """The JSON object of an answer; an empty one where there is none."""
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _kind(response: requests.Response) -> str:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def is_manifest(response: requests.Response) -> bool:
+    """Whether an answer says that it is a manifest."""
+    return _kind(response) in MANIFEST_TYPES
+
+
+def named_digest(response: requests.Response) -> str:
+    """The digest that a registry names, also twice, quoted, or in capitals; empty if none."""
+    named = response.headers.get("Docker-Content-Digest", "").split(",")
+    digests = {each.strip().strip('"').lower() for each in named}
+    digest = digests.pop() if len(digests) == 1 else ""
+    return digest if _DIGEST.fullmatch(digest) else ""
+
+
+def read_digest(response: requests.Response) -> str:
+    """The digest of a manifest that was read whole.
+
+    Raises:
+        RefusedError: It is of schema 1.
+        UnavailableError: It is not a manifest, or the digest named does not fit it.
+    """
+    if _kind(response).startswith(SCHEMA_1):
+        raise RefusedError(
+            "The image's manifest is of schema 1.",
+            why="Its digest is not that of what the registry sends.",
+            hint="Push the image again with a current tool, or leave out --pin-digest.",
+        )
+    if not is_manifest(response) or not json_object(response):
+        raise UnavailableError(
+            "The registry did not send a manifest.",
+            why=f"It sent {_kind(response) or 'something without a type'}.",
+            retryable=False,
+        )
+    computed = {
+        f"{name}:{hashlib.new(name, response.content).hexdigest()}"
+        for name in ("sha256", "sha384", "sha512")
+    }
+    named = response.headers.get("Docker-Content-Digest")
+    if named is None:
+        return next(digest for digest in computed if digest.startswith("sha256:"))
+    digest = named_digest(response)
+    if digest not in computed:
+        raise UnavailableError(
+            "The digest that the registry names is not that of the manifest that it sent.",
+            retryable=False,
+        )
+    return digest

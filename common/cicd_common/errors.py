@@ -40,6 +40,7 @@ class Answer:
         text: GitLab's own words, on one line; may be empty.
         retry_after: Seconds that GitLab asks to wait, where it does.
         server_error: GitLab's machine-readable `error` code, such as `insufficient_scope`.
+        is_garbled: Whether it says that it is JSON, and is not.
         headers: The answer's headers; their names without regard to case.
     """
 
@@ -47,6 +48,7 @@ class Answer:
     text: str
     retry_after: float | None = None
     server_error: str = ""
+    is_garbled: bool = False
     headers: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 

@@ -60,8 +60,19 @@ def read_answer(response: requests.Response) -> Answer:
             response.headers.get("Retry-After"), now=parse_date(response.headers.get("Date"))
         ),
         server_error=server_error,
+        is_garbled=_is_garbled(response),
         headers=response.headers,
     )
+
+
+def _is_garbled(response: requests.Response) -> bool:
+    if "json" not in response.headers.get("Content-Type", "").lower():
+        return False
+    try:
+        fields.parse(response.content, response.url)
+    except UnavailableError:
+        return True
+    return False
 
 
 def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
@@ -121,7 +132,10 @@ def error_of(answer: Answer, request: str) -> CommandError:
             answer=answer,
             retryable=True,
         )
-    if answer.status in UNCLEAR or answer.status not in CLIENT_ERRORS:
+    is_read = request.startswith(("GET ", "HEAD "))
+    is_clear = answer.status in CLIENT_ERRORS and answer.status not in UNCLEAR
+    # A refusal that GitLab did not word says nothing about a write.
+    if not is_clear or (answer.is_garbled and not is_read):
         return UnavailableError(
             message,
             sent=answer.status not in NOT_REACHED,
@@ -130,7 +144,7 @@ def error_of(answer: Answer, request: str) -> CommandError:
             hint="Try again later; see the server's status.",
             answer=answer,
         )
-    return _client_error(answer, message, is_read=request.startswith(("GET ", "HEAD ")))
+    return _client_error(answer, message, is_read=is_read)
 
 
 def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandError:

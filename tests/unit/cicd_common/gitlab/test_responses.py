@@ -202,6 +202,18 @@ def test_only_a_server_that_was_not_reached_has_certainly_done_nothing(
     assert error.sent is can_have_happened
 
 
+@pytest.mark.parametrize("body", ["{", "[" * 100_000, "", '{"message": NaN}'])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
+def test_a_refusal_that_is_not_json_says_nothing_about_a_write(status: int, body: str) -> None:
+    answer = read_answer(response(status, body))
+    error = error_of(answer, "POST /x")
+    assert isinstance(error, UnavailableError)
+    assert error.sent
+    assert not error.retryable
+    assert error_of(read_answer(response(404, body)), "GET /x").exit_code == 4
+    assert error_of(read_answer(response(404, body, "text/plain")), "POST /x").exit_code == 4
+
+
 def test_throttling_in_either_form_can_be_retried() -> None:
     for answer in (Answer(429, ""), Answer(400, "Too many pipelines created in the last minute.")):
         error = error_of(answer, "POST /x")

@@ -268,11 +268,6 @@ def _json(response: requests.Response) -> Any:
     return fields.parse(response.content, urlsplit(response.url).path)
 
 
-def field(answer: Any, *names: str) -> Any:
-    """A value of any type: `fields` has the readers that check it."""
-    return fields.value(answer, *names)
-
-
 def quoted(text: str | int) -> str:
     """A path, ref or name as one segment of an address: `/` becomes `%2F`."""
     return quote(str(text), safe="")

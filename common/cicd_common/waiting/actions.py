@@ -6,7 +6,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError, RefusedError
-from cicd_common.gitlab.client import GitLab, field
+from cicd_common.gitlab import fields
+from cicd_common.gitlab.client import GitLab
 from cicd_common.waiting.events import Note
 from cicd_common.waiting.pipelines import parse_bridges, parse_jobs, read_alone
 from cicd_common.waiting.statuses import is_finished
@@ -65,7 +66,7 @@ def _play(gitlab: GitLab, pipeline: Pipeline, job: Job) -> None:
             "POST",
             f"projects/{pipeline.project_id}/jobs/{job.id}/play",
             {},
-            read=lambda answer: str(field(answer, "status")),
+            read=lambda answer: fields.text(answer, "status"),
             find=find,
             check=job.web_url,
         )
@@ -96,7 +97,7 @@ def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
         "POST",
         f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/cancel",
         {},
-        read=lambda answer: str(field(answer, "status")),
+        read=lambda answer: fields.text(answer, "status"),
         find=find,
         check=pipeline.web_url,
     )

@@ -239,8 +239,10 @@ class Finder:
                 return None  # a replica may not have it yet
             raise NotFoundError(
                 error.message,
-                why=f"{target.project} has no pipeline {target.id} that this token can see.",
-                hint="Check the project and the id, and that the token's user is a member there.",
+                why=error.why
+                or f"{target.project} has no pipeline {target.id} that this token can see.",
+                hint=error.hint
+                or "Check the project and the id, and that the token's user is a member there.",
                 answer=error.answer,
             ) from error
 
@@ -351,7 +353,7 @@ class Finder:
     def _is_branch(self, name: str) -> bool:
         # The route of a single branch takes no job token; a search by both ends does.
         branches = self._gitlab.get_list(f"{self._address}/repository/branches", search=f"^{name}$")
-        return any(branch.get("name") == name for branch in branches)
+        return any(fields.text(branch, "name") == name for branch in branches)
 
     # All that run
 

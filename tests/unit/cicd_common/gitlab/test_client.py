@@ -12,7 +12,7 @@ import requests
 import requests_mock as requests_mock_module
 
 from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UnavailableError
-from cicd_common.gitlab.client import GitLab, field, quoted
+from cicd_common.gitlab.client import GitLab, quoted
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.tokens import Token, TokenKind
 
@@ -307,14 +307,6 @@ def test_requests_are_logged_without_a_token(
         client().get("projects/1", search="x")
     assert "GET /api/v4/projects/1 200" in caplog.text
     assert "hush" not in caplog.text
-
-
-def test_a_value_deep_in_an_answer_is_there_or_clearly_not() -> None:
-    assert field({"commit": {"id": "a"}}, "commit", "id") == "a"
-    answers: list[object] = [{}, {"commit": None}, [], "text", None]
-    for answer in answers:
-        with pytest.raises(UnavailableError, match=r"commit\.id"):
-            field(answer, "commit", "id")
 
 
 def test_a_name_is_one_segment_of_an_address() -> None:

@@ -77,7 +77,8 @@ def bump(
     if request.verify_image or request.pin_digest:
         request = _verified(request, connection)
     if request.target == "files":
-        return _write(Directory(request.directory, request.file), request, connection)
+        folder = Directory(request.directory, request.file, connection.retry_for)
+        return _write(folder, request, connection)
     if request.target == "api":
         return _bump_by_api(request, GitLab(connection), presenter)
     return _bump_by_git(request, connection, presenter)

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import ConflictError, RefusedError
+from cicd_common.errors import ConflictError, RefusedError, TimeLimitError
+from cicd_common.gitlab import retry
 from cmd_bump_image_tag.targets import LostRaceError, Snapshot, files
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ class Directory:
     Attributes:
         root: The folder.
         patterns: Which of its files.
+        retry_for: Seconds to wait for another process that has locked a folder.
     """
 
     root: Path
     patterns: Sequence[str]
+    retry_for: float
 
     def read(self) -> Snapshot:
         """Reads the files that were chosen."""
@@ -45,7 +48,7 @@ class Directory:
         with ExitStack() as held:
             # In one order, so that two runs never wait for each other.
             for folder in sorted({(self.root / path).resolve().parent for path in after}):
-                held.enter_context(_locked(folder))
+                held.enter_context(_locked(folder, self.retry_for))
             try:
                 files.replace(self.root, before.contents, after)
             except ConflictError as error:
@@ -57,15 +60,46 @@ class Directory:
         return ()
 
 
+_POLL = 0.02  # seconds; another run holds the lock for a few milliseconds
+
+
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps other runs of this command from replacing files in a folder."""
+def _locked(folder: Path, patience: float) -> Iterator[None]:
+    """Keeps other runs of this command from replacing files in a folder.
+
+    Raises:
+        TimeLimitError: Another process keeps it locked for longer than that many seconds.
+        RefusedError: It cannot be locked.
+    """
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
-        raise RefusedError(f"Cannot lock {folder}.", why=f"{error.strerror}.") from error
+        raise _cannot_lock(folder, error) from error
     try:
+        end = retry.CLOCK.now() + patience
+        while not _lock(descriptor, folder):
+            if retry.CLOCK.now() >= end:
+                raise TimeLimitError(
+                    f"{folder} is locked by another process.",
+                    why="Another bump may be running there, or hangs.",
+                    hint="End it (fuser shows it), or allow more with --retry-for.",
+                )
+            retry.CLOCK.sleep(_POLL)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> bool:
+    """Locks a folder. Returns False if another process has it locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise _cannot_lock(folder, error) from error
+    return True
+
+
+def _cannot_lock(folder: Path, error: OSError) -> RefusedError:
+    return RefusedError(f"Cannot lock {folder}.", why=f"{error.strerror}.")

@@ -7,12 +7,14 @@ import posixpath
 import re
 import secrets
 import stat
+import subprocess
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import ConflictError, NotFoundError, RefusedError
+from cmd_bump_image_tag.targets.git_command import inherited_environment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -68,6 +70,9 @@ def select(paths: Collection[str], patterns: Sequence[str]) -> Selection:
 def find(root: Path, patterns: Sequence[str]) -> Selection:
     """Chooses files of a working directory; links within it count as what they lead to.
 
+    What git ignores, and a repository within this one, is chosen only if it is named: outright, or
+    by a pattern that matches nothing else.
+
     Args:
         root: The working directory.
         patterns: As for `select`.
@@ -76,7 +81,21 @@ def find(root: Path, patterns: Sequence[str]) -> Selection:
         NotFoundError: A pattern chooses nothing.
         RefusedError: A pattern leads out of the directory, by `..` or by a link.
     """
-    return select(frozenset(_walk(root)), [_within(root, pattern) for pattern in patterns])
+    everything = frozenset(_walk(root))
+    visible = _visible(root, everything)
+    chosen: set[str] = set()
+    named: set[str] = set()
+    for pattern in patterns or ("",):
+        path = _within(root, pattern) if pattern else ""
+        if path in everything:
+            named.add(path)
+            continue
+        asked = [path] if patterns else []
+        try:
+            chosen.update(select(visible, asked).paths)
+        except NotFoundError:
+            chosen.update(select(everything, asked).paths)
+    return Selection(tuple(sorted(chosen | named)), frozenset(named))
 
 
 def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
@@ -94,60 +113,111 @@ def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
         try:
             contents[path] = (root / path).read_bytes()
         except OSError as error:
-            raise RefusedError(f"Cannot read {path}.", why=f"{error.strerror}.") from error
+            hint = _AS_OWNER if isinstance(error, PermissionError) else ""
+            raise RefusedError(
+                f"Cannot read {path}.", why=f"{error.strerror}.", hint=hint
+            ) from error
     return contents
 
 
 def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> None:
     """Replaces files, each in one step, with their mode and owner; all are written before any.
 
-    A file of somebody else's, whose owner no new file could be given, is written in place.
+    A file of another user's, whose owner no new file could be given, is written in place.
 
     Args:
-        root: The working directory.
+        root: The working directory, locked against other runs.
         before: The bytes that were read.
         after: The bytes to write; a subset of the files that were read.
 
     Raises:
-        ConflictError: Somebody else has changed one of them meanwhile.
+        ConflictError: One of them has changed meanwhile.
         RefusedError: One cannot be written, or leads out of the directory by now.
     """
     targets = {path: root / _within(root, path) for path in after}
-    fresh: dict[str, Path | None] = {}
+    fresh: dict[str, _Fresh | None] = {}
     try:
+        for target in targets.values():
+            _remove_leftovers(target)
         for path, content in after.items():
-            fresh[path] = _write_beside(targets[path], content)
+            nameless = len(fresh) < _MOST_NAMELESS
+            fresh[path] = _write_beside(targets[path], content, nameless=nameless)
         for path in after:
             if (root / path).read_bytes() != before[path]:
                 raise ConflictError(f"{path} has changed meanwhile.", hint="Run this again.")
         for path, new in fresh.items():
             if new is not None:
-                new.replace(targets[path])
+                new.publish()
             else:
                 _write_in_place(targets[path], after[path])
     except OSError as error:
         raise RefusedError(
-            f"Cannot write {error.filename}.",
-            why=f"{error.strerror}.",
-            hint="Run this as the files' owner; in a container: "
-            'docker run --user "$(id -u):$(id -g)"',
+            f"Cannot write {error.filename}.", why=f"{error.strerror}.", hint=_AS_OWNER
         ) from error
     finally:
         for new in filter(None, fresh.values()):
-            new.unlink(missing_ok=True)
+            new.discard()
 
 
-def _write_beside(target: Path, content: bytes) -> Path | None:
-    """Writes a new file next to the one that it shall replace, with its mode and owner.
+# Each is an open file until all are written; a process can have 1024 by default.
+_MOST_NAMELESS = 256
+_AS_OWNER = 'Run this as the files\' owner; in a container: docker run --user "$(id -u):$(id -g)"'
+# In containers that share the folder process ids are the same, so the name is random.
+_LEFTOVER = r"\.{}\.[0-9a-f]{{8}}\.tmp"
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """A file's new content, written next to the file.
+
+    Attributes:
+        target: The file.
+        path: The name that the content has for a moment, or all the time.
+        descriptor: The open file.
+        is_nameless: Whether it has no name yet: then nothing of it is left if the process is
+            killed.
+    """
+
+    target: Path
+    path: Path
+    descriptor: int
+    is_nameless: bool
+
+    def publish(self) -> None:
+        """Puts the content in the file's place, in one step."""
+        if self.is_nameless:
+            # open(2), O_TMPFILE: a link of this process's descriptor. With a folder given, Python
+            # follows the link in /proc.
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.link(f"/proc/self/fd/{self.descriptor}", self.path.name, dst_dir_fd=folder)
+            finally:
+                os.close(folder)
+        self.path.replace(self.target)
+
+    def discard(self) -> None:
+        """Closes it, and removes what was not put into place."""
+        os.close(self.descriptor)
+        self.path.unlink(missing_ok=True)
+
+
+def _write_beside(target: Path, content: bytes, *, nameless: bool) -> _Fresh | None:
+    """Writes a new file next to the one that it is to replace, with its mode and owner.
 
     Returns:
         The new file; None where only the old one itself may be written.
     """
-    # In containers that share the folder process ids are the same, so the name is random.
-    fresh = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     old = target.stat()
     try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        fresh = _open_beside(target, nameless=nameless)
+    except PermissionError as error:
+        if os.access(target, os.W_OK):
+            return None
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+    try:
+        with os.fdopen(fresh.descriptor, "wb", closefd=False) as file:
             new = os.fstat(file.fileno())
             if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
                 os.fchown(file.fileno(), old.st_uid, old.st_gid)
@@ -156,11 +226,34 @@ def _write_beside(target: Path, content: bytes) -> Path | None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        fresh.discard()
         if isinstance(error, PermissionError) and os.access(target, os.W_OK):
             return None
         raise OSError(error.errno, error.strerror, str(target)) from error
     return fresh
+
+
+def _open_beside(target: Path, *, nameless: bool) -> _Fresh:
+    path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    if nameless and (flag := getattr(os, "O_TMPFILE", 0)):
+        try:
+            descriptor = os.open(target.parent, os.O_WRONLY | flag, 0o600)
+        except OSError:
+            pass  # not every file system has it: NFS and older overlays do not
+        else:
+            if Path(f"/proc/self/fd/{descriptor}").exists():
+                return _Fresh(target, path, descriptor, is_nameless=True)
+            os.close(descriptor)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    return _Fresh(target, path, descriptor, is_nameless=False)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Removes what a run that was killed has left beside a file."""
+    name = re.compile(_LEFTOVER.format(re.escape(target.name)))
+    for entry in target.parent.iterdir():
+        if name.fullmatch(entry.name):
+            entry.unlink(missing_ok=True)
 
 
 def _write_in_place(target: Path, content: bytes) -> None:
@@ -170,17 +263,68 @@ def _write_in_place(target: Path, content: bytes) -> None:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Yields the regular files below a directory but git's own; links are not followed."""
+    """Yields the regular files below a directory, but those of git and of other repositories.
+
+    Links are not followed.
+    """
     pending = [""]
     while pending:
         folder = pending.pop()
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name != ".git":
-                        pending.append(f"{folder}{entry.name}/")
-                elif entry.is_file(follow_symlinks=False):
-                    yield folder + entry.name
+        with os.scandir(root / folder) as scanned:
+            entries = list(scanned)
+        if folder and any(entry.name == ".git" for entry in entries):
+            continue  # a submodule, or a repository that was checked out there
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != ".git":
+                    pending.append(f"{folder}{entry.name}/")
+            elif entry.is_file(follow_symlinks=False):
+                yield folder + entry.name
+
+
+def _visible(root: Path, paths: frozenset[str]) -> frozenset[str]:
+    """Returns the files that git does not ignore; without git, those outside `node_modules`."""
+    listed = paths & _listed_by_git(root)
+    if listed:
+        return listed
+    return frozenset(path for path in paths if "node_modules" not in path.split("/"))
+
+
+# Nothing that a configuration in the folder names is run, whoever owns the folder.
+_SETTINGS = (
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "safe.directory=*",
+)
+_LIST = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+
+
+def _listed_by_git(root: Path) -> frozenset[str]:
+    """Returns what git would commit of a directory; nothing if git does not know it."""
+    home = root.resolve()
+    if not any((folder / ".git").exists() for folder in (home, *home.parents)):
+        return frozenset()
+    try:
+        listed = subprocess.run(
+            ["git", *_SETTINGS, *_LIST],
+            cwd=root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_GIT_LIMIT,
+            env=inherited_environment(),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return frozenset()
+    return (
+        frozenset(os.fsdecode(listed.stdout).split("\0")) if not listed.returncode else frozenset()
+    )
+
+
+_GIT_LIMIT = 60  # seconds
 
 
 def _within(root: Path, pattern: str) -> str:
@@ -231,22 +375,20 @@ def _matching(paths: Iterable[str], pattern: str) -> list[str]:
 
 
 def _is_match(path: list[str], pattern: list[str]) -> bool:
-    """Matches a path part by part; `**` stands for any number of parts."""
-    # Which beginnings of the pattern fit the parts so far: linear, however many `**` there are.
-    fits = {0}
-    for part in [*path, None]:
-        for index, each in enumerate(pattern):
-            if index in fits and each == "**":
-                fits.add(index + 1)
-        if part is None:
-            break
-        fits = {
-            index + (pattern[index] != "**")
-            for index in fits
-            if index < len(pattern)
-            and (pattern[index] == "**" or fnmatchcase(part, pattern[index]))
-        }
-    return len(pattern) in fits
+    """Matches part by part, with all places that the pattern can have come to at once."""
+    reached = {0}
+    for part in pattern:
+        if part == "**":
+            reached = set(range(min(reached), len(path) + 1))
+        else:
+            reached = {
+                place + 1
+                for place in reached
+                if place < len(path) and fnmatchcase(path[place], part)
+            }
+        if not reached:
+            return False
+    return len(path) in reached
 
 
 _MOST_LINKS = 40  # as many as Linux follows: path_resolution(7)

@@ -230,13 +230,13 @@ class Git:
         return settings
 
     def _environment(self) -> dict[str, str]:
-        inherited = {
-            name: text
-            for name, text in os.environ.items()
-            if name not in _LOCAL and not name.startswith(_TRACES) and not _is_secret(name, text)
-        }
         always = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "LC_ALL": "C"}
-        return {"GIT_ALLOW_PROTOCOL": _PROTOCOLS} | inherited | always | self._credential()
+        return {
+            "GIT_ALLOW_PROTOCOL": _PROTOCOLS,
+            **inherited_environment(),
+            **always,
+            **self._credential(),
+        }
 
     def _credential(self) -> dict[str, str]:
         """The token, for git and what speaks HTTP for it; empty for any other repository.
@@ -261,6 +261,15 @@ class Git:
             "GIT_CONFIG_KEY_1": name,
             "GIT_CONFIG_VALUE_1": f"Authorization: Basic {basic}",
         }
+
+
+def inherited_environment() -> dict[str, str]:
+    """Returns the variables of this process that git may have: no secret, no other repository."""
+    return {
+        name: text
+        for name, text in os.environ.items()
+        if name not in _LOCAL and not name.startswith(_TRACES) and not _is_secret(name, text)
+    }
 
 
 def _is_secret(name: str, text: str) -> bool:

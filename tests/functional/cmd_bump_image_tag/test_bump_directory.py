@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import stat
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cicd_common.gitlab import retry
 from cmd_bump_image_tag import bump_image_tag
 from cmd_bump_image_tag.cli import cli
 from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB
@@ -86,6 +93,59 @@ def test_12_what_leads_out_of_the_folder(
 
     assert bump(invoke, "--tag", "v1.1.0", "--file", leads).code == 12
     assert outside.read_bytes() == DEPLOYMENT.encode()
+
+
+def test_7_a_lock_that_another_process_holds_is_not_waited_for_without_end(
+    invoke: Invoke, web: Path
+) -> None:
+    descriptor = os.open(web.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        ending = bump(invoke, "--tag", "v1.1.0", "--retry-for", "0.2")
+    finally:
+        os.close(descriptor)
+
+    assert ending.code == 7, ending.stderr
+    assert str(web.parent) in ending.stderr
+    assert web.read_bytes() == DEPLOYMENT.encode()
+    assert bump(invoke, "--tag", "v1.1.0").code == 0
+
+
+def test_a_lock_that_is_given_up_in_time_is_waited_for(
+    invoke: Invoke, web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptor = os.open(web.parent, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    monkeypatch.setattr(
+        retry, "CLOCK", retry.Clock(sleep=lambda _: fcntl.flock(descriptor, fcntl.LOCK_UN))
+    )
+    try:
+        ending = bump(invoke, "--tag", "v1.1.0")
+    finally:
+        os.close(descriptor)
+
+    assert ending.code == 0, ending.stderr
+    assert web.read_bytes() == BUMPED.encode()
+
+
+def test_a_run_that_is_killed_leaves_nothing_behind(web: Path) -> None:
+    """Killed at moments spread over the time that a run takes."""
+    started = time.monotonic()
+    command = [sys.executable, "-m", "cmd_bump_image_tag", "--image", WEB, "--allow-downgrade"]
+    environment = {"PATH": os.environ["PATH"]}
+    subprocess.run([*command, "--tag", "v1"], check=True, env=environment, capture_output=True)
+    took = time.monotonic() - started
+    for number in range(8):
+        process = subprocess.Popen(
+            [*command, "--tag", f"v2.{number}"], env=environment,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(took * (0.6 + number / 20))
+        process.kill()
+        process.wait()
+        assert [path.name for path in web.parent.iterdir()] == ["web.yaml"]
+        assert web.read_bytes().count(b"\n") == DEPLOYMENT.count("\n")
 
 
 def test_4_no_such_image(invoke: Invoke, web: Path) -> None:

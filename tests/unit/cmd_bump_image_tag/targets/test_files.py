@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,78 @@ def test_files_are_found_but_not_gits_own(root: Path) -> None:
     assert read(root, find(root, []).paths) == {"a.yaml": b"a.yaml", "b/c.yml": b"b/c.yml"}
 
 
+@pytest.fixture
+def repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with what git ignores, and with another repository in it."""
+    (root / ".git" / "config.yaml").unlink()
+    (root / ".git").rmdir()
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    for path in ("build/out.yaml", "node_modules/x/chart.yaml", "sub/deploy.yaml", "new.yaml"):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(path)
+    subprocess.run(["git", "init", "-q", str(root / "sub")], check=True)
+    (root / ".gitignore").write_text("build/\nnode_modules\n")
+    monkeypatch.setenv("GIT_DIR", str(root / "sub" / ".git"))  # as in a hook of another one
+    return root
+
+
+@pytest.mark.parametrize(
+    ("patterns", "chosen"),
+    [
+        ([], {"a.yaml", "b/c.yml", "new.yaml"}),
+        (["**/*.yaml"], {"a.yaml", "new.yaml"}),
+        (["build"], {"build/out.yaml"}),
+        (["build/*.yaml", "a.yaml"], {"build/out.yaml", "a.yaml"}),
+        (["node_modules/x/chart.yaml"], {"node_modules/x/chart.yaml"}),
+    ],
+    ids=str,
+)
+def test_what_git_ignores_is_chosen_only_if_it_is_named(
+    repository: Path, patterns: list[str], chosen: set[str]
+) -> None:
+    assert set(find(repository, patterns).paths) == chosen
+
+
+def test_a_repository_in_the_repository_is_not_a_part_of_it(repository: Path) -> None:
+    with pytest.raises(NotFoundError):
+        find(repository, ["sub"])
+    with pytest.raises(NotFoundError):
+        find(repository, ["sub/deploy.yaml"])
+
+
+def test_where_git_ignores_the_folder_itself_its_files_count(repository: Path) -> None:
+    assert find(repository / "build", []).paths == ("out.yaml",)
+
+
+def test_without_git_only_node_modules_is_left_out(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(repository))
+    assert find(repository, []).paths == ("a.yaml", "b/c.yml", "build/out.yaml", "new.yaml")
+
+
+def test_no_program_that_a_folders_configuration_names_is_run(
+    repository: Path, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {ran}\n")
+    program.chmod(0o755)
+    git = ["git", "--git-dir", str(repository / ".git"), "config"]
+    subprocess.run([*git, "core.fsmonitor", str(program)], check=True)
+
+    assert find(repository, []).paths
+    assert not ran.exists()
+
+
+def test_a_glob_with_many_folders_of_any_depth_takes_no_time() -> None:
+    pattern = "**/" * 20 + "x.yaml"
+    deep = "a/" * 40
+    assert select([f"{deep}x.yaml"], [pattern]).paths == (f"{deep}x.yaml",)
+    with pytest.raises(NotFoundError):
+        select([f"{deep}y.yaml"], [pattern])
+
+
 def test_links_are_not_followed_in_a_scan(root: Path) -> None:
     (root / "link.yaml").symlink_to("a.yaml")
     (root / "out.yaml").symlink_to("../outside.yaml")
@@ -161,6 +234,56 @@ def test_a_full_disk_leaves_all_as_it_was(root: Path, monkeypatch: pytest.Monkey
         replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
     assert sorted(path.name for path in root.iterdir()) == [".git", "a.yaml", "b"]
     assert (root / "a.yaml").read_text() == "a.yaml"
+
+
+@pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
+def test_nothing_is_seen_of_a_new_file_before_its_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
+) -> None:
+    """What a process that is killed would leave: the folder while the new content is written."""
+    seen: list[str] = []
+    real = os.fsync
+
+    def spy(descriptor: int) -> None:
+        real(descriptor)
+        seen.extend(path.name for path in root.glob(".a.yaml.*"))
+
+    monkeypatch.setattr(os, "fsync", spy)
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
+    assert len(seen) == (0 if nameless else 1)
+    assert (root / "a.yaml").read_bytes() == b"new"
+    assert sorted(path.name for path in root.iterdir()) == [".git", "a.yaml", "b"]
+
+
+def test_what_a_killed_run_has_left_is_removed_and_nothing_else(root: Path) -> None:
+    others = [".a.yaml.tmp", ".a.yaml.0123456.tmp", ".b.yaml.01234567.tmp", ".a.yaml.0123456g.tmp"]
+    for name in [".a.yaml.01234567.tmp", ".a.yaml.89abcdef.tmp", *others]:
+        (root / name).write_text("left")
+    replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
+    assert {path.name for path in root.glob(".*.tmp")} == set(others)
+
+
+def test_more_files_than_a_process_can_have_open_are_replaced(root: Path) -> None:
+    for number in range(1100):
+        (root / f"{number}.yaml").write_text("old")
+    before = read(root, find(root, ["*.yaml"]).paths)
+    replace(root, before, dict.fromkeys(before, b"new"))
+    assert set(read(root, before).values()) == {b"new"}
+    assert not list(root.glob(".*.tmp"))
+
+
+def test_who_may_not_read_a_file_is_told_whom_to_run_as(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bytes:  # root may read everything
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(RefusedError, match="Cannot read") as raised:
+        read(root, ["a.yaml"])
+    assert "--user" in raised.value.hint
 
 
 def test_what_cannot_be_read_or_written_is_refused(root: Path) -> None:

@@ -68,7 +68,7 @@ class CommandError(Exception):
     exit_code: ClassVar[int]
     kind: ClassVar[str]
     meaning: ClassVar[str]
-    remedy: ClassVar[str]  # where nobody has a better hint
+    remedy: ClassVar[str]  # where there is no better hint
 
     def __init__(
         self,

@@ -175,7 +175,7 @@ class GitLab:
             The result, as `read` or `find` gave it.
 
         Raises:
-            CommandError: It did not happen; or, as `UnavailableError`, nobody knows.
+            CommandError: It did not happen; or, as `UnavailableError`, the outcome is unknown.
         """
         return reconcile(
             lambda: read(fields.record(_json(self._request(method, path, body=body)))),
@@ -220,7 +220,7 @@ class GitLab:
                 f"/{path}",
                 query_data=query,
                 post_data=body,
-                # The session retries, and knows what may be sent again; python-gitlab does not.
+                # The session retries, and knows what can be sent again; python-gitlab does not.
                 max_retries=0,
                 obey_rate_limit=False,
                 retry_transient_errors=False,

@@ -1,4 +1,4 @@
-"""Projects, refs and commits: from what a person names to what GitLab knows."""
+"""Projects, refs and commits: from what the user names to what GitLab has."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from cicd_common import cleaning
 from cicd_common.errors import NotFoundError, UsageError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import GitLab, quoted
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # https://docs.gitlab.com/user/reserved_names/: segments of letters, digits, `_`, `-`, `.`
+_ID = re.compile(r"[0-9]+")
 _PATH = re.compile(r"[\w.][\w.+-]*(/[\w.][\w.+-]*)+")
 
 
@@ -25,7 +27,7 @@ class Project:
     """A project, as far as the commands need it.
 
     Attributes:
-        id: What stands for it in an address, quoted: the numeric id, or the path.
+        id: Its place in an address, quoted: the numeric id, or the path.
         path: `group/sub/name`.
         web_url: Its page.
         default_branch: None in an empty repository, or where it was not asked for.
@@ -51,12 +53,12 @@ def parse_project(text: str, base_url: str) -> str:
         UsageError: It is none of these, or a URL of another server.
     """
     name = text.strip()
-    if name.startswith(("http://", "https://")):
+    if re.match(r"https?://", name, re.IGNORECASE):
         name = _path_of_url(name, base_url)
     name = name.strip("/").removesuffix(".git")
-    if not name.isdecimal() and not _PATH.fullmatch(name):
+    if not _ID.fullmatch(name) and not _PATH.fullmatch(name):
         raise UsageError(
-            f"{text!r} names no project.",
+            f"{cleaning.without_credentials(text)!r} is not a project.",
             hint="Give its path (group/name), its numeric id, or the URL of its page.",
         )
     return name
@@ -85,14 +87,15 @@ def parse_projects(texts: Sequence[str], base_url: str) -> list[str]:
 
 def _path_of_url(url: str, base_url: str) -> str:
     root = urlsplit(base_url).path.rstrip("/") + "/"
+    shown = cleaning.without_credentials(url)
     try:
         parts = urlsplit(url)
-        elsewhere = not same_origin(url, base_url) or not parts.path.startswith(root)
+        origin(url)
     except ValueError as error:
-        raise UsageError(f"{url!r} is no URL.") from error
-    if elsewhere:
+        raise UsageError(f"{shown!r} is not a URL.") from error
+    if not same_origin(url, base_url) or not parts.path.startswith(root):
         raise UsageError(
-            f"The project {origin(url)}{parts.path} is not on {base_url}.",
+            f"The project {shown} is not on {base_url}.",
             why="A token goes to one server only.",
             hint="Name the project's own server with --base-url.",
         )
@@ -102,14 +105,14 @@ def _path_of_url(url: str, base_url: str) -> str:
 def find_project(gitlab: GitLab, text: str) -> Project:
     """Finds a project.
 
-    With a job token GitLab does not answer the question, so that the name is taken as it stands.
+    With a job token GitLab does not answer the question, so that the name is used as it is.
 
     Args:
         gitlab: The client.
-        text: The project as a person named it.
+        text: The project as the user named it.
 
     Raises:
-        UsageError: The name is none.
+        UsageError: The name is not one of a project.
         NotFoundError: There is no such project, or the token cannot see it.
         CommandError: There was no usable answer.
     """
@@ -134,22 +137,22 @@ def find_project(gitlab: GitLab, text: str) -> Project:
 
 
 def name_project(gitlab: GitLab, text: str) -> Project:
-    """A project as it was named, where GitLab does not answer questions about it.
+    """The project of a name, where GitLab does not answer questions about it.
 
     Args:
         gitlab: The client; nothing is sent.
-        text: The project as a person named it.
+        text: The project as the user named it.
 
     Raises:
-        UsageError: The name is none.
+        UsageError: The name is not one of a project.
     """
     name = parse_project(text, gitlab.base_url)
-    page = f"projects/{name}" if name.isdecimal() else name
+    page = f"projects/{name}" if _ID.fullmatch(name) else name
     return Project(quoted(name), name, f"{gitlab.base_url}/{page}", None)
 
 
 def find_default_branch(gitlab: GitLab, project: Project) -> str:
-    """The branch that stands for a project when none is named.
+    """The branch that is used when none is named.
 
     Raises:
         NotFoundError: The repository is empty.

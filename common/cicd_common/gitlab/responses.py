@@ -116,7 +116,7 @@ def is_temporary(status: int) -> bool:
 
 
 def error_of(answer: Answer, request: str) -> CommandError:
-    """The error that an answer means when nobody knows better.
+    """The error that an answer means if the caller knows nothing more.
 
     Args:
         answer: An answer outside 2xx.
@@ -283,10 +283,14 @@ def explain_forbidden(
     if explained is not None:
         return explained
     if token is not None and token.kind is TokenKind.JOB:
-        why = "The person who started this job may not do it there."
+        why = "The user who started this job is not allowed to do it there."
         hint = "Have a Developer of the other project start the job, or use an access token."
     else:
-        who = f"{_name(description)} is not allowed to" if description else "The token may not"
+        who = (
+            f"{_name(description)} is not allowed to"
+            if description
+            else "The token is not allowed to"
+        )
         why = f"{who} do this in the project: the role is too low, or a rule protects it."
         hint = "Give the token's user at least the Developer role in the project."
     return ForbiddenError(error.message, why=why, hint=hint, answer=error.answer)

@@ -1,6 +1,7 @@
 """The one place where HTTP happens: a `requests.Session` that is safe to hand to python-gitlab.
 
-What it adds, because neither library does it (`docs/design.md` says which others were weighed):
+What it adds, because neither library does it (`docs/design.md` says which others were weighed;
+httpx and aiohttp have none of these guards either, and python-gitlab takes a requests session):
 
 - every request has a time limit, from sending it to the last byte of its answer, and every answer
   a limit of size;
@@ -12,6 +13,7 @@ What it adds, because neither library does it (`docs/design.md` says which other
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import ssl
@@ -24,6 +26,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from urllib3.exceptions import LocationValueError, ProxyError
 
+from cicd_common import cleaning
 from cicd_common.errors import UnavailableError, UsageError
 from cicd_common.gitlab import fields, retry
 from cicd_common.gitlab.responses import error_of, is_temporary, parse_date, read_answer
@@ -48,6 +51,7 @@ MOST_REDIRECTS = 5
 # A page of a hundred jobs has about 0.5 MB; a file in JSON is read raw instead.
 LARGEST_JSON = 32 * 2**20
 LARGEST = 2**30  # an archive of a repository
+LONGEST_ADDRESS = 200  # in a message
 
 
 class SafeSession(requests.Session):
@@ -90,7 +94,7 @@ class SafeSession(requests.Session):
         return merged
 
     def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
-        """None: redirects are followed here alone, and `requests` would look at each."""
+        """None: `_follow` follows redirects, and `requests` would parse the address of each."""
         return iter(())
 
     def request(  # type: ignore[override] # the rest of the signature passes through unseen
@@ -162,10 +166,9 @@ class SafeSession(requests.Session):
 
     def _guard_redirect(self, verb: str, url: str, response: requests.Response) -> None:
         """Lets a read stay within its origin; refuses everything else by name."""
-        try:
-            target = urljoin(url, response.headers["Location"])
-        except ValueError:
-            target = ""
+        target = response.headers["Location"]
+        with contextlib.suppress(ValueError):  # else it is not a URL, and no place to go to
+            target = urljoin(url, target)
         if verb in READS and same_origin(target, self.base_url):
             return
         raise UnavailableError(
@@ -206,11 +209,7 @@ def same_origin(url: str, other: str) -> bool:
 
 def _shown(url: str) -> str:
     """An address as far as it can be printed: without credentials and query, on one line."""
-    try:
-        address = origin(url) + urlsplit(url).path
-    except ValueError:
-        return "an address that is not a URL"
-    return "".join(c for c in address if c.isprintable())[:200] or "nothing"
+    return cleaning.without_credentials(url)[:LONGEST_ADDRESS]
 
 
 class _Bounded:

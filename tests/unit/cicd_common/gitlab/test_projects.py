@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cicd_common.errors import UsageError
-from cicd_common.gitlab.projects import parse_project
+from cicd_common.gitlab.client import GitLab
+from cicd_common.gitlab.connection import Connection
+from cicd_common.gitlab.projects import find_default_branch, find_project, parse_project
+from cicd_common.gitlab.tokens import Token, TokenKind
+
+if TYPE_CHECKING:
+    from requests_mock import Mocker
 
 BASE = "https://example.com/gitlab"
 
@@ -22,6 +30,7 @@ BASE = "https://example.com/gitlab"
         (f"{BASE}/group/name.git", "group/name"),
         (f"{BASE}/group/name/-/pipelines/7?x=1#top", "group/name"),
         ("https://EXAMPLE.com:443/gitlab/group/name", "group/name"),
+        ("HTTPS://example.com/gitlab/group/name", "group/name"),
     ],
 )
 def test_a_project_is_a_path_an_id_or_a_url(text: str, name: str) -> None:
@@ -44,12 +53,31 @@ def test_a_project_is_a_path_an_id_or_a_url(text: str, name: str) -> None:
         "https://example.com/gitlabx/group/name",
         "https://[::1/x",
         "git@example.com:group/name.git",
+        "https://example.com:abc/gitlab/group/name",
+        "https://example.com:99999/gitlab/group/name",
+        "\u0661\u0662",
         "--ref",
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_project(text, BASE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://me:hush@elsewhere.com/gitlab/group/name?private_token=hush",
+        "https://me:hush@[::1/x",
+        "https://me:hush@example.com:abc/gitlab/group/name",
+        "HTTPS://me:hush@elsewhere.com/x",
+        "ssh://me:hush@example.com/group/name",
+    ],
+)
+def test_a_password_in_an_address_is_not_printed(text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_project(text, BASE)
+    assert "hush" not in str(raised.value) + raised.value.why + raised.value.hint
 
 
 @given(st.text())
@@ -60,3 +88,14 @@ def test_any_text_is_a_name_or_a_clear_error(text: str) -> None:
         return
     assert name
     assert "//" not in name
+
+
+def test_with_a_job_token_the_default_branch_is_the_one_that_is_marked(
+    requests_mock: Mocker,
+) -> None:
+    requests_mock.get(
+        f"{BASE}/api/v4/projects/a%2Fb/repository/branches",
+        json=[{"name": "a"}, {"name": "main", "default": True}, {"name": "z", "default": False}],
+    )
+    gitlab = GitLab(Connection(BASE, Token(TokenKind.JOB, "the test", "hush-hush"), retry_for=0))
+    assert find_default_branch(gitlab, find_project(gitlab, "a/b")) == "main"

@@ -17,12 +17,14 @@ from cicd_common.cli.options import (
     shared_options,
     text_file,
 )
+from cicd_common.cli.output import PIPELINE_VARIABLES
 from cicd_common.waiting.options import optional_wait_options
 from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
 
 if TYPE_CHECKING:
     from cmd_tag_project.request import Next
 
+TAG_VARIABLES = 4
 JOB_TAG_NAME = ("CI_PROJECT_PATH_SLUG", "CI_COMMIT_SHA", "CI_JOB_ID")
 
 EXAMPLES = {
@@ -97,6 +99,9 @@ def cli(
         next=next,
         dry_run=settings.dry_run,
         **options,
+    )
+    settings.output.expect(
+        len(project), TAG_VARIABLES + (PIPELINE_VARIABLES if request.wait else 0)
     )
     tags = tag(request, settings.connection, presenter(quiet=settings.quiet))
     return settings.output.finish(tags, asked=project)

@@ -44,7 +44,12 @@ class TagResult:
 
     def dotenv(self) -> dict[str, str]:
         """The variables that later jobs get."""
-        tag = {"TAG_NAME": self.tag, "TAG_COMMIT_SHA": self.commit, "TAG_PROJECT": self.project}
+        tag = {
+            "TAG_NAME": self.tag,
+            "TAG_COMMIT_SHA": self.commit,
+            "TAG_PROJECT": self.project,
+            "TAG_CREATED": str(self.created).lower(),
+        }
         return tag | (self.pipeline.dotenv() if self.pipeline else {})
 
     def target(self) -> Newest:

@@ -17,6 +17,7 @@ from cicd_common.cli.options import (
     ref_option,
     shared_options,
 )
+from cicd_common.cli.output import PIPELINE_VARIABLES
 from cicd_common.gitlab.tokens import Token, TokenKind, token_of
 from cicd_common.waiting.options import optional_wait_options
 from cmd_trigger_pipeline.request import TriggerRequest
@@ -118,6 +119,7 @@ def cli(
         dry_run=settings.dry_run,
         **options,
     )
+    settings.output.expect(len(project), PIPELINE_VARIABLES)
     pipelines = trigger(request, settings.connection, presenter(quiet=settings.quiet))
     return settings.output.finish(pipelines, asked=project)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cicd_common.cli.output import pipeline_variables
 from cicd_common.errors import CommandError
 from cicd_common.gitlab import fields
 from cicd_common.waiting.targets import ById
@@ -60,13 +61,9 @@ class PipelineResult:
         """The variables that later jobs get; none of a dry run."""
         if self.id is None:
             return {}
-        return {
-            "PIPELINE_ID": str(self.id),
-            "PIPELINE_PROJECT": self.project,
-            "PIPELINE_URL": self.web_url,
-            "PIPELINE_STATUS": str(self.status),
-            "PIPELINE_SHA": str(self.sha),
-        }
+        return pipeline_variables(
+            self.id, self.project, self.web_url, str(self.status), str(self.sha)
+        )
 
 
 def read_pipeline(answer: Any, project: str) -> PipelineResult:

@@ -15,6 +15,7 @@ from cicd_common.cli.options import (
     ref_option,
     shared_options,
 )
+from cicd_common.cli.output import PIPELINE_VARIABLES
 from cicd_common.waiting.options import wait_options
 
 MOST_DIGITS = 18  # of an id: GitLab's database has 8 bytes for it
@@ -102,6 +103,7 @@ def cli(
     request = WaitRequest(
         pipelines=(*pipelines, *pipeline_ids, *pipeline_urls), dry_run=settings.dry_run, **options
     )
+    settings.output.expect(len(request.pipelines), PIPELINE_VARIABLES)
     outcomes = wait(request, settings.connection, presenter(quiet=settings.quiet))
     return settings.output.finish(
         outcomes,

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 # app/services/ci/parse_dotenv_artifact_service.rb and https://docs.gitlab.com/ci/yaml/artifacts_reports/
 MOST_VARIABLES = 20
 MOST_BYTES = 5119
+PIPELINE_VARIABLES = 5
 # What GitLab expands in a later job: lib/expand_variables.rb.
 _EXPANDED = re.compile(r"\$\w|\$\{|%\w+%")
 # In `PIPELINE_IDS`, at the place of a project that was not reached.
@@ -154,6 +155,19 @@ class Output:
         for name, value in variables.items():
             if _EXPANDED.search(value):
                 log.warning("GitLab expands the $ or %% in the value of %s in later jobs.", name)
+
+
+def pipeline_variables(
+    pipeline_id: int, project: str, web_url: str, status: str, sha: str
+) -> dict[str, str]:
+    """Names the variables by which later jobs know a pipeline; there are `PIPELINE_VARIABLES`."""
+    return {
+        "PIPELINE_ID": str(pipeline_id),
+        "PIPELINE_PROJECT": project,
+        "PIPELINE_URL": web_url,
+        "PIPELINE_STATUS": status,
+        "PIPELINE_SHA": sha,
+    }
 
 
 def check_writable(path: Path, option: str) -> None:

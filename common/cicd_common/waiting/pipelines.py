@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cicd_common.cleaning import one_line
+from cicd_common.cli.output import pipeline_variables
 from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UnavailableError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import PER_PAGE, GitLab
@@ -225,13 +226,7 @@ class WaitResult:
 
     def dotenv(self) -> dict[str, str]:
         """The variables that later jobs get."""
-        return {
-            "PIPELINE_ID": str(self.id),
-            "PIPELINE_PROJECT": self.project,
-            "PIPELINE_URL": self.web_url,
-            "PIPELINE_STATUS": self.status,
-            "PIPELINE_SHA": self.sha,
-        }
+        return pipeline_variables(self.id, self.project, self.web_url, self.status, self.sha)
 
 
 def result_of(pipeline: Pipeline) -> WaitResult:

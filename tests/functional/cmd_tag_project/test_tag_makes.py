@@ -157,6 +157,7 @@ def test_dotenv_holds_the_result(
 
     assert (tmp_path / "tag.env").read_text() == (
         f"TAG_NAME=v1\nTAG_COMMIT_SHA={sha}\nTAG_PROJECT=tech-lunch/service-tests\n"
+        "TAG_CREATED=true\n"
     )
 
 

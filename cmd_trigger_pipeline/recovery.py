@@ -1,95 +1,119 @@
-"""A pipeline whose creation was asked for, and the answer lost: which of those there are is it?"""
+"""Which pipeline is ours, if GitLab's answer to its creation was lost."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import (
-    AuthError,
-    CommandError,
-    ForbiddenError,
-    NotFoundError,
-    UnavailableError,
-)
+from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UnavailableError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import PER_PAGE
 from cicd_common.gitlab.projects import find_commit
-from cmd_trigger_pipeline.result import read_pipeline
+from cmd_trigger_pipeline.result import FoundPipeline, read_pipeline
 
 if TYPE_CHECKING:
+    from cicd_common.gitlab.client import GitLab
     from cicd_common.gitlab.projects import Project
     from cmd_trigger_pipeline.endpoint import Way
+    from cmd_trigger_pipeline.request import TriggerRequest
     from cmd_trigger_pipeline.result import PipelineResult
+
+# GitLab adds it to what a trigger token or a job token starts:
+# https://docs.gitlab.com/ci/triggers/#access-webhook-payload
+PAYLOAD = "TRIGGER_PAYLOAD"
 
 
 @dataclass(frozen=True)
-class Before:
-    """What was there before the pipeline was asked for.
+class Attempt:
+    """A pipeline that was asked for, and whose answer was lost.
 
     Attributes:
-        newest: The id of the project's newest pipeline, 0 if it had none; None if that could not
-            be read.
-        problem: Why it could not.
-    """
-
-    newest: int | None
-    problem: CommandError | None = None
-
-
-def look_before(way: Way, project: Project) -> Before:
-    """Reads what tells an older pipeline from the one that is to come.
-
-    Ids only grow, over all projects of a server, which no clock can be trusted to do. A credential
-    that cannot read pipelines may start one all the same.
-
-    Raises:
-        CommandError: There was no usable answer.
-    """
-    if way.reader is None:
-        return Before(None)
-    try:
-        newest = way.reader.get_list(f"projects/{project.id}/pipelines", per_page=1)
-    except (AuthError, ForbiddenError, NotFoundError) as problem:
-        return Before(None, problem)
-    return Before(max((fields.number(pipeline, "id") for pipeline in newest), default=0))
-
-
-def find_started(way: Way, project: Project, ref: str, before: Before) -> PipelineResult | None:
-    """Looks for the pipeline that was asked for.
-
-    It is newer than all that were there, and has this ref, its commit, the way's source and, where
-    the token tells, its user.
-
-    Args:
         way: How it was asked for.
         project: The project.
         ref: The branch or tag.
-        before: What was there before.
-
-    Returns:
-        The pipeline; None if there is none that it could be.
-
-    Raises:
-        UnavailableError: It cannot be told, because nothing can be read, or because there are
-            several, or one of another commit; they are named.
-        CommandError: There was no usable answer.
+        request: What it was to do.
+        began: When it was asked for first, by this machine's monotonic clock.
     """
-    if way.reader is None or before.newest is None:
-        raise UnavailableError("These credentials cannot read the project's pipelines.")
-    username = way.username()
-    answer = way.reader.get_list(
-        f"projects/{project.id}/pipelines",
-        ref=ref.removeprefix("refs/heads/").removeprefix("refs/tags/"),
-        source=way.source,
-        per_page=PER_PAGE,
-        **({"username": username} if username else {}),
-    )
-    pipelines = (read_pipeline(item, project.path) for item in answer)
-    new = [pipeline for pipeline in pipelines if (pipeline.id or 0) > before.newest]
-    if not new:
-        return None
-    if [pipeline.sha for pipeline in new] == [find_commit(way.reader, project, ref)]:
-        return new[0]
-    urls = ", ".join(pipeline.web_url for pipeline in new)
-    raise UnavailableError(f"It may be any of these, or none: {urls}")
+
+    way: Way
+    project: Project
+    ref: str
+    request: TriggerRequest
+    began: float = field(default_factory=time.monotonic)
+
+    def find(self) -> PipelineResult | None:
+        """Finds the pipeline that was asked for.
+
+        It was created after the request by the server's clock, and does the same work: it has the
+        same ref, commit, source, variables and, where the token tells, user.
+
+        Returns:
+            The pipeline; None if there is none that it could be.
+
+        Raises:
+            UnavailableError: It cannot be told, because nothing can be read, or what was sent is
+                not shown, or several fit, or one of another commit; they are named.
+            CommandError: There was no usable answer.
+        """
+        if self.way.reader is None:
+            raise UnavailableError("These credentials cannot read the project's pipelines.")
+        candidates = self._candidates(self.way.reader)
+        if not candidates:
+            return None
+        commit = find_commit(self.way.reader, self.project, self.ref)
+        if len(candidates) == 1 and candidates[0].sha == commit and self._is_shown(candidates[0]):
+            return candidates[0]
+        urls = ", ".join(pipeline.web_url for pipeline in candidates)
+        raise UnavailableError(f"It can be any of these, or none: {urls}")
+
+    def _candidates(self, reader: GitLab) -> list[FoundPipeline]:
+        """The new pipelines of the same kind, but for those that are seen to do other work."""
+        username = self.way.username()
+        listed = reader.get_list(
+            f"projects/{self.project.id}/pipelines",
+            ref=self.ref.removeprefix("refs/heads/").removeprefix("refs/tags/"),
+            source=self.way.source,
+            per_page=PER_PAGE,
+            **({"username": username} if username else {}),
+        )
+        since = reader.now() - timedelta(seconds=time.monotonic() - self.began)
+        new = [item for item in listed if fields.time(item, "created_at") >= since]
+        found = [read_pipeline(item, reader.base_url, FoundPipeline) for item in new]
+        return [pipeline for pipeline in found if self._may_be_same_work(pipeline)]
+
+    def _may_be_same_work(self, pipeline: FoundPipeline) -> bool:
+        shown = self._variables(pipeline)
+        return shown is None or shown == self._sent
+
+    def _is_shown(self, pipeline: FoundPipeline) -> bool:
+        """Whether the server shows all that was sent; it never shows inputs."""
+        if self.request.inputs:
+            return False
+        return not self.request.variables or self._variables(pipeline) is not None
+
+    @property
+    def _sent(self) -> set[tuple[str, str, str]]:
+        return {
+            (variable.key, variable.value, variable.variable_type)
+            for variable in self.request.variables
+        }
+
+    def _variables(self, pipeline: FoundPipeline) -> set[tuple[str, str, str]] | None:
+        """The variables of a pipeline; None if this token cannot read them."""
+        assert self.way.reader is not None  # noqa: S101 - for the type checker; `find` saw to it
+        path = f"projects/{self.project.id}/pipelines/{pipeline.id}/variables"
+        try:
+            shown = self.way.reader.get_list(path)
+        except (AuthError, ForbiddenError, NotFoundError):
+            return None
+        return {
+            (
+                fields.text(variable, "key"),
+                fields.optional_text(variable, "value"),
+                fields.optional_text(variable, "variable_type") or "env_var",
+            )
+            for variable in shown
+            if variable.get("key") != PAYLOAD
+        }

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import CommandError, ForbiddenError, NotFoundError, RefusedError
+from cicd_common.errors import CommandError, ForbiddenError, NotFoundError, Refusal, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cicd_common.gitlab.projects import Project
     from cmd_trigger_pipeline.endpoint import Way
+    from cmd_trigger_pipeline.recovery import Attempt
     from cmd_trigger_pipeline.result import PipelineResult
 
 
@@ -20,130 +20,184 @@ class RefNotFoundError(NotFoundError):
     """The project has no such branch or tag."""
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    """What one of GitLab's texts means.
-
-    Attributes:
-        pattern: What the text holds.
-        kind: The error that it is.
-        why: Why; `{source}` is the pipeline's source.
-        hint: What to do.
-    """
-
-    pattern: str
-    kind: type[CommandError]
-    why: str
-    hint: str
-
+_VARIABLES = Refusal(
+    r"Insufficient permissions to set pipeline variables",
+    ForbiddenError,
+    "The project lets nobody, or only higher roles, set variables of a pipeline.",
+    "There, under Settings > CI/CD > Variables, change 'Minimum role to use pipeline "
+    "variables'; or declare spec:inputs in its configuration and use --input instead.",
+)
+# GitLab 17.7 to about 18.4: https://gitlab.com/gitlab-org/gitlab/-/issues/557381
+_PAYLOAD = _VARIABLES._replace(
+    why="None was given, but this server counts its own TRIGGER_PAYLOAD as one, and the project "
+    "lets nobody, or only higher roles, set variables.",
+    hint="Give an access token (COMMANDS_API_TOKEN); or there, under Settings > CI/CD > Variables, "
+    "lower 'Minimum role to use pipeline variables'.",
+)
 
 # The texts are those of the steps of GitLab's `Ci::CreatePipelineService`, all with status 400.
 _REFUSALS = (
-    _Refusal(
+    Refusal(
         r"Reference not found",
         RefNotFoundError,
         "The project has no branch or tag of this name; a commit alone will not do.",
         "Check --ref.",
     ),
-    _Refusal(
+    Refusal(
         r"Ref is ambiguous",
         RefusedError,
         "A branch and a tag have this name.",
         "Write --ref refs/heads/NAME or refs/tags/NAME.",
     ),
-    _Refusal(
-        r"Insufficient permissions to set pipeline variables",
-        ForbiddenError,
-        "The project lets nobody, or only higher roles, set variables of a pipeline.",
-        "There, under Settings > CI/CD > Variables, change 'Minimum role to use pipeline "
-        "variables'; or declare spec:inputs in its configuration and use --input instead.",
-    ),
-    _Refusal(
+    _VARIABLES,
+    Refusal(
         r"Insufficient permissions to create a new pipeline",
         ForbiddenError,
         "The role in the project is below Developer.",
         "Give the user that the token belongs to (of a job token: who started the job) "
         "at least the Developer role there.",
     ),
-    _Refusal(
+    Refusal(
         r"do not have sufficient permission to run a pipeline on",
         ForbiddenError,
         "The branch or tag is protected from this role.",
         "There, under Settings > Repository > Protected branches or Protected tags, "
         "allow the token's user to push, merge or create.",
     ),
-    _Refusal(
+    Refusal(
         r"Pipelines are disabled",
         ForbiddenError,
         "CI/CD is switched off in the project.",
         "There, under Settings > General > Visibility, project features, permissions, "
         "switch CI/CD on.",
     ),
-    _Refusal(
+    Refusal(
         r"rules configuration prevented|filtered out by workflow rules|No stages / jobs",
         RefusedError,
         "The rules of its jobs, or of its workflow, leave out a pipeline of source '{source}'.",
         'Have a rule take it: if: $CI_PIPELINE_SOURCE == "{source}"; or check its variables.',
     ),
-    _Refusal(
+    Refusal(
         r"Missing CI config file",
         RefusedError,
         "There is no .gitlab-ci.yml at this ref.",
         "Add one, or give another --ref.",
     ),
-    _Refusal(
-        r"\binputs?\b",
+    Refusal(
+        r"` input: |unknown input arguments|[Gg]iven inputs not defined",
         RefusedError,
         "The inputs are not those that spec:inputs of the configuration declares.",
         "Compare --input with spec:inputs at this ref; a value is JSON where it can be, "
         "so that a string of digits is --input 'KEY=\"1\"'.",
     ),
-    _Refusal(
-        r"",
+    Refusal(
+        r"too many (active )?jobs",
+        RefusedError,
+        "The server limits the number of jobs, of a pipeline or of a project in a time.",
+        "Wait, make the pipeline smaller, or ask an administrator to raise the limit.",
+    ),
+    Refusal(
+        r"Identity verification is required",
+        ForbiddenError,
+        "GitLab runs no jobs for this user before the user's identity is verified.",
+        "Verify the identity of the token's user in GitLab, or use the token of another user.",
+    ),
+    Refusal(
+        r"Project is deleted",
+        NotFoundError,
+        "The project is being deleted.",
+        "Check --project; an owner can restore a project that is marked for deletion.",
+    ),
+    Refusal(
+        r"Commit not found",
+        NotFoundError,
+        "The ref has no commit in this project.",
+        "Check --ref.",
+    ),
+    Refusal(
+        r"import is complete",
+        RefusedError,
+        "The project is still being imported.",
+        "Run this again when the import is complete.",
+    ),
+    Refusal(
+        # The errors of GitLab's configuration: keys, entries, includes, and the YAML parser's own.
+        r"jobs:|config|\.ya?ml|while (parsing|scanning)|\bkeys?\b|[Ii]nclude|Local file|"
+        r"YAML|yaml|^\(<unknown>\)|mapping values|"
+        r"undefined (stage|need|dependency)|chosen stage|job .*:|extends",
         RefusedError,
         "The project's CI/CD configuration is not valid at this ref.",
-        "Mend its .gitlab-ci.yml; the project's pipeline editor shows what is wrong.",
+        "Fix its .gitlab-ci.yml; the project's pipeline editor shows what is wrong.",
     ),
+)
+_UNKNOWN = Refusal(
+    "",
+    RefusedError,
+    "GitLab gives no other reason.",
+    "Start a pipeline of this ref on the project's page, and see what GitLab says there.",
 )
 # GitLab puts a link to its documentation into one of its texts.
 _LINK = re.compile(r"\s*<a [^>]*>.*?</a>")
 
 
-def explain(refusal: RefusedError, way: Way, saved: Sequence[PipelineResult]) -> CommandError:
+def explain(
+    refusal: RefusedError, attempt: Attempt, saved: Sequence[PipelineResult]
+) -> CommandError:
     """The error that a pipeline which GitLab would not create means.
 
     Args:
         refusal: What GitLab said.
-        way: How it was asked.
+        attempt: What was asked for.
         saved: The pipeline, where GitLab kept one that failed at once.
     """
     message = _LINK.sub("", refusal.message)
     if refusal.answer is None or refusal.answer.server_error:
         return refusal  # explained already, or not about the pipeline but about the request
-    row = next(row for row in _REFUSALS if re.search(row.pattern, message))
-    return row.kind(
+    row = Refusal.of(message, _REFUSALS) or _UNKNOWN
+    if row is _VARIABLES and not attempt.request.variables:
+        row = _PAYLOAD
+    return row.make(
         message,
-        why=row.why.format(source=way.source),
-        hint=row.hint.format(source=way.source),
+        why=row.why.format(source=attempt.way.source),
+        hint=row.hint.format(source=attempt.way.source),
         answer=refusal.answer,
         results=saved,
     )
 
 
-def explain_not_found(error: NotFoundError, way: Way, project: Project) -> NotFoundError:
+def explain_not_found(error: NotFoundError, way: Way, project: Project) -> CommandError:
     """What a 404 to the request means: GitLab hides what a credential may not see."""
     if way.source == "trigger":
         why = f"{project.path} does not exist, or the trigger token is not one of its own."
         hint = "Check the path, and Settings > CI/CD > Pipeline trigger tokens of the project."
     elif way.source == "pipeline":
+        if (forbidden := _why_unreadable(way, project)) is not None:
+            return forbidden
         why = (
             f"{project.path} does not exist, or does not allow this project's job token, "
-            "or the person who started this job cannot see it."
+            "or the user who started this job cannot see it."
         )
         hint = (
             "Check the path; there, under Settings > CI/CD > Job token permissions, "
             "add this project."
         )
-    else:
+    elif error.why:
         return error
+    else:
+        why = (
+            f"{project.path} does not exist, or this token cannot see it: GitLab says 404 to both."
+        )
+        hint = "Check the path, and that the token's user is a member of the project."
     return NotFoundError(error.message, why=why, hint=hint, answer=error.answer)
+
+
+def _why_unreadable(way: Way, project: Project) -> ForbiddenError | None:
+    """GitLab hides why a job token cannot start a pipeline, but not why it cannot read one."""
+    try:
+        if way.reader:
+            way.reader.get_list(f"projects/{project.id}/pipelines", per_page=1)
+    except ForbiddenError as forbidden:
+        return forbidden
+    except CommandError:
+        return None
+    return None

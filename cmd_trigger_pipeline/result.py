@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 from cicd_common.cli.output import pipeline_variables
 from cicd_common.errors import CommandError
@@ -11,6 +12,7 @@ from cicd_common.gitlab import fields
 from cicd_common.waiting.targets import ById
 
 if TYPE_CHECKING:
+    from cicd_common.gitlab.fields import JsonObject
     from cicd_common.waiting.pipelines import WaitResult
 
 
@@ -21,18 +23,23 @@ class PipelineResult:
     Attributes:
         project: The project's path, or its id where nothing told the path.
         id: The pipeline's id; None in a dry run.
+        iid: Its number within the project; None in a dry run.
         status: Its status when it was started; None in a dry run.
         ref: The branch or tag.
         sha: The commit; None if a dry run could not read it.
+        created_at: When GitLab created it, in GitLab's words; None in a dry run.
         web_url: Its page; of a dry run the project's.
     """
 
     project: str
     id: int | None
+    iid: int | None
     status: str | None
     ref: str
     sha: str | None
+    created_at: str | None
     web_url: str
+    ours: ClassVar[bool] = True
 
     def text(self) -> str:
         """One short line for a person."""
@@ -49,7 +56,7 @@ class PipelineResult:
         """
         if self.id is None:
             raise ValueError("a dry run starts no pipeline")
-        return ById(self.project, self.id, ours=True)
+        return ById(self.project, self.id, ours=self.ours)
 
     def ended(self, end: WaitResult | CommandError) -> WaitResult | CommandError:
         """How it ended; an error that holds no pipeline holds this one."""
@@ -66,21 +73,36 @@ class PipelineResult:
         )
 
 
-def read_pipeline(answer: Any, project: str) -> PipelineResult:
+class FoundPipeline(PipelineResult):
+    """A pipeline whose answer was lost and that was found: it is never canceled."""
+
+    ours = False
+
+
+P = TypeVar("P", bound=PipelineResult)
+
+
+def read_pipeline(answer: JsonObject, base_url: str, kind: type[P]) -> P:
     """Takes a pipeline out of GitLab's answer.
 
     Args:
         answer: One pipeline, in a list or by itself.
-        project: The project's path.
+        base_url: The server.
+        kind: `PipelineResult`, or the kind of one that was found.
 
     Raises:
-        UnavailableError: It is no pipeline.
+        UnavailableError: It is not a pipeline.
     """
-    return PipelineResult(
-        project=project,
+    web_url = fields.url(answer, "web_url")
+    # The page names the project as GitLab does, whatever the user named it by.
+    path = urlsplit(web_url).path.partition("/-/pipelines/")[0]
+    return kind(
+        project=path.removeprefix(urlsplit(base_url).path).strip("/"),
         id=fields.number(answer, "id"),
+        iid=fields.number(answer, "iid"),
         status=fields.text(answer, "status"),
         ref=fields.text(answer, "ref"),
         sha=fields.text(answer, "sha"),
-        web_url=fields.url(answer, "web_url"),
+        created_at=fields.text(answer, "created_at"),
+        web_url=web_url,
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cicd_common.errors import CommandError, ForbiddenError, NotFoundError, RefusedError
+from cicd_common.errors import CommandError, NotFoundError, RefusedError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.projects import (
@@ -17,22 +18,27 @@ from cicd_common.gitlab.projects import (
     find_project,
     name_project,
 )
+from cicd_common.gitlab.responses import MOVED_TEXT
 from cicd_common.waiting.wait import start_each
 from cmd_trigger_pipeline.endpoint import way_of
-from cmd_trigger_pipeline.recovery import find_started, look_before
+from cmd_trigger_pipeline.recovery import Attempt
 from cmd_trigger_pipeline.refusals import RefNotFoundError, explain, explain_not_found
 from cmd_trigger_pipeline.result import PipelineResult, read_pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from cicd_common.gitlab.connection import Connection
+    from cicd_common.gitlab.fields import JsonObject
     from cicd_common.waiting.events import Presenter
     from cicd_common.waiting.pipelines import WaitResult
     from cmd_trigger_pipeline.endpoint import Way
     from cmd_trigger_pipeline.request import TriggerRequest
 
 log = logging.getLogger("cicd_common.trigger")
+
+# What GitLab expands in a variable's value: lib/expand_variables.rb.
+EXPANDED = re.compile(r"\$(\w|\{)")
 
 
 def run(
@@ -53,6 +59,12 @@ def run(
         AuthError: There is no token that GitLab takes for this; nothing was sent.
     """
     request.check(connection.token)
+    for variable in request.variables:
+        if EXPANDED.search(variable.value.replace("$$", "")):
+            log.warning(
+                "GitLab expands the $ in the value of %s when a job runs; write $$ for a $.",
+                variable.key,
+            )
     gitlab = GitLab(connection)
     way = way_of(gitlab, request.trigger_token)
     return start_each(
@@ -103,9 +115,11 @@ def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
 
 
 def _find(way: Way, project: str, request: TriggerRequest) -> tuple[Project, tuple[str, ...]]:
-    """The project, and the refs to try."""
-    # Beside a trigger token another one may well not see the project: it is asked only if it must.
-    if way.reader is None or (way.source == "trigger" and request.refs):
+    """The project, and the refs to try.
+
+    GitLab is asked for the project only if its default branch is needed, or in a dry run.
+    """
+    if way.reader is None or (request.refs and (not request.dry_run or way.source == "trigger")):
         return name_project(way.sender, project), request.refs
     found = find_project(way.reader, project)
     return found, request.refs or (find_default_branch(way.reader, found),)
@@ -118,21 +132,18 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
         RefNotFoundError: There is no such ref.
         CommandError: It was not started, or nobody knows.
     """
-    before = look_before(way, project)
+    attempt = Attempt(way, project, ref, request)
 
-    def read(answer: Any) -> PipelineResult:
-        pipeline = read_pipeline(answer, project.path)
+    def read(answer: JsonObject) -> PipelineResult:
+        pipeline = read_pipeline(answer, way.sender.base_url, PipelineResult)
         if errors := fields.optional_text(answer, "yaml_errors"):
             raise RefusedError(
-                f"{project.path}: pipeline {pipeline.id} failed at once: {errors}",
+                f"{pipeline.project}: pipeline {pipeline.id} failed at once: {errors}",
                 why="The project's CI/CD configuration is not valid at this ref.",
                 hint=f"See {pipeline.web_url}",
                 results=[pipeline],
             )
         return pipeline
-
-    def find() -> PipelineResult | None:
-        return find_started(way, project, ref, before)
 
     try:
         return way.sender.write(
@@ -140,26 +151,32 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
             f"projects/{project.id}/{way.endpoint}",
             way.body(ref, request),
             read=read,
-            find=find,
+            find=attempt.find,
             check=f"whether {project.web_url}/-/pipelines has it",
             second_is_refused=False,
         )
     except RefusedError as refusal:
-        raise explain(refusal, way, _saved(refusal, find)) from refusal
+        raise explain(refusal, attempt, _saved(refusal, attempt)) from refusal
     except NotFoundError as error:
-        if way.source == "pipeline" and isinstance(before.problem, ForbiddenError):
-            # GitLab hides why a job token may not start a pipeline, but not why it may not read.
-            raise before.problem from error
+        moved = _moved(error, way, project)
+        if moved is not None:
+            return _start(way, moved, ref, request)
         raise explain_not_found(error, way, project) from error
 
 
-def _saved(
-    refusal: RefusedError, find: Callable[[], PipelineResult | None]
-) -> Sequence[PipelineResult]:
+def _moved(error: NotFoundError, way: Way, project: Project) -> Project | None:
+    """The project under its new path, where GitLab says that it has one."""
+    if MOVED_TEXT not in error.message or way.reader is None or project.id.isdecimal():
+        return None
+    found = find_project(way.reader, project.path)
+    return found if found.id.isdecimal() else None
+
+
+def _saved(refusal: RefusedError, attempt: Attempt) -> Sequence[PipelineResult]:
     """The pipeline that stays although GitLab refused it, if it can be seen."""
     if refusal.answer and refusal.answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         with contextlib.suppress(CommandError):
-            return [pipeline for pipeline in [find()] if pipeline]
+            return [pipeline for pipeline in [attempt.find()] if pipeline]
     return []
 
 
@@ -180,7 +197,16 @@ def _plan(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pipe
             ) from error
     names = [variable.key for variable in request.variables]
     log.info("Variables: %s. Inputs: %s.", _listed(names), _listed(request.inputs))
-    return PipelineResult(project.path, None, None, ref, sha, project.web_url)
+    return PipelineResult(
+        project=project.path,
+        id=None,
+        iid=None,
+        status=None,
+        ref=ref,
+        sha=sha,
+        created_at=None,
+        web_url=project.web_url,
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sandbox import Access, Fault, Sandbox
-from sandbox.model import ScriptedPipeline
+from sandbox.model import ScriptedPipeline, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,8 +94,9 @@ def test_a_pipeline_that_is_absent_after_the_servers_limit_is_sent_once_more(
     assert ending.code == 0, ending.stderr
     assert str(only(project, "api").id) in ending.stdout
     assert writes(gitlab) == 2
-    # One look before, and more than one between the two writes.
-    assert looks(gitlab) >= 3
+    # More than one between the two writes, and none before the first.
+    assert looks(gitlab) >= 2
+    assert [request.method for request in gitlab.requests][:2] == ["GET", "POST"]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +132,7 @@ def test_an_older_pipeline_and_those_of_others_are_not_adopted(
     project.members[colleague.id] = Access.MAINTAINER
     script = ScriptedPipeline(timeline=((0, "running"),))
     older = gitlab.add_pipeline(project, script, user=executor, source="api")
+    older.created_at -= timedelta(minutes=1)
 
     def start_others() -> None:
         for user, source, ref in (
@@ -237,3 +240,105 @@ def test_projects_that_are_triggered_side_by_side_each_adopt_their_own(
         f"{gitlab.url}/{each.path}/-/pipelines/{only(each, 'api').id}"
         for each in [project, *others]
     ]
+
+
+STEADY = ScriptedPipeline(timeline=((0, "running"),))
+
+
+def start_theirs(
+    gitlab: Sandbox, project: Project, user: User, *variables: Variable, source: str = "api"
+) -> Pipeline:
+    """Another job's pipeline of the same ref, commit, source and user."""
+    pipeline = gitlab.add_pipeline(project, STEADY, user=user, source=source)
+    pipeline.variables.extend(variables)
+    return pipeline
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        [],
+        [Variable("ENV", "theirs")],
+        [Variable("ENV", "ours"), Variable("MORE", "1")],
+        [Variable("ENV", "ours", "file")],
+    ],
+    ids=["none", "another value", "one more", "another type"],
+)
+def test_a_pipeline_that_does_other_work_is_not_ours(
+    trigger: Trigger, gitlab: Sandbox, project: Project, executor: User, theirs: list[Variable]
+) -> None:
+    started: list[Pipeline] = []
+    gitlab.fault(
+        Fault(
+            path=CREATE,
+            nth=1,
+            reset="before",
+            meanwhile=lambda: started.append(start_theirs(gitlab, project, executor, *theirs)),
+        )
+    )
+
+    ending = trigger("--variable", "ENV=ours", "--retry-for", "600")
+
+    assert ending.code == 0, ending.stderr
+    assert f"pipeline {started[0].id} " not in ending.stdout
+    assert writes(gitlab) == 2
+
+
+def test_a_pipeline_with_the_variables_that_were_sent_is_ours(
+    trigger: Trigger, gitlab: Sandbox, project: Project, only: Only
+) -> None:
+    gitlab.fault(Fault(path=CREATE, reset="after"))
+
+    ending = trigger("--variable", "ENV=ours", "--variable", "B=")
+
+    assert ending.code == 0, ending.stderr
+    assert f"pipeline {only(project, 'api').id} " in ending.stdout
+    assert writes(gitlab) == 1
+
+
+@pytest.mark.parametrize("sent", [["--variable", "ENV=ours"], ["--input", "size=1"]])
+def test_8_what_the_server_does_not_show_is_not_guessed(
+    trigger: Trigger,
+    gitlab: Sandbox,
+    project: Project,
+    executor: User,
+    job: Job,
+    sent: list[str],
+) -> None:
+    """A job token reads no variables, and no server shows inputs."""
+    started: list[Pipeline] = []
+    gitlab.fault(
+        Fault(
+            path=CREATE,
+            reset="before",
+            meanwhile=lambda: started.append(
+                start_theirs(gitlab, project, executor, source="pipeline")
+            ),
+        )
+    )
+
+    ending = trigger("--ref", "main", *sent, access=None, job=job)
+
+    assert ending.code == 8
+    assert f"{gitlab.url}/{project.path}/-/pipelines/{started[0].id}" in ending.stderr
+    assert writes(gitlab) == 1
+
+
+def test_a_pipeline_that_was_found_is_never_canceled(
+    trigger: Trigger, gitlab: Sandbox, project: Project, executor: User
+) -> None:
+    started: list[Pipeline] = []
+    gitlab.fault(
+        Fault(
+            path=CREATE,
+            reset="before",
+            meanwhile=lambda: started.append(start_theirs(gitlab, project, executor)),
+        )
+    )
+
+    ending = trigger("--wait", "--interval", "0.1", "--timeout", "1", "--cancel-on", "timeout")
+
+    assert ending.code == 7
+    assert f"pipelines/{started[0].id}" in ending.stderr
+    assert started[0].status == "running"
+    assert not any(request.path.endswith("/cancel") for request in gitlab.requests)

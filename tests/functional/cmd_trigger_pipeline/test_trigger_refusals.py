@@ -222,7 +222,8 @@ def test_12_a_created_pipeline_with_errors_in_its_configuration(
 ) -> None:
     """As GitLab answers where it creates the pipeline of an invalid configuration after all."""
     answer = {
-        "id": 7, "status": "failed", "ref": "main", "sha": gitlab.sha(project),
+        "id": 7, "iid": 1, "created_at": "2026-01-05T09:00:00Z", "status": "failed",
+        "ref": "main", "sha": gitlab.sha(project),
         "web_url": f"{gitlab.url}/{project.path}/-/pipelines/7",
         "yaml_errors": "jobs config should contain at least one visible job",
     }  # fmt: skip
@@ -233,3 +234,59 @@ def test_12_a_created_pipeline_with_errors_in_its_configuration(
     assert ending.code == 12
     assert "should contain at least one visible job" in ending.stderr
     assert ending.stdout == f"{project.path}: pipeline 7 failed {answer['web_url']}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "why"),
+    [
+        ("Pipeline has too many jobs! Requested: 600. Limit: 500", 12, "limits the number of jobs"),
+        ("Project has too many active jobs created in the last 24 hours!", 12, "limits the number"),
+        ("Identity verification is required in order to run CI jobs", 6, "identity is verified"),
+        ("Project is deleted!", 4, "is being deleted"),
+        ("Commit not found", 4, "no commit"),
+        ("You cannot run pipelines before project import is complete.", 12, "being imported"),
+        ("Failed to build the pipeline!", 12, "gives no other reason"),
+        ("Duplicate variable name: A", 12, "gives no other reason"),
+        ("Something that no one has seen", 12, "gives no other reason"),
+        ("jobs:test config contains unknown keys: inputs", 12, "configuration is not valid"),
+        ("Local file `ci/a.yml` does not exist!", 12, "configuration is not valid"),
+        ("`size` input: required value has not been provided", 12, "spec:inputs"),
+        ("unknown input arguments: size", 12, "spec:inputs"),
+    ],
+)
+def test_each_refusal_has_its_own_reason(
+    trigger: Trigger, gitlab: Sandbox, text: str, code: int, why: str
+) -> None:
+    gitlab.fault(Fault(path=CREATE, status=400, body={"message": {"base": [text]}}))
+
+    ending = trigger()
+
+    assert ending.code == code
+    assert ending.stderr.startswith(f"error: {text}")
+    assert why in ending.stderr
+
+
+@pytest.mark.parametrize("kind", ["job", "trigger"])
+def test_6_variables_that_nobody_gave_are_those_of_the_server(
+    trigger: Trigger,
+    gitlab: Sandbox,
+    project: Project,
+    job: Job,
+    trigger_token: TriggerToken,
+    kind: str,
+) -> None:
+    """As GitLab 17.7 to 18.4 answers, for they count TRIGGER_PAYLOAD."""
+    text = "Insufficient permissions to set pipeline variables"
+    gitlab.fault(Fault(path=CREATE, status=400, body={"message": {"base": [text]}}))
+
+    ending = trigger(
+        *(["--trigger-token", trigger_token.secret] if kind == "trigger" else []),
+        *("--ref", "main", "--input", "size=1"),
+        access=None,
+        job=job,
+    )
+
+    assert ending.code == 6
+    assert "TRIGGER_PAYLOAD" in ending.stderr
+    assert "--input" not in ending.stderr
+    assert gitlab.pipelines(project) == []

@@ -78,9 +78,11 @@ def test_json_of_one_is_an_object_and_of_several_a_list(
     assert one == {
         "project": project.path,
         "id": started.id,
+        "iid": started.iid,
         "status": started.status,
         "ref": "main",
         "sha": gitlab.sha(project),
+        "created_at": one["created_at"],
         "web_url": f"{gitlab.url}/{project.path}/-/pipelines/{started.id}",
     }
     assert [result["project"] for result in both] == [project.path, others[0].path]
@@ -175,7 +177,15 @@ def test_thirty_projects_are_triggered_side_by_side(trigger: Trigger, gitlab: Sa
         (
             "POST",
             r"/pipeline$",
-            {"id": 8, "status": "created", "ref": "m", "sha": "c", "web_url": "https://h/u"},
+            {
+                "id": 8,
+                "iid": 1,
+                "status": "created",
+                "ref": "m",
+                "sha": "c",
+                "created_at": "2026-01-05T09:00:00Z",
+                "web_url": f"{gitlab.url}/a/b/-/pipelines/8",
+            },
         ),
     ]
     assert trigger("--dry-run").code == 0  # all is imported now
@@ -230,3 +240,43 @@ def test_from_python(
     with pytest.raises(NotFoundError):
         trigger_pipeline(project="a/b", base_url=gitlab.url, api_access_token=token.secret)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "requests"),
+    [
+        (["--ref", "main"], ["POST"]),
+        (["--ref", "main", "--variable", "A=1"], ["POST"]),
+        ([], ["GET", "POST"]),
+        (["--ref", "nowhere", "--ref", "main"], ["POST", "POST"]),
+    ],
+    ids=" ".join,
+)
+def test_no_request_is_sent_that_is_not_needed(
+    trigger: Trigger, gitlab: Sandbox, project: Project, arguments: list[str], requests: list[str]
+) -> None:
+    assert trigger(*arguments).code == 0
+    assert [request.method for request in gitlab.requests] == requests
+    assert len(gitlab.pipelines(project)) == 1
+
+
+def test_the_project_is_named_as_gitlab_names_it(
+    trigger: Trigger, gitlab: Sandbox, project: Project
+) -> None:
+    for name in (str(project.id), f"{gitlab.url}/{project.path}"):
+        ending = trigger("--ref", "main", project=name)
+        assert ending.stdout.startswith(f"{project.path}: pipeline ")
+
+
+@pytest.mark.parametrize(
+    ("value", "warned"),
+    [("$HOME", True), ("a${B}c", True), ("5$", False), ("$$HOME", False), ("a$$$B", True)],
+)
+def test_a_value_that_gitlab_expands_gets_a_warning_that_names_the_key(
+    trigger: Trigger, value: str, warned: bool
+) -> None:
+    ending = trigger("--variable", f"SUITE={value}")
+
+    assert ending.code == 0
+    assert ("warning: GitLab expands the $ in the value of SUITE" in ending.stderr) is warned
+    assert value not in ending.stderr

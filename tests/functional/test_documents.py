@@ -37,6 +37,7 @@ VARYING = (
     (re.compile(r"(?<=id\": )\d+|(?<=PIPELINE_ID=)\d+"), "ID"),
     (re.compile(r"(?<=/pipelines/)\d+|(?<=/jobs/)\d+|(?<=/merge_requests/)\d+"), "ID"),
     (re.compile(r"\bin \d+ s\b"), "in N s"),
+    (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "TIME"),
 )
 SHOP = """\
 apiVersion: v1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
 
 from cicd_common.cleaning import one_line
 from cicd_common.errors import (
@@ -12,16 +11,12 @@ from cicd_common.errors import (
     CommandError,
     ForbiddenError,
     NotFoundError,
+    Refusal,
     RefusedError,
     TimeLimitError,
     UnavailableError,
 )
 from cmd_bump_image_tag.targets import LostRaceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Make = Callable[..., CommandError]
 
 
 class ObjectFormatError(UnavailableError):
@@ -40,113 +35,104 @@ def _throttled(message: str, *, why: str, hint: str) -> CommandError:
     return TimeLimitError(message, why=why, hint=hint, answer=Answer(429, message), retryable=True)
 
 
-class _Meaning(NamedTuple):
-    """What a text means."""
-
-    pattern: str
-    make: Make
-    why: str
-    hint: str
-
-
 # The first that matches counts; git and servers say several things at once. The texts are those of
 # git's `builtin/push.c`, `remote-curl.c`, `connect.c`, of libcurl and of OpenSSH.
-_MEANINGS = (
-    _Meaning(
+_REFUSALS = (
+    Refusal(
         r"\((fetch first|non-fast-forward|stale info|reference already exists)\)"
         r"|incorrect old value|failed to update ref|cannot lock ref",
         LostRaceError,
         "The branch keeps moving.",
         "Run this again, or allow more with --retry-for.",
     ),
-    _Meaning(
+    Refusal(
         r"mismatched algorithms",
         ObjectFormatError,
         "The repository names its objects by SHA-256, which this git does not know.",
         "Use a newer git.",
     ),
-    _Meaning(
+    Refusal(
         r"failed to sign|[Ss]igning[Kk]ey|Couldn't load public key",
         RefusedError,
         "git's configuration says that commits are signed (commit.gpgsign), and that failed.",
         "Check user.signingkey and gpg.format; or set commit.gpgsign=false.",
     ),
-    _Meaning(
+    Refusal(
         r"No user exists for uid",
         _hopeless,
         "ssh needs an entry in /etc/passwd for the user that this runs as.",
         "Run the container as a user that it has, mount an /etc/passwd, or use HTTPS.",
     ),
-    _Meaning(
+    Refusal(
         r"HTTP/0\.9",
         UnavailableError,
         "The answer is not HTTP.",
         "Check the address; see the server's status.",
     ),
-    _Meaning(
+    Refusal(
         r"\[remote rejected\]|hook declined",
         ForbiddenError,
         "A protected branch, a push rule or a hook of the project says no.",
         "Ask a Maintainer of the project to allow it, or use --merge-request.",
     ),
-    _Meaning(
+    Refusal(
         r"Host key verification failed",
         _hopeless,
         "The server's SSH host key is unknown here, or has changed.",
         "Add it to ~/.ssh/known_hosts, as `ssh-keyscan` prints it.",
     ),
-    _Meaning(
+    Refusal(
         r"Authentication failed|Access denied|could not read (Username|Password)|Permission denied"
         r"|returned error: 401",
         AuthError,
         "The server takes no such token or key, or none was given.",
         "Give an access token with the write_repository scope, or a deploy key that may write.",
     ),
-    _Meaning(
+    Refusal(
         r"repository .* not found|could not be found|does not appear to be a git repository"
         r"|returned error: 404",
         NotFoundError,
         "There is no such repository, or this token or key cannot see it.",
         "Check --project or --repository.",
     ),
-    _Meaning(
+    Refusal(
         r"[Cc]ouldn't find remote ref",
         NotFoundError,
         "The repository has no such branch.",
         "Check --branch.",
     ),
-    _Meaning(
+    Refusal(
         r"returned error: 403|[Nn]ot allowed|does not have write access",
         ForbiddenError,
         "The token or key may not do this in the project.",
         "For a job token: Settings > CI/CD > Job token permissions > Allow Git push requests.",
     ),
-    _Meaning(
+    Refusal(
         r"returned error: 30\d|from redirection",
         _hopeless,
         "A redirect is not followed with credentials.",
         "Give the new address, if you trust it.",
     ),
-    _Meaning(
+    Refusal(
         r"certificate|SSL_|gnutls",
         _hopeless,
         "The server's certificate is from an authority unknown here, or for another name.",
         "Give the authority's certificate with --ca-file.",
     ),
-    _Meaning(
+    Refusal(
         r"returned error: 429",
         _throttled,
         "GitLab limits how many requests it takes.",
         "Try again later, or allow more with --retry-for.",
     ),
-    _Meaning(
+    Refusal(
         r"[Cc]ould not resolve|[Ff]ailed to connect|[Cc]onnection refused|Couldn't connect"
         r"|[Nn]etwork is unreachable|No route to host|onnection timed out|port \d+: .*timed out",
         _never_sent,
         "There is no such host, or it does not answer.",
         "Check the address, the network and the proxy settings.",
     ),
-    _Meaning(
+    Refusal(
         r"returned error: (408|425|499|5\d\d)|RPC failed|early EOF|hung up"
         r"|[Cc]onnection (was )?reset|unexpected disconnect|too slow|Empty reply|transfer closed"
         r"|Recv failure|timed out",
@@ -163,9 +149,8 @@ def error_of(output: str) -> CommandError:
     Args:
         output: What git printed, in the C locale.
     """
-    for meaning in _MEANINGS:
-        if re.search(meaning.pattern, output):
-            return meaning.make(_words(output), why=meaning.why, hint=meaning.hint)
+    if row := Refusal.of(output, _REFUSALS):
+        return row.make(_words(output), why=row.why, hint=row.hint)
     return UnavailableError(
         _words(output),
         why="git failed in a way that this command does not know.",

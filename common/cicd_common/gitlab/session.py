@@ -20,6 +20,7 @@ import ssl
 import time
 from datetime import datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -40,7 +41,6 @@ from cicd_common.gitlab.transport import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,14 @@ MOST_REDIRECTS = 5
 LARGEST_JSON = 32 * 2**20
 LARGEST = 2**30  # an archive of a repository
 LONGEST_ADDRESS = 200  # in a message
+# What requests and urllib3 raise before they connect; a proxy by SOCKS needs another library.
+BAD_ADDRESS = (
+    LocationValueError,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+)
+# Docker and Podman make these files: https://docs.podman.io/en/latest/markdown/podman-run.1.html
+CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 class SafeSession(requests.Session):
@@ -262,12 +270,10 @@ def _failure(
         )
     if isinstance(error, _TooLargeError):
         return UnavailableError(f"{where} cannot be used: {error} ({request})", retryable=False)
-    if any(isinstance(each, LocationValueError) for each in inner) or isinstance(
-        error, requests.exceptions.InvalidURL
-    ):
+    if any(isinstance(each, BAD_ADDRESS) for each in inner):
         # The text holds the address, and a password with it.
         return UnavailableError(
-            f"The address of {where}, or of the proxy before it, is not valid ({request})",
+            f"The address of {where}, or of the proxy before it, cannot be used ({request})",
             sent=False,
             retryable=False,
             hint="Check --base-url, HTTPS_PROXY and HTTP_PROXY.",
@@ -302,11 +308,11 @@ def _unreachable(inner: list[BaseException], request: str, base_url: str) -> Una
             retryable=refused is None or is_temporary(int(refused[1])),
             hint="Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
         )
-    return UnavailableError(
-        f"{where} cannot be reached: {root} ({request})",
-        sent=False,
-        hint="Check --base-url, the network and the proxy settings.",
-    )
+    hint = "Check --base-url, the network and the proxy settings."
+    if is_loopback(urlsplit(base_url).hostname or "") and any(map(Path.exists, CONTAINER_FILES)):
+        root = f"{root}; in a container, this address is the container itself"
+        hint = "Give the host's address in --base-url, or run the container with --network host."
+    return UnavailableError(f"{where} cannot be reached: {root} ({request})", sent=False, hint=hint)
 
 
 def _words(inner: list[BaseException]) -> str:

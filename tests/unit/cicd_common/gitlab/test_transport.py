@@ -269,14 +269,39 @@ def test_what_a_forward_proxy_answers_says_nothing_about_a_write(
 
 @pytest.mark.parametrize(
     "proxy",
-    [f"http://user:{PASSWORD}@127.0.0.1:99999", f"http://user:{PASSWORD}@[::1", "http://:80"],
+    [
+        f"http://user:{PASSWORD}@127.0.0.1:99999",
+        f"http://user:{PASSWORD}@[::1",
+        f"ftp://user:{PASSWORD}@127.0.0.1",
+        "http://:80",
+    ],
 )
-def test_a_proxy_whose_address_is_not_valid_is_not_printed(
-    monkeypatch: pytest.MonkeyPatch, proxy: str
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_proxy_whose_address_cannot_be_used_is_not_printed_nor_tried_again(
+    monkeypatch: pytest.MonkeyPatch, proxy: str, method: str
 ) -> None:
+    started = time.monotonic()
     monkeypatch.setenv("http_proxy", proxy)
-    error = failure(session("http://gitlab.test", retry_for=60.0))
+    error = failure(session("http://gitlab.test", retry_for=60.0), method)
     assert not error.sent
+    assert not error.retryable
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("is_container", [True, False])
+def test_in_a_container_its_own_address_is_explained_at_once(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, is_container: bool
+) -> None:
+    marker = tmp_path / ".dockerenv"
+    if is_container:
+        marker.touch()
+    monkeypatch.setattr("cicd_common.gitlab.session.CONTAINER_FILES", (marker,))
+    with listening(close) as port:
+        pass
+    error = failure(session(f"http://127.0.0.1:{port}"))
+    assert ("the container itself" in error.message) is is_container
+    assert ("--network host" in error.hint) is is_container
+    assert error.retryable
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])

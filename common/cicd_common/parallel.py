@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
-from cicd_common.errors import CommandError, Interrupted, UnavailableError
+from cicd_common.errors import CommandError, Interrupted, TimeLimitError, UnavailableError
 from cicd_common.gitlab.transport import POOL_SIZE
 
 if TYPE_CHECKING:
@@ -21,7 +21,11 @@ WRITE_GRACE = 5.0
 
 
 def side_by_side(
-    items: Sequence[T], work: Callable[[T], R], *, grace: float = 0.0
+    items: Sequence[T],
+    work: Callable[[T], R],
+    *,
+    grace: float = 0.0,
+    limit: float | None = None,
 ) -> list[R | CommandError]:
     """Does the work for every item, several at a time.
 
@@ -29,9 +33,11 @@ def side_by_side(
     `grace` only after that time, so that the outcome of a write that was sent is known.
 
     Args:
-        items: What to work on; one alone is worked on in the calling thread, unless `grace` is set.
+        items: What to work on; one alone is worked on in the calling thread, unless `grace` or
+            `limit` is set.
         work: What to do with each.
         grace: Seconds that work which is under way gets to finish after a signal.
+        limit: Seconds after which what has no outcome yet is given up; None for no limit.
 
     Returns:
         For each item, in their order, the result or the error that ended its work.
@@ -40,12 +46,12 @@ def side_by_side(
         Interrupted: A signal came; its `outcomes` hold what is known of each item.
         Exception: What `work` raised other than a `CommandError`, which is a bug.
     """
-    if len(items) == 1 and not grace:
+    if len(items) == 1 and not grace and limit is None:
         return [_attempt(work, items[0])]
     crew = _Crew(items, work)
     try:
         crew.start()
-        crew.wait(None)
+        crew.wait(limit)
     except (Interrupted, KeyboardInterrupt) as signaled:
         with suppress(Interrupted, KeyboardInterrupt):  # a second signal ends the grace
             crew.stop()
@@ -53,7 +59,10 @@ def side_by_side(
         if isinstance(signaled, Interrupted):
             signaled.outcomes = crew.outcomes_so_far()
         raise
-    return [_checked(outcome) for outcome in crew.outcomes]
+    return [
+        _checked(outcome) if outcome is not PENDING else _given_up(limit)
+        for outcome in crew.outcomes
+    ]
 
 
 def results_of(outcomes: Sequence[R | CommandError]) -> list[R]:
@@ -143,6 +152,10 @@ class _Crew(Generic[T, R]):
             if index is not None:
                 self._begun.append(index)
             return index
+
+
+def _given_up(limit: float | None) -> TimeLimitError:
+    return TimeLimitError(f"It was given up after {limit:.0f} s.")
 
 
 def _attempt(work: Callable[[T], R], item: T) -> R | CommandError:

@@ -105,13 +105,13 @@ class GitLab:
         """
         return fields.records(_json(self._request("GET", path, query=query)))
 
-    def get_text(self, path: str, /, **query: object) -> str:
-        """Reads text, such as a job's log.
+    def get_tail(self, path: str, /) -> str:
+        """Reads the end of a text that can be very long, such as a job's log.
 
         Raises:
             CommandError: There was no usable answer within the limits.
         """
-        return self.get_bytes(path, **query).decode("utf-8", "replace")
+        return self._request("GET", path, tail=True).content.decode("utf-8", "replace")
 
     def get_bytes(self, path: str, /, **query: object) -> bytes:
         """Reads bytes, such as a file's.
@@ -207,6 +207,7 @@ class GitLab:
         *,
         query: dict[str, object] | None = None,
         body: dict[str, object] | None = None,
+        tail: bool = False,
     ) -> requests.Response:
         if self.token_kind is TokenKind.JOB and not takes_job_token(method, path):
             raise AuthError(
@@ -220,6 +221,7 @@ class GitLab:
                 f"/{path}",
                 query_data=query,
                 post_data=body,
+                streamed=tail,
                 # The session retries, and knows what can be sent again; python-gitlab does not.
                 max_retries=0,
                 obey_rate_limit=False,

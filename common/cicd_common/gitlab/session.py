@@ -60,6 +60,8 @@ BAD_ADDRESS = (
 )
 # Docker and Podman make these files: https://docs.podman.io/en/latest/markdown/podman-run.1.html
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
+LONGEST_TAIL = 2**20
+TAIL = "tail"
 
 
 class SafeSession(requests.Session):
@@ -129,7 +131,9 @@ class SafeSession(requests.Session):
                 retryable=False,
                 why=f"Credentials are for {origin(self.base_url)} alone.",
             )
-        options |= {"timeout": self.timeouts, "allow_redirects": False, "stream": True}
+        # python-gitlab asks to stream what only the end is wanted of, such as a log.
+        stream = TAIL if options.get("stream") else True
+        options |= {"timeout": self.timeouts, "allow_redirects": False, "stream": stream}
         # An explicit no-op keeps requests from looking for other credentials in ~/.netrc.
         options["auth"] = options.get("auth") or _anonymous
         if verb not in READS:
@@ -153,7 +157,7 @@ class SafeSession(requests.Session):
         started = time.monotonic()
         try:
             response = super().request(verb, url, **options)
-            _read_body(response)
+            _read_body(response, tail=options["stream"] is TAIL)
         except (OSError, ValueError) as error:  # requests.RequestException is an OSError
             log.debug("%s failed after %.0f ms: %s", request, _ms(started), type(error).__name__)
             raise _failure(error, request, self.base_url, self.timeouts[1]) from error
@@ -244,10 +248,24 @@ class _TooLargeError(requests.RequestException):
     """An answer is too large."""
 
 
-def _read_body(response: requests.Response) -> None:
+class _Tail(_Bounded):
+    """A response's body of which only the end is kept."""
+
+    def stream(self, amount: int, *, decode_content: bool) -> Iterator[bytes]:
+        """The body's end; what `requests` reads a body by."""
+        end = b""
+        for part in self._raw.stream(amount, decode_content=decode_content):
+            end = (end + part)[-self._most :]
+        yield end
+
+
+def _read_body(response: requests.Response, *, tail: bool) -> None:
     kind = response.headers.get("Content-Type", "").lower()
     is_short = not response.ok or "json" in kind or "html" in kind
-    response.raw = _Bounded(response.raw, LARGEST_JSON if is_short else LARGEST)
+    if tail and not is_short:
+        response.raw = _Tail(response.raw, LONGEST_TAIL)
+    else:
+        response.raw = _Bounded(response.raw, LARGEST_JSON if is_short else LARGEST)
     try:
         response.content  # noqa: B018 - reads and keeps it
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,30 +26,40 @@ if TYPE_CHECKING:
     from cicd_common.waiting.policy import WaitPolicy
 
 
+# What a report takes of each log, and of all logs together: JSON and JUnit hold them, too.
+LONGEST_LINE = 2000  # characters
+LONGEST_TAIL = 64 * 1024  # bytes
+LONGEST_LOGS = 10 * 1024 * 1024
+LOG_SECONDS = 10.0  # for all logs together; the verdict does not wait longer for them
+
 # ECMA-48 control sequences (colours, cursor, erasing), and operating-system commands (titles,
 # links), which end with BEL or ST.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]")
-# https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections
-_SECTION = re.compile(r"section_(?:start|end):\d+:[\w.-]+(?:\[[^\]]*\])?\r?")
+# What stands before a carriage return and an erasure of the line is not seen.
+_ERASED = re.compile(r"^.*\r\x1b\[[02]?K", re.DOTALL)
+# https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections. Bounded: without an end,
+# each start of a section would be searched to the end of the log.
+_SECTION = re.compile(r"section_(?:start|end):\d{1,20}:[\w.-]{1,200}(?:\[[^\]\r\n]{0,200}\])?\r")
 # Runners put a time, a stream and `+` for the rest of a line before each:
 # https://docs.gitlab.com/ci/jobs/job_logs/#job-log-timestamps
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z [\da-f]{2}[OE](?P<rest>[+ ])")
-# A log may have 100 MB; of its end, this leaves room for markers and for lines in parts.
+# Room for markers and for lines in parts.
 _RAW_LINES_PER_LINE = 10
 
 
 def last_lines(log: str, count: int) -> tuple[str, ...]:
-    """The last lines of a log, without colours, section markers and what was overwritten.
+    """Return the last lines of a log, without colours, section markers and what was overwritten.
 
     Args:
-        log: What GitLab sent.
+        log: What GitLab sent, or its end.
         count: How many lines, at most; more than 0.
 
     Returns:
-        The lines, oldest first; empty ones at the end are left out.
+        The lines, oldest first; empty ones at the end are left out. A line that is too long ends
+        with how much is missing; if the lines together are too long, the first says so.
     """
     lines: list[str] = []
-    some = count * _RAW_LINES_PER_LINE
+    some = min(count, LONGEST_TAIL) * _RAW_LINES_PER_LINE
     for raw in log.rsplit("\n", some)[-some:]:
         stamp = _TIMESTAMP.match(raw)
         line = _cleaned(raw[stamp.end() :] if stamp else raw)
@@ -58,11 +69,35 @@ def last_lines(log: str, count: int) -> tuple[str, ...]:
             lines.append(line)
     while lines and not lines[-1]:
         lines.pop()
-    return tuple(lines[-count:])
+    return newest([_shortened(line) for line in lines[-min(count, LONGEST_TAIL) :]], LONGEST_TAIL)
+
+
+def newest(lines: Sequence[str], size: int) -> tuple[str, ...]:
+    """Return as many of the last lines as fit; if that is not all, a line says so.
+
+    Args:
+        lines: The lines.
+        size: How many bytes they can have.
+    """
+    kept: list[str] = []
+    for line in reversed(lines):
+        size -= len(line.encode()) + 1
+        if size < 0:
+            left_out = len(lines) - len(kept)
+            kept.append(f"[{left_out} earlier line{'s' * (left_out > 1)} left out: too long]")
+            break
+        kept.append(line)
+    return tuple(reversed(kept))
+
+
+def _shortened(line: str) -> str:
+    more = len(line) - LONGEST_LINE
+    return line if more <= 0 else f"{line[:LONGEST_LINE]}… [{more} more characters]"
 
 
 def _cleaned(line: str) -> str:
-    line = _SECTION.sub("", _ESCAPES.sub("", line)).rstrip()
+    line = _ERASED.sub("", _SECTION.sub("", line))
+    line = _ESCAPES.sub("", line).rstrip()
     # A bare carriage return starts the line again, as progress bars do.
     line = line.rsplit("\r", 1)[-1].expandtabs()
     return "".join(c for c in line if c.isprintable())
@@ -126,6 +161,8 @@ class _Reader:
         self._gitlab = gitlab
         self._policy = policy
         self._seen: set[int] = set()
+        self._logs_until: float | None = None
+        self._log_bytes = LONGEST_LOGS
         self.gaps: list[str] = []
 
     def read(self, pipeline: Pipeline) -> Pipeline:
@@ -174,21 +211,33 @@ class _Reader:
         ]
         if not failed or not self._policy.log_tail:
             return tuple(jobs)
-        logged = side_by_side(failed, lambda job: replace(job, log=self._log(pipeline, job)))
-        by_id = {job.id: job for job in logged if isinstance(job, Job)}
-        return tuple(by_id.get(job.id, job) for job in jobs)
+        logs = side_by_side(
+            failed, lambda job: self._log(pipeline, job), limit=self._log_seconds_left()
+        )
+        kept = {job.id: self._keep(job, log) for job, log in zip(failed, logs, strict=True)}
+        return tuple(replace(job, log=kept[job.id]) if job.id in kept else job for job in jobs)
+
+    def _log_seconds_left(self) -> float:
+        now = time.monotonic()
+        if self._logs_until is None:
+            self._logs_until = now + LOG_SECONDS
+        return max(0.0, self._logs_until - now)
 
     def _log(self, pipeline: Pipeline, job: Job) -> tuple[str, ...]:
-        try:
-            text = self._gitlab.get_text(f"projects/{pipeline.project_id}/jobs/{job.id}/trace")
-        except AuthError:
+        path = f"projects/{pipeline.project_id}/jobs/{job.id}/trace"
+        return last_lines(self._gitlab.get_tail(path), self._policy.log_tail)
+
+    def _keep(self, job: Job, log: tuple[str, ...] | CommandError) -> tuple[str, ...]:
+        if isinstance(log, AuthError):
             # Said once, however many logs there are.
             self.gaps.append("The logs of the failed jobs cannot be read with this token.")
             return ()
-        except CommandError as error:
-            self.gaps.append(f"Cannot read the log of {job.web_url}: {error.message}")
+        if isinstance(log, CommandError):
+            self.gaps.append(f"Cannot read the log of {job.web_url}: {log.message}")
             return ()
-        return last_lines(text, self._policy.log_tail)
+        log = newest(log, self._log_bytes)
+        self._log_bytes -= sum(len(line.encode()) + 1 for line in log)
+        return log
 
     def read_yaml_errors(self, pipeline: Pipeline) -> str:
         try:

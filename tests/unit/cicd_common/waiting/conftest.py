@@ -114,7 +114,7 @@ class ScriptedGitLab:
             case _:
                 raise NotFoundError(f"404 Not found ({path})")
 
-    def get_text(self, path: str) -> str:
+    def get_tail(self, path: str) -> str:
         self.requests.append((self.clock.at, path))
         return ""
 

@@ -30,6 +30,9 @@ from cicd_common.waiting.report import last_lines
         ),
         ("bell\x07 and\x00 \x9bcontrol", ("bell and control",)),
         ("a\tb", ("a       b",)),
+        ("abc\r\x1b[K", ()),
+        ("abc\r\x1b[Kdef", ("def",)),
+        ("see section_start:12:foo in the docs", ("see section_start:12:foo in the docs",)),
     ],
 )
 def test_the_end_of_a_log_is_what_a_person_would_have_seen(
@@ -43,3 +46,25 @@ def test_no_control_character_passes_and_no_line_too_many(log: str, count: int) 
     lines = last_lines(log, count)
     assert len(lines) <= count
     assert all(line.isprintable() for line in lines)
+
+
+def test_a_hostile_log_is_read_in_no_time() -> None:
+    hostile = "section_start:1:a[" * 80_000
+    assert last_lines(hostile, 20)[0].startswith("section_start:1:a[section_start")
+
+
+def test_a_line_is_cut_and_says_how_much_is_missing() -> None:
+    [line] = last_lines("x" * 2500, 20)
+    assert line == "x" * 2000 + "… [500 more characters]"
+    assert last_lines("x" * 2000, 20) == ("x" * 2000,)
+
+
+def test_of_a_long_tail_the_newest_lines_are_kept_and_the_cut_is_said() -> None:
+    lines = last_lines("\n".join(f"{number:05} {'x' * 994}" for number in range(100)), 1000)
+    assert lines[0] == "[35 earlier lines left out: too long]"
+    assert [lines[1][:5], lines[-1][:5]] == ["00035", "00099"]
+    assert sum(len(line) + 1 for line in lines[1:]) <= 65536
+
+
+def test_a_number_of_lines_without_bounds_is_no_error() -> None:
+    assert last_lines("one\ntwo", 10**30) == ("one", "two")

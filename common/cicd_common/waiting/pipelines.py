@@ -156,12 +156,15 @@ class FailedJob:
     downstream_url: str = ""
 
 
+DOWNSTREAM = "downstream_pipeline_"  # and a status, where GitLab has no word of its own
+
+
 def why_failed(job: Job) -> str:
     """Why a job failed, in GitLab's word; of a trigger job without one, the downstream's status."""
     if job.failure_reason:
         return job.failure_reason
     if job.downstream:
-        return f"downstream_pipeline_{job.downstream.status}"
+        return f"{DOWNSTREAM}{job.downstream.status}"
     return "unknown_failure"
 
 

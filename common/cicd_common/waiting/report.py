@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cicd_common.errors import AuthError, CommandError
+from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import PER_PAGE, GitLab
 from cicd_common.parallel import side_by_side
 from cicd_common.waiting.pipelines import (
@@ -250,10 +251,13 @@ class _Reader:
         """The counts of its test report; None without one, or where the server keeps it."""
         path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/test_report_summary"
         try:
-            total = self._gitlab.get(path)["total"]
-            counts = {name: int(total[name]) for name in ("success", "failed", "skipped", "error")}
-            tests = ReportedTests(total=int(total["count"]), **counts)
-        except (CommandError, KeyError, TypeError, ValueError) as error:
+            answer = self._gitlab.get(path)
+            counts = {
+                name: fields.number(answer, "total", name)
+                for name in ("success", "failed", "skipped", "error")
+            }
+            tests = ReportedTests(total=fields.number(answer, "total", "count"), **counts)
+        except CommandError as error:
             log.debug("No test report: %s", error)
             return None
         return tests if tests.total else None

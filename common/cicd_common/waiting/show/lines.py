@@ -19,6 +19,7 @@ from cicd_common.waiting.events import (
     present,
 )
 from cicd_common.waiting.pipelines import FailedJob, failed_jobs, in_words
+from cicd_common.waiting.report import newest
 from cicd_common.waiting.show.progress import Progress, Watched
 from cicd_common.waiting.show.text import (
     OPTIONAL,
@@ -40,17 +41,18 @@ from cicd_common.waiting.show.text import (
 from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from cicd_common.waiting.events import Event
     from cicd_common.waiting.pipelines import Job, Pipeline
 
 
-def failure_report(pipeline: Pipeline) -> Iterator[str]:
-    """The lines that tell what failed in a pipeline and downstream of it.
+def failure_report(pipeline: Pipeline, budget: LogBudget | None = None) -> Iterator[str]:
+    """Return the lines that tell what failed in a pipeline and downstream of it.
 
     Args:
         pipeline: With its jobs, those downstream, and the ends of their logs.
+        budget: How much of the logs there is room for.
 
     Returns:
         The lines, coloured if stderr is; none if nothing failed. Failures that are allowed come
@@ -65,13 +67,13 @@ def failure_report(pipeline: Pipeline) -> Iterator[str]:
     yield console.styled(f"{one_line(pipeline.project)} #{pipeline.id} {status}", look.color)
     yield f"  {one_line(pipeline.web_url)}"
     for job in sorted(failed, key=lambda job: not job.allow_failure):
-        yield from _lines_of(job, pipeline)
+        yield from _lines_of(job, pipeline, budget or LogBudget())
     if pipeline.yaml_errors:
         yield f"{console.styled('wrong configuration:', 'red')} {one_line(pipeline.yaml_errors)}"
     yield ""
 
 
-def _lines_of(job: FailedJob, pipeline: Pipeline) -> Iterator[str]:
+def _lines_of(job: FailedJob, pipeline: Pipeline, budget: LogBudget) -> Iterator[str]:
     label = (
         console.styled("failed, which is allowed:", "yellow")
         if job.allow_failure
@@ -83,8 +85,9 @@ def _lines_of(job: FailedJob, pipeline: Pipeline) -> Iterator[str]:
     what = f"{one_line(job.stage)} / {one_line(job.name)}"
     yield f"{label} {what}: {reason_in_words(job.failure_reason)}{elsewhere}"
     yield f"  {one_line(job.web_url)}"
-    for line in job.log.splitlines():
-        yield f"  | {one_line(line)}"
+    if job.downstream_url:
+        yield f"  {one_line(job.downstream_url)}"
+    yield from budget.take([f"  | {one_line(line)}" for line in job.log.splitlines()])
 
 
 log = logging.getLogger(__name__)
@@ -94,11 +97,28 @@ TICK = 5.0  # seconds by which a heartbeat may be late
 MOST_NAMED = 3  # jobs or pipelines in a heartbeat
 # What most jobs of a new pipeline are; that they are is no news.
 UNEVENTFUL = frozenset({"created", "manual", "skipped"})
+LONGEST_LOGS = 2**20  # bytes of all logs together
 INDENT = " " * 10  # as wide as a time
 
 
+class LogBudget:
+    """How much of logs can still be shown: the last lines of each, as long as there is room."""
+
+    def __init__(self, size: int = LONGEST_LOGS) -> None:
+        self._left = size
+
+    def take(self, lines: Sequence[str]) -> tuple[str, ...]:
+        """Return the last of some lines that fit, and a line before them if that is not all."""
+        kept = newest(lines, self._left)
+        self._left = max(0, self._left - sum(len(line.encode()) + 1 for line in kept))
+        return kept
+
+
 class Lines(Presenter):
-    """Shows events as lines on stderr. Before each stands how long after the pipeline's creation.
+    """Shows events as lines on stderr, each with the time at which it happened.
+
+    The time is that since the first pipeline was created. It never goes backwards, although GitLab
+    tells some things late.
 
     Args:
         quiet: Whether only warnings and failures are told.
@@ -113,6 +133,8 @@ class Lines(Presenter):
         self._progress = Progress()
         self._spoke = now()
         self._announced: set[str] = set()
+        self._column = Column()
+        self._budget = LogBudget()
 
     def show(self, event: Event) -> None:
         """Shows one event."""
@@ -123,7 +145,7 @@ class Lines(Presenter):
             for line in self._told(event):
                 self._say(line)
         if isinstance(event, Finished) and event.pipeline is not None:
-            for line in failure_report(event.pipeline):
+            for line in failure_report(event.pipeline, self._budget):
                 self._say(line)
 
     def _say(self, line: str) -> None:
@@ -136,44 +158,64 @@ class Lines(Presenter):
                 self._announced.add(event.what)
                 yield f"Looking for {one_line(event.what)}, for up to {in_words(event.left)}"
             case Found():
-                yield from found_lines(event, self.now())
+                yield from found_lines(event, self.now(), self._column)
             case Changed():
-                yield from change_lines(event, self.now())
+                yield from change_lines(event, self.now(), self._column)
             case Note():
                 yield one_line(event.text)
             case Tick() if event.at - self._spoke >= HEARTBEAT:
                 yield from self._heartbeat(event)
             case Finished(pipeline=pipeline) if pipeline is not None:
-                yield ended_line(pipeline, self.now())
+                yield from ended_lines(pipeline, self.now(), self._column)
 
     def _heartbeat(self, tick: Tick) -> Iterator[str]:
         for what in self._progress.searched:
             yield f"Still looking for {one_line(what)}"
         pending = self._progress.pending()
         for watched in pending[:MOST_NAMED]:
-            yield heartbeat_line(watched, tick.at)
+            yield heartbeat_line(watched, tick.at, self._column)
         if len(pending) > MOST_NAMED:
             yield f"{INDENT}and {len(pending) - MOST_NAMED} more"
         if pending:
             yield f"{INDENT}time limit in {in_words(tick.left)}"
 
 
-def found_lines(found: Found, now: datetime) -> Iterator[str]:
+class Column:
+    """The first column: the time since the first pipeline was created; it never goes backwards."""
+
+    def __init__(self) -> None:
+        self._start: datetime | None = None
+        self._last = 0.0
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was told yet."""
+        return self._start is None
+
+    def at(self, pipeline: Pipeline, moment: datetime) -> str:
+        """Return the beginning of a line about a pipeline."""
+        self._start = self._start or pipeline.created_at
+        self._last = max(self._last, (moment - self._start).total_seconds())
+        return f"{elapsed(self._last)}  #{pipeline.id}"
+
+
+def found_lines(found: Found, now: datetime, column: Column) -> Iterator[str]:
     """A pipeline that was found: which it is, how it is, and how long it will take."""
     pipeline = found.pipeline
+    is_first = column.is_new
     kind = "tag " if pipeline.tag else ""
     expected = f", {usual(found.estimate)}" if found.estimate else ""
-    yield (
-        f"{_when(pipeline, now)} {one_line(pipeline.project)} on {kind}{one_line(pipeline.ref)}: "
-        f"{style_of(pipeline.status)}{expected}"
-    )
+    what = f"{one_line(pipeline.project)} on {kind}{one_line(pipeline.ref)}"
+    yield f"{column.at(pipeline, now)} {what}: {style_of(pipeline.status)}{expected}"
     yield INDENT + one_line(pipeline.web_url)
+    if is_first:
+        yield f"{INDENT}The first column is the time since that pipeline was created."
     yield from _job_lines(
-        pipeline, (job for job in pipeline.jobs if job.status not in UNEVENTFUL), now
+        pipeline, (job for job in pipeline.jobs if job.status not in UNEVENTFUL), now, column
     )
 
 
-def change_lines(change: Changed, now: datetime) -> Iterator[str]:
+def change_lines(change: Changed, now: datetime, column: Column) -> Iterator[str]:
     """What is new about a pipeline and its jobs."""
     pipeline = change.pipeline
     before = {job.id: _news(job) for job in change.before.jobs}
@@ -182,31 +224,34 @@ def change_lines(change: Changed, now: datetime) -> Iterator[str]:
         for job in pipeline.jobs
         if before.get(job.id) != _news(job) and (job.id in before or job.status not in UNEVENTFUL)
     )
-    yield from _job_lines(pipeline, changed, now)
-    if pipeline.status != change.before.status:
+    yield from _job_lines(pipeline, changed, now, column)
+    # How it ended is told at the end: after a retry it may not be the end, and jobs are told first.
+    if pipeline.status != change.before.status and not is_finished(pipeline.status):
         look = style_of(pipeline.status)
-        yield f"{_when(pipeline, pipeline.updated_at)} pipeline: {look}"
+        yield f"{column.at(pipeline, pipeline.updated_at)} pipeline: {look}"
 
 
-def ended_line(pipeline: Pipeline, now: datetime) -> str:
-    """How a pipeline stands when the wait for it is over."""
+def ended_lines(pipeline: Pipeline, now: datetime, column: Column) -> Iterator[str]:
+    """Tell how a pipeline stands when the wait for it is over."""
     ended = is_finished(pipeline.status)
+    moment = pipeline.updated_at if ended else now
+    if ended:
+        yield f"{column.at(pipeline, moment)} pipeline: {style_of(pipeline.status)}"
     parts = [tally(map(job_style, pipeline.jobs)) or "no jobs seen"]
     if pipeline.tests:
         parts.append(tests_in_words(pipeline.tests))
     verb = "ended" if ended else "no longer waited for"
-    moment = pipeline.updated_at if ended else now
-    return f"{_when(pipeline, moment)} {verb}: {'; '.join(parts)}"
+    yield f"{column.at(pipeline, moment)} {verb}: {'; '.join(parts)}"
 
 
-def heartbeat_line(watched: Watched, now: datetime) -> str:
+def heartbeat_line(watched: Watched, now: datetime, column: Column) -> str:
     """What a pipeline is at, and how much longer it will take."""
     pipeline = watched.pipeline
     jobs = sorted(filter(_is_at_work, pipeline.jobs), key=lambda job: urgency(job_style(job)))
     named = [_at_work(job, now) for job in jobs[:MOST_NAMED]]
     if len(jobs) > MOST_NAMED:
         named.append(f"{len(jobs) - MOST_NAMED} more")
-    line = f"{_when(pipeline, now)} still {style_of(pipeline.status).word}"
+    line = f"{column.at(pipeline, now)} still {style_of(pipeline.status).word}"
     if named:
         line += f": {', '.join(named)}"
     if watched.estimate:
@@ -214,23 +259,29 @@ def heartbeat_line(watched: Watched, now: datetime) -> str:
     return line
 
 
-def _job_lines(pipeline: Pipeline, jobs: Iterable[Job], now: datetime) -> Iterator[str]:
+def _job_lines(
+    pipeline: Pipeline, jobs: Iterable[Job], now: datetime, column: Column
+) -> Iterator[str]:
     """A line for each job, in the order in which it happened, as far as GitLab tells when."""
     for moment, job in sorted(((_moment(job, now), job) for job in jobs), key=lambda pair: pair[0]):
         after = f" after {in_words(job.duration)}" if job.duration is not None else ""
         more = "".join(f", {text}" for text in (why_failed(job), _downstream(job)) if text)
-        yield f"{_when(pipeline, moment)} {title(job)}: {job_style(job)}{after}{more}"
+        yield f"{column.at(pipeline, moment)} {title(job)}: {job_style(job)}{after}{more}"
 
 
-def _news(job: Job) -> tuple[str, int | None]:
+def _news(job: Job) -> tuple[str, int | None, bool]:
     """What of a job is told when it changes."""
-    return job.status, job.downstream.id if job.downstream else None
+    below = job.downstream
+    return job.status, below.id if below else None, bool(below and below.status == "manual")
 
 
 def _downstream(job: Job) -> str:
-    """The pipeline that a trigger job started, where a person may follow it."""
+    """The pipeline that a trigger job started, where the user can follow it."""
     below = job.downstream
-    return f"{one_line(below.project)} #{below.id} {one_line(below.web_url)}" if below else ""
+    if below is None:
+        return ""
+    state = ", which waits for a person:" if below.status == "manual" else ""
+    return f"{one_line(below.project)} #{below.id}{state} {one_line(below.web_url)}"
 
 
 def _moment(job: Job, now: datetime) -> datetime:
@@ -247,9 +298,6 @@ def _is_at_work(job: Job) -> bool:
 def _at_work(job: Job, now: datetime) -> str:
     seconds = seconds_of(job, now)
     since = "" if seconds is None else f" for {in_words(seconds)}"
+    if job.downstream and job.downstream.status == "manual":
+        since += f" (#{job.downstream.id} waits for a person)"
     return f"{title(job)} {job_style(job).word}{since}"
-
-
-def _when(pipeline: Pipeline, moment: datetime) -> str:
-    seconds = (moment - pipeline.created_at).total_seconds()
-    return f"{elapsed(seconds)}  #{pipeline.id}"

@@ -15,7 +15,7 @@ from rich.console import Console
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
 from cicd_common.waiting.events import Finished, Found, Note, Presenter, present
-from cicd_common.waiting.show.lines import failure_report
+from cicd_common.waiting.show.lines import LogBudget, failure_report
 from cicd_common.waiting.show.progress import Progress
 from cicd_common.waiting.show.table import Canvas, render, render_final
 
@@ -95,8 +95,9 @@ class Live(Presenter):
                 self._area.draw(render_final(self._progress, self.now(), self._area.canvas()))
         finally:
             self._tidy.close()
+        budget = LogBudget()
         for pipeline in self._ended:
-            for line in failure_report(pipeline):
+            for line in failure_report(pipeline, budget):
                 console.say(line)
 
     def _begin(self) -> None:

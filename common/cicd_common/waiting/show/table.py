@@ -198,6 +198,8 @@ def _is_urgent(job: Job) -> bool:
 def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
     below = job.downstream
     arrow = f" > {one_line(below.project)} #{below.id}" if below else ""
+    if below and below.status == "manual":
+        arrow += " waits for a person"
     return Row(
         depth,
         one_line(stage),

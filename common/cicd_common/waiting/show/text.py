@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
-from cicd_common.waiting.pipelines import in_words
+from cicd_common.waiting import pipelines
+from cicd_common.waiting.pipelines import DOWNSTREAM, in_words
 from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
@@ -112,16 +113,18 @@ def title(job: Job) -> str:
 
 def reason_in_words(reason: str) -> str:
     """Why a job failed, from GitLab's name of the reason."""
-    return _REASONS.get(reason) or one_line(reason).replace("_", " ")
+    if reason in _REASONS:
+        return _REASONS[reason]
+    if reason.startswith(DOWNSTREAM):
+        return f"the downstream pipeline {style_of(reason.removeprefix(DOWNSTREAM)).word}"
+    return one_line(reason).replace("_", " ")
 
 
 def why_failed(job: Job) -> str:
     """Why a job failed, in words; empty if it did not."""
     if job.status != "failed":
         return ""
-    if job.downstream and not job.failure_reason:
-        return f"the downstream pipeline {style_of(job.downstream.status).word}"
-    return reason_in_words(job.failure_reason or "unknown_failure")
+    return reason_in_words(pipelines.why_failed(job))
 
 
 def elapsed(seconds: float) -> str:

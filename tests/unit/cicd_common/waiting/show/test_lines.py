@@ -15,6 +15,7 @@ from cicd_common.waiting.show.lines import Lines
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cicd_common.waiting.pipelines import Pipeline
     from tests.unit.cicd_common.waiting.show.conftest import Scene
 
     Stderr = Callable[[], list[str]]
@@ -39,13 +40,14 @@ def test_a_found_pipeline_is_told_with_its_address_and_what_it_usually_takes(
     assert stderr() == [
         "00:00:04  #1234 group/api on tag v1: pending, usually takes 4 min 10 s, give or take 12 s",
         "          https://gitlab.example.com/group/api/-/pipelines/1234",
+        "          The first column is the time since that pipeline was created.",
     ]
 
 
 def test_jobs_of_a_found_pipeline_are_told_unless_nothing_happened_to_them(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
-    scene.seconds = 90
+    scene.seconds = 4
     jobs = (
         scene.job(1, "build/compile", "success", started=5, ended=57),
         scene.job(2, "unit", "running", started=60),
@@ -53,7 +55,7 @@ def test_jobs_of_a_found_pipeline_are_told_unless_nothing_happened_to_them(
         scene.job(4, "deploy/perhaps", "manual", allow_failure=True),
     )
     lines.show(Found(scene.pipeline("running", *jobs)))
-    assert stderr()[2:] == [
+    assert stderr()[3:] == [
         "00:00:57  #1234 build / compile: passed after 52 s",
         "00:01:00  #1234 test / unit: running",
     ]
@@ -83,7 +85,7 @@ def test_each_change_is_a_line_at_the_time_when_it_happened(
         "00:01:03  #1234 test / lint: failed (allowed) after 3 s, script failure",
         "00:01:43  #1234 test / unit: failed after 43 s, script failure",
         "00:01:50  #1234 deploy / gate: manual",
-        "00:01:44  #1234 pipeline: manual",
+        "00:01:50  #1234 pipeline: manual",
     ]
 
 
@@ -93,7 +95,7 @@ def test_a_job_that_runs_again_is_told(scene: Scene, lines: Lines, stderr: Stder
     lines.show(Changed(after, before))
     assert stderr() == [
         "00:00:30  #1234 test / unit: running",
-        "00:00:29  #1234 pipeline: running",
+        "00:00:30  #1234 pipeline: running",
     ]
 
 
@@ -174,6 +176,7 @@ def test_the_end_counts_jobs_and_tests_and_a_failure_names_each_failed_job(
     pipeline = scene.pipeline("failed", *pipeline.jobs, updated=160, tests=tests)
     lines.show(Finished(PipelineFailedError("failed"), pipeline))
     assert stderr() == [
+        "00:02:40  #1234 pipeline: failed",
         (
             "00:02:40  #1234 ended: 2 failed, 1 failed (allowed), 1 passed; "
             "117 of 120 tests passed, 2 failed, 1 skipped"
@@ -208,7 +211,7 @@ def test_a_success_with_warnings_says_which(scene: Scene, lines: Lines, stderr: 
         "success", scene.job(3, "lint", "failed", started=1, ended=2, allow_failure=True)
     )
     lines.show(Finished(result_of(pipeline), pipeline))
-    assert stderr()[1:4] == [
+    assert stderr()[2:5] == [
         "",
         "group/api #1234 passed with warnings",
         "  https://gitlab.example.com/group/api/-/pipelines/1234",
@@ -247,3 +250,53 @@ def test_colour_is_obeyed(
     monkeypatch.setenv("NO_COLOR", "1")
     lines.show(Found(scene.pipeline("failed")))
     assert "\x1b" not in stderr()[0]
+
+
+def test_the_first_column_never_goes_backwards_however_late_things_are_told(
+    scene: Scene, lines: Lines, stderr: Stderr
+) -> None:
+    running = [scene.job(n, f"part-{n}", "running", started=1) for n in (1, 2)]
+    scene.seconds = 10
+    lines.show(Found(scene.pipeline("running", *running)))
+    late = scene.pipeline("running", number=99, created_at=scene.at(8))
+    lines.show(Found(late))
+    scene.seconds = 60
+    lines.show(Changed(scene.pipeline("success", *running, updated=40), scene.pipeline("running")))
+    ended = [scene.job(n, f"part-{n}", "success", started=1, ended=20 * n) for n in (2, 1)]
+    done = scene.pipeline("success", *ended, updated=40)
+    lines.show(Changed(done, scene.pipeline("success", *running)))
+    lines.show(Finished(result_of(done), done))
+    told = [line[:8] for line in stderr() if line[:2] == "00"]
+    assert told == sorted(told)
+    assert len(told) >= 8
+
+
+def test_a_child_that_waits_for_a_person_is_told(
+    scene: Scene, lines: Lines, stderr: Stderr
+) -> None:
+    def parent(status: str) -> Pipeline:
+        child = scene.pipeline(status, number=7, project="group/api")
+        job = scene.job(1, "suite", "running", started=3, bridge=True, downstream=child)
+        return scene.pipeline("running", job)
+
+    lines.show(Changed(parent("manual"), parent("running")))
+    [line] = stderr()
+    assert "group/api #7, which waits for a person: https://" in line
+    lines.show(Found(parent("manual")))
+    stderr()
+    scene.seconds = 90
+    lines.show(Tick(scene.now(), left=100))
+    assert "(#7 waits for a person)" in stderr()[0]
+
+
+def test_logs_together_are_bounded_and_the_verdict_follows(
+    scene: Scene, lines: Lines, stderr: Stderr
+) -> None:
+    log = tuple(f"{number} {'x' * 60_000}" for number in range(10))
+    jobs = [scene.job(n, f"job-{n}", "failed", started=1, ended=2, log=log) for n in range(1, 6)]
+    pipeline = scene.pipeline("failed", *jobs)
+    lines.show(Finished(PipelineFailedError("failed"), pipeline))
+    told = stderr()
+    assert sum(len(line) for line in told) < 2**20 + 10_000
+    assert [line for line in told if "earlier line" in line] != []
+    assert sum(line.startswith("failed: test / job-") for line in told) == 5

@@ -13,8 +13,9 @@ from cicd_common.cleaning import one_line
 from cicd_common.waiting.events import Changed, Found, Searching, Tick
 from cicd_common.waiting.pipelines import Estimate
 from cicd_common.waiting.show.lines import (
+    Column,
     change_lines,
-    ended_line,
+    ended_lines,
     failure_report,
     found_lines,
     heartbeat_line,
@@ -62,10 +63,10 @@ def test_nothing_that_a_terminal_obeys_is_shown_and_a_picture_fits_its_window(
     for event in (found, Searching(text, 60), Tick(scene.now(), 3600)):
         progress.note(event)
     lines = [
-        *found_lines(found, scene.now()),
-        *change_lines(Changed(now, before), scene.now()),
-        heartbeat_line(progress.pending()[0], scene.now()),
-        ended_line(now, scene.now()),
+        *found_lines(found, scene.now(), Column()),
+        *change_lines(Changed(now, before), scene.now(), Column()),
+        heartbeat_line(progress.pending()[0], scene.now(), Column()),
+        *ended_lines(now, scene.now(), Column()),
         *failure_report(now),
     ]
     for ascii_only in (False, True):

@@ -7,13 +7,20 @@ import os
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from cicd_common.cleaning import one_line
-from cicd_common.errors import AuthError, CommandError, Interrupted, UsageError
+from cicd_common.errors import (
+    AuthError,
+    CommandError,
+    Interrupted,
+    NotFoundError,
+    UsageError,
+)
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import parse_base_url
-from cicd_common.gitlab.projects import find_default_branch, find_project
+from cicd_common.gitlab.projects import find_default_branch, find_project, name_project
 from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.waiting.targets import Newest
@@ -103,7 +110,22 @@ def _bump_by_api(request: BumpRequest, gitlab: GitLab, presenter: Presenter | No
             why="GitLab ignores job tokens there.",
             hint="Give an access token (COMMANDS_API_TOKEN), or push with --via git.",
         )
-    project = find_project(gitlab, request.project or "")
+    named = request.project or ""
+    # With a branch there is nothing that only the project's record tells.
+    if request.branch and not request.opens_merge_request and not named.strip().isdecimal():
+        try:
+            return _bump_project(request, gitlab, name_project(gitlab, named), presenter)
+        except NotFoundError as error:
+            if error.answer is None or error.answer.status != HTTPStatus.METHOD_NOT_ALLOWED:
+                raise
+            log.debug("%s was moved; asking for its new path.", named)
+    return _bump_project(request, gitlab, find_project(gitlab, named), presenter)
+
+
+def _bump_project(
+    request: BumpRequest, gitlab: GitLab, project: Project, presenter: Presenter | None
+) -> BumpResult:
+    """Bumps in a project by GitLab's API."""
     branch = request.branch or find_default_branch(gitlab, project)
 
     def open_branch(branch: str, start: str | None) -> Target:

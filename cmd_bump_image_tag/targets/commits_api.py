@@ -8,6 +8,7 @@ parent is looked at afterwards, and what was overwritten in that moment is put b
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import posixpath
 import re
@@ -38,36 +39,52 @@ if TYPE_CHECKING:
     from cicd_common.gitlab.projects import Project
 
 
-def read_archive(data: bytes) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Reads a tar.gz as `git archive` makes it.
+@dataclass(frozen=True)
+class Archive:
+    """A commit's files as a checkout would have them, which can be others than were committed.
 
-    Args:
-        data: The archive; all that it holds is below one folder.
-
-    Returns:
-        The regular files' bytes, and where the links lead, both by path below that folder.
-
-    Raises:
-        UnavailableError: It is no such archive.
+    Attributes:
+        files: The regular files' bytes, by path.
+        links: Where the links lead, by path.
+        commit: The commit; empty if the archive does not tell.
+        entries: How many files, links, folders and submodules there are.
     """
-    files: dict[str, bytes] = {}
-    links: dict[str, str] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r|gz") as archive:
-            for member in archive:
-                path = member.name.partition("/")[2]
-                content = archive.extractfile(member) if member.isreg() else None
-                if content is not None:
-                    files[path] = content.read()
-                elif member.issym():
-                    links[path] = member.linkname
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise UnavailableError(
-            "The archive that GitLab sent cannot be read.",
-            why=f"It broke off, or is none: {error}",
-            retryable=False,
-        ) from error
-    return files, links
+
+    files: Mapping[str, bytes]
+    links: Mapping[str, str]
+    commit: str
+    entries: int
+
+    @classmethod
+    def read(cls, data: bytes) -> Archive:
+        """Reads a tar.gz as `git archive` makes it; all that it holds is below one folder.
+
+        Raises:
+            UnavailableError: It is no such archive.
+        """
+        files: dict[str, bytes] = {}
+        links: dict[str, str] = {}
+        paths: set[str] = set()
+        try:
+            with tarfile.open(fileobj=io.BytesIO(data), mode="r|gz") as archive:
+                for member in archive:
+                    path = member.name.partition("/")[2]
+                    paths.add(path)
+                    content = archive.extractfile(member) if member.isreg() else None
+                    if content is not None:
+                        files[path] = content.read()
+                    elif member.issym():
+                        links[path] = member.linkname
+                # https://git-scm.com/docs/git-get-tar-commit-id
+                commit = archive.pax_headers.get("comment", "")
+        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+            raise UnavailableError(
+                "The archive that GitLab sent cannot be read.",
+                why=f"It broke off, or is none: {error}",
+                retryable=False,
+            ) from error
+        is_commit = re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit)
+        return cls(files, links, commit if is_commit else "", len(paths - {""}))
 
 
 def merge_lines(path: str, before: bytes, theirs: bytes, now: bytes) -> bytes:
@@ -92,6 +109,40 @@ def merge_lines(path: str, before: bytes, theirs: bytes, now: bytes) -> bytes:
     return b"\n".join(
         their if now_line == old else now_line for old, their, now_line in zip(*lines, strict=True)
     )
+
+
+SHA256_LENGTH = 64  # hexadecimal digits
+_LINK = "120000"  # the mode of a link in a tree
+
+
+@dataclass(frozen=True)
+class _Blobs:
+    """What a commit holds.
+
+    Attributes:
+        ids: The regular files' object ids, by path; empty if the archive has the very bytes.
+        links: The links' paths.
+    """
+
+    ids: Mapping[str, str]
+    links: frozenset[str]
+
+
+def is_blob(content: bytes, object_id: str) -> bool:
+    """Returns whether bytes are those of a git object; any are those of an empty id."""
+    name = "sha256" if len(object_id) == SHA256_LENGTH else "sha1"
+    header = b"blob %d\0" % len(content)
+    found = hashlib.new(name, header + content, usedforsecurity=False)
+    return not object_id or found.hexdigest() == object_id
+
+
+def _can_be_link(content: bytes) -> bool:
+    """Returns whether a file can be a link, as whose content GitLab sends where it leads."""
+    return not re.search(rb"\n|: |\{", content)
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="surrogateescape")
 
 
 # How many commits are looked at for a trailer, or for the commit whose answer was lost.
@@ -137,19 +188,64 @@ class CommitsApi:
 
     def read(self) -> Snapshot:
         """Reads named files one by one, and anything else out of one archive."""
-        head = self._head()
         if named := self._named():
+            head = self._head()
             contents = self._read_files(named, head)
-            if contents.keys() == named:
+            if contents.keys() == named and not any(map(_can_be_link, contents.values())):
                 return Snapshot(contents, named, dict.fromkeys(contents, head))
-        data = self.gitlab.get_bytes(
-            f"{self._repository}/archive", sha=head, include_lfs_blobs="false"
-        )
-        stored, links = read_archive(data)
+        archive, head = self._archive()
+        blobs = self._blobs(archive, head)
+        links = dict(archive.links)
+        for path in blobs.links - links.keys():
+            links |= {path: _text(data) for path, data in self._read_files([path], head).items()}
         patterns = [follow(pattern, links) for pattern in self.patterns]
-        selection = files.select(stored.keys(), patterns)
-        # An archive has files as a checkout would have them, so that their bytes are not certain.
-        return Snapshot({path: stored[path] for path in selection.paths}, selection.named, {})
+        selection = files.select(blobs.ids.keys(), patterns)
+        chosen = {path: archive.files[path] for path in selection.paths if path in archive.files}
+        exact = {path for path, data in chosen.items() if is_blob(data, blobs.ids[path])}
+        # What is hidden, or is in an encoding of two bytes, shows no image before it is read. Of
+        # any other the exact bytes are read if it changes.
+        unread = [path for path in selection.paths if b"\0" in chosen.get(path, b"\0")]
+        read = self._read_files([path for path in unread if path not in exact], head)
+        return Snapshot(chosen | read, selection.named, dict.fromkeys(exact | read.keys(), head))
+
+    def _archive(self) -> tuple[Archive, str]:
+        """The archive of the newest commit, and that commit."""
+        archive = None
+        for branch in filter(None, (self.branch, self.start_branch)):
+            try:
+                archive = self._download(f"refs/heads/{branch}")
+                break
+            except NotFoundError:
+                continue
+        if archive is None or not archive.commit:
+            head = self._head()
+            return self._download(head), head
+        return archive, archive.commit
+
+    def _download(self, revision: str) -> Archive:
+        data = self.gitlab.get_bytes(
+            f"{self._repository}/archive", sha=revision, include_lfs_blobs="false"
+        )
+        return Archive.read(data)
+
+    def _blobs(self, archive: Archive, head: str) -> _Blobs:
+        """What the commit really holds.
+
+        `.gitattributes` can hide files from an archive and convert others. If nothing is hidden,
+        which their number tells in one request, all `.gitattributes` are there to be seen.
+        """
+        tree, query = f"{self._repository}/tree", {"ref": head, "recursive": "true"}
+        has_attributes = any(posixpath.basename(p) == ".gitattributes" for p in archive.files)
+        if not has_attributes and self.gitlab.count(tree, **query) == archive.entries:
+            return _Blobs(dict.fromkeys(archive.files, ""), frozenset(archive.links))
+        ids, links = {}, set()
+        for entry in self.gitlab.get_all(tree, pagination="keyset", **query):
+            path = fields.text(entry, "path")
+            if fields.text(entry, "mode") == _LINK:
+                links.add(path)
+            elif fields.text(entry, "type") == "blob":
+                ids[path] = fields.text(entry, "id")
+        return _Blobs(ids, frozenset(links))
 
     def reread(self, before: Snapshot, paths: Collection[str]) -> Snapshot:
         """Reads some files again as they are now; one that is gone is left out."""
@@ -193,12 +289,13 @@ class CommitsApi:
         except NotFoundError as error:
             if self.start_branch is not None:
                 return self._head_of(self.start_branch)
-            raise NotFoundError(
-                error.message,
-                why=f"{self.project.path} has no branch {self.branch!r}.",
-                hint="Check --branch.",
-                answer=error.answer,
-            ) from error
+            if "Project" in error.message:
+                why = f"{self.project.path} does not exist, or this token cannot see it."
+                hint = "Check the path, and that the token's user is a member of the project."
+            else:
+                why = f"{self.project.path} has no branch {self.branch!r}."
+                hint = "Check --branch."
+            raise NotFoundError(error.message, why=why, hint=hint, answer=error.answer) from error
 
     def _head_of(self, branch: str) -> str:
         answer = self.gitlab.get(f"{self._repository}/branches/{quoted(branch)}")

@@ -149,6 +149,17 @@ class GitLab:
             f"The pages of a list do not end ({path}).", why=NOT_GITLAB, retryable=False
         )
 
+    def count(self, path: str, /, **query: object) -> int | None:
+        """Returns how many records a list has; None if GitLab does not tell.
+
+        Raises:
+            CommandError: There was no usable answer within the limits.
+        """
+        response = self._request("GET", path, query={"per_page": 1, **query})
+        fields.records(_json(response))
+        total = response.headers.get("X-Total", "")
+        return int(total) if total.isascii() and total.isdigit() else None
+
     def write(
         self,
         method: str,

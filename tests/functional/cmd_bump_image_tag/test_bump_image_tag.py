@@ -160,16 +160,54 @@ def test_files_are_chosen_by_name_folder_or_glob(
     assert text(gitlab, project, "other/web.yml") == DEPLOYMENT
 
 
-def test_the_api_finds_files_in_one_request_not_one_for_each(
-    run: Run, gitlab: Sandbox, project: Project
-) -> None:
-    gitlab.commit(project, {f"apps/{n}.yaml": "kind: Pod\n" for n in range(50)})
+@pytest.mark.parametrize("attributes", [False, True], ids=["plain", "attributes"])
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        ((), ["tech-lunch%2Fk8s", "archive", "tree", "commits"]),
+        (("--branch", "main"), ["archive", "tree", "commits"]),
+        (("--file", "apps/web.yaml"), ["tech-lunch%2Fk8s", "main", "raw", "commits"]),
+        (("--file", "apps/web.yaml", "--branch", "main"), ["main", "raw", "commits"]),
+    ],
+    ids=["scan", "scan of a branch", "file", "file of a branch"],
+)
+def test_the_api_asks_no_more_than_it_needs(
+    run: Run, gitlab: Sandbox, project: Project, arguments: tuple[str, ...], asked: list[str],
+    *, attributes: bool,
+) -> None:  # fmt: skip
+    gitlab.commit(project, {f"apps/{n}.yaml": "kind: Pod\n" for n in range(500)})
+    if attributes:
+        gitlab.commit(project, {".gitattributes": "* text=auto\n*.bin -text\n"})
     gitlab.requests.clear()
 
-    assert run(*BUMP).code == 0
+    ending = run(*BUMP, *arguments)
+
+    assert ending.code == 0, ending.stderr
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED
     paths = [request.path.partition("?")[0].rpartition("/")[2] for request in gitlab.requests]
-    # The project, the branch, all files; then the exact bytes of the one that changes.
-    assert paths == ["tech-lunch%2Fk8s", "main", "archive", "main", "raw", "commits"]
+    if attributes and "tree" in asked:
+        # Whether a file was converted, its id tells; the ids come a hundred at a time.
+        assert paths == [each for each in asked for _ in range(6 if each == "tree" else 1)]
+    else:
+        assert paths == asked
+
+
+def test_a_project_that_was_moved_is_found_with_a_branch_too(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
+    project.old_paths.add("old/path")
+
+    ending = run(*BUMP[:-1], "old/path", "--branch", "main", "--file", "apps/web.yaml")
+
+    assert ending.code == 0, ending.stderr
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED
+
+
+def test_4_a_project_that_does_not_exist_is_not_called_a_missing_branch(run: Run) -> None:
+    ending = run(*BUMP[:-1], "no/such", "--branch", "main", "--file", "apps/web.yaml")
+
+    assert ending.code == 4
+    assert "no/such does not exist, or this token cannot see it" in ending.stderr
 
 
 @WAYS

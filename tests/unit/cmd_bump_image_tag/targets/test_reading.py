@@ -8,7 +8,7 @@ import tarfile
 import pytest
 
 from cicd_common.errors import RefusedError, UnavailableError
-from cmd_bump_image_tag.targets.commits_api import read_archive
+from cmd_bump_image_tag.targets.commits_api import Archive, is_blob
 from cmd_bump_image_tag.targets.files import follow
 
 LINKS = {
@@ -58,13 +58,28 @@ def archive(**files: bytes) -> bytes:
 
 
 def test_files_and_links_come_out_of_the_archive() -> None:
-    files, links = read_archive(archive(**{"a/web.yaml": b"\r\n", "empty": b""}))
-    assert files == {"a/web.yaml": b"\r\n", "empty": b""}
-    assert links == {"link.yaml": "web.yaml"}
+    found = Archive.read(archive(**{"a/web.yaml": b"\r\n", "empty": b""}))
+    assert found.files == {"a/web.yaml": b"\r\n", "empty": b""}
+    assert found.links == {"link.yaml": "web.yaml"}
+    assert (found.commit, found.entries) == ("", 3)
+
+
+@pytest.mark.parametrize(
+    ("object_id", "same"),
+    [
+        ("", True),
+        ("ce013625030ba8dba906f756967f9e9ca394464a", True),
+        ("2cf8d83d9ee29543b34a87727421fdecb7e3f3a183d337639025de576db9ebb4", True),
+        ("ce013625030ba8dba906f756967f9e9ca394464b", False),
+    ],
+)
+def test_the_bytes_of_a_git_object_are_known_by_its_id(object_id: str, *, same: bool) -> None:
+    """The ids are those that `git hash-object` prints for this content."""
+    assert is_blob(b"hello\n", object_id) == same
 
 
 @pytest.mark.parametrize("length", [0, 1, 20, 60, 100])
 def test_an_archive_that_breaks_off_is_no_archive(length: int) -> None:
     data = archive(web=bytes(range(256)) * 40)
     with pytest.raises(UnavailableError):
-        read_archive(data[:length])
+        Archive.read(data[:length])

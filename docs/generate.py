@@ -6,6 +6,8 @@ A part stands between `<!-- generated: NAME -->` and `<!-- end of generated -->`
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import re
 import sys
@@ -47,10 +49,12 @@ def part(name: str) -> str:
 
     Args:
         name: `image places`, `exit codes`, `statuses`, `shared options`, `options of COMMAND`,
-            `waiting options of COMMAND`, or `inputs of COMMAND`.
+            `waiting options of COMMAND`, `inputs of COMMAND`, or `function NAME`.
     """
     if name.startswith("inputs of "):
         return input_table(name.removeprefix("inputs of "))
+    if name.startswith("function "):
+        return function(name.removeprefix("function "))
     known = commands()
     if name == "image places":
         return image_places()
@@ -135,6 +139,46 @@ def meaning(param: click.Option) -> str:
     extra = param.get_help_extra(click.get_current_context())
     default = f" Default: `{extra['default']}`." if "default" in extra else ""
     return f"{param.help}{default}{' Required.' if param.required else ''}"
+
+
+def function(name: str) -> str:
+    """A function of the Python interface: its arguments, and what it returns and raises.
+
+    Args:
+        name: Its name, which is that of its package without `cmd_`.
+    """
+    called = getattr(importlib.import_module(f"cmd_{name}"), name)
+    sections = sections_of(inspect.getdoc(called) or "")
+    known = inspect.signature(called).parameters
+    rows = [
+        (f"`{argument}`", default_text(known.get(argument)), meaning)
+        for argument, meaning in entries(sections["Args"])
+    ]
+    ends = [f"Returns: {' '.join(sections['Returns'].split())}"]
+    ends += [f"Raises `{error}`: {meaning}" for error, meaning in entries(sections["Raises"])]
+    return "\n\n".join([table(("argument", "default", "meaning"), rows), *ends])
+
+
+def default_text(parameter: inspect.Parameter | None) -> str:
+    """A parameter's default as Python writes it; `required` without one."""
+    if parameter is None or parameter.kind is parameter.VAR_KEYWORD:
+        return ""
+    if parameter.default is parameter.empty:
+        return "required"
+    return f"`{parameter.default!r}`"
+
+
+def sections_of(doc: str) -> dict[str, str]:
+    """The sections of a docstring in Google's style, by their headings."""
+    parts = re.split(r"^(Args|Returns|Raises):\n", doc, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def entries(section: str) -> Iterator[tuple[str, str]]:
+    """The entries of a section: each name and its text on one line."""
+    for entry in re.split(r"^ {4}(?=\S)", section, flags=re.MULTILINE)[1:]:
+        name, _, text = entry.partition(": ")
+        yield name.strip(), " ".join(text.split())
 
 
 def input_table(component: str) -> str:

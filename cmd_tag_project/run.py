@@ -178,7 +178,7 @@ def _write(
         return None if tag and request.wants_release and not tag.has_release else tag
 
     def read(answer: Any) -> _Tag:
-        return _Tag(fields.text(answer, "commit", "id"), has_release=request.wants_release)
+        return _Tag(fields.word(answer, "commit", "id"), has_release=request.wants_release)
 
     try:
         return gitlab.write(
@@ -202,7 +202,7 @@ def _find_tag(gitlab: GitLab, project: Project, name: str) -> _Tag | None:
     except NotFoundError:
         return None
     # Of an annotated tag `target` is the tag object; `commit` is what it points to.
-    commit = fields.text(answer, "commit", "id")
+    commit = fields.word(answer, "commit", "id")
     return _Tag(commit, has_release=answer.get("release") is not None)
 
 

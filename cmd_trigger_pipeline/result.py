@@ -100,9 +100,9 @@ def read_pipeline(answer: JsonObject, base_url: str, kind: type[P]) -> P:
         project=path.removeprefix(urlsplit(base_url).path).strip("/"),
         id=fields.number(answer, "id"),
         iid=fields.number(answer, "iid"),
-        status=fields.text(answer, "status"),
-        ref=fields.text(answer, "ref"),
-        sha=fields.text(answer, "sha"),
+        status=fields.word(answer, "status"),
+        ref=fields.word(answer, "ref"),
+        sha=fields.word(answer, "sha"),
         created_at=fields.text(answer, "created_at"),
         web_url=web_url,
     )

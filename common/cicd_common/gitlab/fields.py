@@ -19,6 +19,7 @@ JsonObject = dict[str, Any]
 
 NOT_GITLAB = "Something other than GitLab's API seems to answer at this address."
 HIGHEST_ID = 2**63 - 1  # GitLab's ids are bigint columns
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # git takes none in a name either
 # JSON can hold half of a surrogate pair (RFC 8259, section 8.2), which nothing else can be made of.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
@@ -81,6 +82,14 @@ def text(answer: Any, *names: str) -> str:
     found = value(answer, *names)
     if not isinstance(found, str) or not found:
         raise _wrong("a text", names)
+    return found
+
+
+def word(answer: Any, *names: str) -> str:
+    """A text that is a name, a status or a SHA: without control characters; as `record`."""
+    found = text(answer, *names)
+    if _CONTROL.search(found):
+        raise _wrong("a name", names)
     return found
 
 

@@ -128,11 +128,13 @@ def find_project(gitlab: GitLab, text: str) -> Project:
             hint="Check the path, and that the token's user is a member of the project.",
             answer=error.answer,
         ) from error
+    path = fields.word(answer, "path_with_namespace")
+    has_branch = bool(fields.optional_text(answer, "default_branch"))
     return Project(
         id=str(fields.number(answer, "id")),
-        path=fields.text(answer, "path_with_namespace"),
-        web_url=f"{gitlab.base_url}/{fields.text(answer, 'path_with_namespace')}",
-        default_branch=fields.optional_text(answer, "default_branch") or None,
+        path=path,
+        web_url=f"{gitlab.base_url}/{path}",
+        default_branch=fields.word(answer, "default_branch") if has_branch else None,
     )
 
 
@@ -163,7 +165,7 @@ def find_default_branch(gitlab: GitLab, project: Project) -> str:
     if gitlab.token_kind is TokenKind.JOB:
         for branch in gitlab.get_all(f"projects/{project.id}/repository/branches"):
             if fields.flag(branch, "default"):
-                return fields.text(branch, "name")
+                return fields.word(branch, "name")
     raise NotFoundError(
         f"{project.path} has no default branch.",
         why="Its repository is empty.",
@@ -192,4 +194,4 @@ def find_commit(gitlab: GitLab, project: Project, ref: str) -> str:
             hint="Check --ref.",
             answer=error.answer,
         ) from error
-    return fields.text(answer, "id")
+    return fields.word(answer, "id")

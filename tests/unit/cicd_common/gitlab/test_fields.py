@@ -25,6 +25,7 @@ RIGHT: list[tuple[Reader, Any, Any]] = [
     (fields.records, [], []),
     (fields.records, [{"a": 1}], [{"a": 1}]),
     (fields.text, "main", "main"),
+    (fields.word, "feature/\u00fc", "feature/\u00fc"),
     (fields.optional_text, "main", "main"),
     (fields.optional_text, "", ""),
     (fields.optional_text, None, ""),
@@ -61,6 +62,7 @@ ACCEPTED: dict[Reader, list[Any]] = {
     fields.record: [{}, {"a": 1}],
     fields.records: [[]],
     fields.text: ["text"],
+    fields.word: ["text"],
     fields.optional_text: [None, "", "text"],
     fields.texts: [None, [], ["x"]],
     fields.number: [0],
@@ -104,6 +106,10 @@ def test_the_way_to_a_value_is_checked_too(read: Reader, answer: object) -> None
 @pytest.mark.parametrize(
     ("read", "sent"),
     [
+        (fields.word, "main\nINJECTED=1"),
+        (fields.word, "main\r"),
+        (fields.word, "\x1b[2Jmain"),
+        (fields.word, "main\x7f"),
         (fields.time, "yesterday"),
         (fields.time, "2026-02-30T00:00:00Z"),
         (fields.time, "0001-01-01T00:00:00+23:59"),

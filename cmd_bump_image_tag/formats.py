@@ -60,6 +60,9 @@ KEYS = {
 }
 
 
+KEY_PATTERNS = {name: re.compile(pattern, re.DOTALL) for name, pattern in KEYS.items()}
+
+
 @dataclass(frozen=True)
 class Place:
     """A row of the table.
@@ -352,12 +355,10 @@ def _compiled(format_: Format) -> tuple[tuple[Place, tuple[re.Pattern[str] | Non
 
 @lru_cache(maxsize=256)
 def _path(path: str) -> tuple[re.Pattern[str] | None, ...]:
+    known = {f"{{{name}}}": pattern for name, pattern in KEY_PATTERNS.items()}
+    known["*"] = re.compile(".*", re.DOTALL)
     return tuple(
-        None
-        if key == "**"
-        else re.compile(
-            ".*" if key == "*" else KEYS[key[1:-1]] if key[0] == "{" else key, re.DOTALL
-        )
+        None if key == "**" else known.get(key) or re.compile(re.escape(key))
         for key in path.split(".")
     )
 
@@ -449,7 +450,7 @@ def _images_of(
             continue
         for scalar in _scalars(value):
             if scalar not in names:
-                yield from _whole(key, scalar, shapes, own)
+                yield from _whole(key, scalar, shapes, own, node.key)
 
 
 def _exact(mapping: Mapping) -> Entries:
@@ -457,7 +458,7 @@ def _exact(mapping: Mapping) -> Entries:
 
 
 def _is_image_key(key: str) -> bool:
-    return _is_key(_path("{image}")[0], key) or key == "images"
+    return _is_key(KEY_PATTERNS["image"], key) or key == "images"
 
 
 def _split_images(
@@ -465,7 +466,7 @@ def _split_images(
 ) -> Iterator[Image]:
     """Reads `image: {repository: NAME}` whose `tag` stands beside `image`."""
     for key, value in mapping.entries:
-        if not isinstance(value, Mapping) or not _is_key(_path("{image}")[0], key.value):
+        if not isinstance(value, Mapping) or not _is_key(KEY_PATTERNS["image"], key.value):
             continue
         part = part_of(key.value)
         prefix = part.prefix if part else ""
@@ -503,7 +504,7 @@ def _scalars(value: Node) -> Iterator[Scalar]:
 
 
 def _whole(
-    key: Scalar, value: Scalar, shapes: tuple[Shape, ...], entries: Entries
+    key: Scalar, value: Scalar, shapes: tuple[Shape, ...], entries: Entries, outer: str
 ) -> Iterator[Image]:
     """Reads a scalar that ends with a whole reference."""
     text = value.value
@@ -514,7 +515,11 @@ def _whole(
             return
         text = text.removeprefix("docker://")
     name = parse_template(text)
-    if name is None or is_digest(text) or (not name.suffix and not _reports(key, shapes)):
+    if (
+        name is None
+        or is_digest(text)
+        or (not name.suffix and not _reports(key.value, shapes, outer))
+    ):
         return
     obstacle = ""
     if not name.suffix and Shape.REFERENCE not in shapes:
@@ -535,11 +540,9 @@ def _whole(
     )
 
 
-def _reports(key: Scalar, shapes: tuple[Shape, ...]) -> bool:
+def _reports(key: str, shapes: tuple[Shape, ...], outer: str) -> bool:
     """Returns whether a name without a tag is worth a word here."""
-    return (
-        Shape.REFERENCE in shapes
-        or Shape.OVERRIDE in shapes
-        or _is_image_key(key.value)
-        or key.value == "name"
-    )
+    if Shape.REFERENCE in shapes or Shape.OVERRIDE in shapes:
+        return True
+    image = KEY_PATTERNS["image"]
+    return _is_key(image, key) or (key == "name" and _is_key(image, outer))

@@ -115,6 +115,8 @@ def read_parts(entries: Entries, *, is_image: bool) -> Iterator[Image]:
         Each image; one whose tag is missing only where it can be nothing but an image.
     """
     parts = _Parts(entries)
+    if parts.kinds.isdisjoint({"tag", "digest"}) and not (is_image and "repo" in parts.words):
+        return
     taken: set[Scalar] = set()
     for part, name in parts.names(is_image=is_image):
         tag = parts.tag(part, taken, is_image=is_image)
@@ -159,7 +161,15 @@ def digests_beside(entries: Entries, key: str) -> Digests:
         key: The reference's own key.
     """
     part = part_of(key)
+    others = (entry for name, entry in entries.items() if name != key)
+    if not any(_can_be_digest(entry) for entry in others):
+        return Digests()
     return _Parts(entries).digests(part.prefix if part else "")
+
+
+def _can_be_digest(entry: Entry) -> bool:
+    part = part_of(entry[0].value)
+    return (part is not None and part.kind == "digest") or _is_digest_value(entry[1])
 
 
 class _Parts:
@@ -170,6 +180,8 @@ class _Parts:
         self.known = [
             (part, entry) for key, entry in entries.items() if (part := part_of(key)) is not None
         ]
+        self.kinds = {part.kind for part, _ in self.known}
+        self.words = " ".join(part.word for part, _ in self.known)
 
     def of(self, kind: str) -> list[tuple[Part, Entry]]:
         return [(part, entry) for part, entry in self.known if part.kind == kind]

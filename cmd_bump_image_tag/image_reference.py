@@ -126,6 +126,7 @@ def has_variable(text: str) -> bool:
     return "$" in text or "{{" in text
 
 
+@lru_cache(maxsize=1024)
 def parse_template(text: str) -> ImageReference | None:
     """Reads a reference whose parts may be variables, such as `$CI_REGISTRY/web:v1`.
 

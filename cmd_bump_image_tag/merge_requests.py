@@ -246,12 +246,14 @@ class MergeRequests:
         answer = self.gitlab.get(f"{self.path}/{iid}", include_rebase_in_progress="true")
         return MergeRequest.read(answer)
 
-    def open(self, branch: str, proposal: Proposal) -> MergeRequest:
+    def open(self, branch: str, proposal: Proposal, *, is_merged: bool) -> MergeRequest:
         """Opens a merge request, unless there is one.
 
         Args:
             branch: The branch that is to be merged.
             proposal: What it says.
+            is_merged: Whether it can be merged at once: GitLab refuses a second one of a branch
+                only as long as the first is open.
 
         Raises:
             CommandError: There is none.
@@ -274,6 +276,7 @@ class MergeRequests:
                 read=MergeRequest.read,
                 find=lambda: self._find_open(branch),
                 check=f"{self.project.web_url}/-/merge_requests",
+                second_is_refused=not is_merged,
             )
         except ConflictError:
             # Another run of the same bump was faster.

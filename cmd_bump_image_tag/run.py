@@ -23,6 +23,7 @@ from cicd_common.gitlab.connection import parse_base_url
 from cicd_common.gitlab.projects import find_default_branch, find_project, name_project
 from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.tokens import TokenKind
+from cicd_common.parallel import WRITE_GRACE, side_by_side
 from cicd_common.waiting.targets import Newest
 from cicd_common.waiting.wait import wait_for
 from cmd_bump_image_tag.auto_merge import merge_when_ready, wait_until_merged
@@ -239,7 +240,9 @@ def _bump_by_merge_request(
     _tell(landing)
     result = _result(landing, request, project)
     with _kept(result):
-        found = source.merge_request or requests.open(source.branch, proposal)
+        found = source.merge_request or requests.open(
+            source.branch, proposal, is_merged=request.auto_merge
+        )
         found = requests.update(found, proposal)
     result = replace(result, merge_request=found.web_url, merge_request_state=found.outcome)
     with _kept(result):
@@ -260,7 +263,9 @@ def _find_source(requests: MergeRequests, request: BumpRequest, proposal: Propos
         source = requests.find_source(name)
         if not source.exists:
             return source
-        found = source.merge_request or requests.open(source.branch, proposal)
+        found = source.merge_request or requests.open(
+            source.branch, proposal, is_merged=request.auto_merge
+        )
         if requests.bring_up_to_date(found, source.branch, skip_ci=request.skips_ci):
             return replace(source, merge_request=found)
 
@@ -356,10 +361,37 @@ def _land(
             names_images=request.opens_merge_request,
         )
         try:
-            return _Landing(snapshot, plan, target.write(snapshot, plan.contents, message))
+            return _write_out(target, _Landing(snapshot, plan), message, request)
         except LostRaceError as lost:
             backoff.wait(lost)
             snapshot = target.reread(snapshot, plan.contents)
+
+
+def _write_out(target: Target, planned: _Landing, message: str, request: BumpRequest) -> _Landing:
+    """Writes what was planned; after a signal, waits some seconds for the outcome.
+
+    Raises:
+        LostRaceError: The files have changed meanwhile.
+        Interrupted: A signal came; its `outcomes` hold what is known of the write.
+        CommandError: They could not be written.
+    """
+
+    def write(_: str) -> _Landing:
+        commit = target.write(planned.snapshot, planned.plan.contents, message)
+        return replace(planned, commit=commit)
+
+    where = request.project or request.repository or str(request.directory)
+    try:
+        [outcome] = side_by_side([where], write, grace=WRITE_GRACE)
+    except Interrupted as signaled:
+        signaled.outcomes = [
+            _result(each, request) if isinstance(each, _Landing) else each
+            for each in signaled.outcomes
+        ]
+        raise
+    if isinstance(outcome, CommandError):
+        raise outcome
+    return outcome
 
 
 def _tell(landing: _Landing) -> None:

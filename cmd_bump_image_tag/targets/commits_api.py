@@ -148,6 +148,8 @@ def _text(content: bytes) -> str:
 # How many commits are looked at for a trailer, or for the commit whose answer was lost.
 HISTORY = 50
 
+_PROTECTED = "not allowed to push into this branch"
+
 # What Files::MultiService, Commits::CreateService and Gitaly say, all of it with status 400. Any
 # other text comes from a hook of the project, which can also refuse without a word.
 _REFUSALS = (
@@ -344,6 +346,18 @@ class CommitsApi:
             )
         except RefusedError as refusal:
             raise self._refusal(refusal) from refusal
+        except ForbiddenError as error:
+            if _PROTECTED not in error.message:
+                raise
+            # GitLab says the same to a role that is too low and to a branch that is protected.
+            raise ForbiddenError(
+                error.message,
+                why=f"The branch {self.branch} is protected, or the role of the token's user is "
+                "below Developer.",
+                hint="Use --merge-request; or have a Maintainer allow pushes, under Settings > "
+                "Repository > Protected branches.",
+                answer=error.answer,
+            ) from error
 
     def _exists(self) -> bool:
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from cicd_common.gitlab.writes import SERVER_LIMIT
 from sandbox import Access, Fault, Sandbox, ScriptedJob, ScriptedPipeline
 from sandbox.agenda import Slow
 from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB, Run, log, text
@@ -244,6 +245,17 @@ def test_a_lost_answer_to_the_merge_is_found(
     ending = run(*MERGE)
 
     assert ending.code == 0, ending.stderr
+    assert only(project).state == "merged"
+
+
+def test_an_opening_that_was_lost_is_sent_again_only_when_the_server_cannot_be_at_it(
+    run: Run, gitlab: Sandbox, project: Project, clock: SkippingClock
+) -> None:
+    gitlab.fault(Fault(path=r"/merge_requests$", method="POST", nth=1, reset="before"))
+    before = clock.monotonic()
+
+    assert run(*MERGE, "--retry-for", "300").code == 0
+    assert clock.monotonic() - before >= SERVER_LIMIT
     assert only(project).state == "merged"
 
 

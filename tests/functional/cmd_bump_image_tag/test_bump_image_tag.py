@@ -354,6 +354,7 @@ def test_6_a_protected_branch(
 
     assert ending.code == 6
     assert "You are not allowed to push" in ending.stderr
+    assert "se --merge-request" in ending.stderr
     assert gitlab.sha(project) == sha
 
 

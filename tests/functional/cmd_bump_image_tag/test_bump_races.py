@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from sandbox import Sandbox
     from sandbox.model import Project, Token
+    from tests.functional.conftest import Start
 
 BUMP = ("--image", WEB, "--tag", "v1.1.0", "--project", "tech-lunch/k8s")
 WAYS = pytest.mark.parametrize("via", ["api", "git"])
@@ -188,6 +192,66 @@ def test_an_answer_that_is_lost_after_the_write_leaves_one_commit(
     assert fault.fired == 1
     assert log(project) == ["Update image tag to v1.1.0 [skip ci]", "Initial commit"]
     assert gitlab.sha(project)[:8] in ending.stdout
+
+
+@WAYS
+def test_a_signal_during_the_write_waits_for_its_outcome(
+    start: Start, gitlab: Sandbox, project: Project, token: Token, via: str
+) -> None:
+    write = COMMITS if via == "api" else PUSH
+    sent = threading.Event()
+    gitlab.fault(Fault(path=write, method="POST", meanwhile=sent.set, delay=1))
+    process = start(
+        "cmd_bump_image_tag", *BUMP, "--via", via, "--output", "json",
+        CI_SERVER_URL=gitlab.url, COMMANDS_API_TOKEN=token.secret,
+    )  # fmt: skip
+    assert sent.wait(60)
+
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate()
+
+    assert process.returncode == 143, stderr
+    assert log(project)[0] == "Update image tag to v1.1.0 [skip ci]"
+    [result] = json.loads(stdout)["results"]
+    assert (result["changed"], result["commit"]) == (True, gitlab.sha(project))
+
+
+@WAYS
+def test_a_commit_whose_answer_was_lost_is_found_below_anothers(
+    run: Run, gitlab: Sandbox, project: Project, via: str
+) -> None:
+    heads: list[str] = []
+
+    def push() -> None:
+        heads.append(gitlab.sha(project))
+        gitlab.commit(project, {"theirs": "1"})
+
+    write = COMMITS if via == "api" else PUSH
+    check = r"/commits\?ref_name" if via == "api" else r"info/refs\?service=git-upload-pack"
+    gitlab.fault(Fault(path=write, method="POST", nth=1, reset="after"))
+    gitlab.fault(Fault(path=check, nth=1 if via == "api" else 2, meanwhile=push))
+
+    ending = run(*BUMP, "--via", via)
+
+    assert ending.code == 0, ending.stderr
+    assert heads
+    assert heads[0][:8] in ending.stdout
+    assert log(project)[1:] == ["Update image tag to v1.1.0 [skip ci]", "Initial commit"]
+
+
+@pytest.mark.parametrize("status", [408, 425, 499, 500, 503, 504, 520, 524])
+@pytest.mark.parametrize("service", ["git-upload-pack", "git-receive-pack"])
+def test_git_is_run_again_after_any_temporary_failure(
+    run: Run, gitlab: Sandbox, project: Project, service: str, status: int
+) -> None:
+    fault = Fault(path=rf"info/refs\?service={service}", nth=1, status=status)
+    gitlab.fault(fault)
+
+    ending = run(*BUMP, "--via", "git")
+
+    assert ending.code == 0, ending.stderr
+    assert fault.fired == 1
+    assert log(project) == ["Update image tag to v1.1.0 [skip ci]", "Initial commit"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from cmd_bump_image_tag.targets.git import HISTORY
 from tests.functional.cmd_bump_image_tag.conftest import WEB, Run, text
 
 if TYPE_CHECKING:
@@ -90,3 +91,20 @@ def test_pipelines_of_different_projects_are_not_compared(
     assert from_pipeline(42, f"{WEB}=build-42", via) == 0
     assert from_pipeline(7, f"{WEB}=build-7", via, of="another") == 0
     assert "build-7" in text(gitlab, project, "apps/web.yaml")
+
+
+@WAYS
+def test_a_commit_at_the_end_of_what_is_read_counts_only_for_what_it_touched(
+    from_pipeline: FromPipeline, gitlab: Sandbox, project: Project, via: str
+) -> None:
+    """git shows the last commit of a shallow history as one that touched every file."""
+    newer = (
+        "Other\n\nUpstream-Pipeline: https://gitlab.example.com/group/web/-/pipelines/99\n"
+        f"Bumped-Image: {WEB}\n"
+    )
+    gitlab.commit(project, {"unrelated": "0"}, message=newer)
+    for number in range(1, HISTORY):
+        gitlab.commit(project, {"unrelated": str(number)})
+
+    assert from_pipeline(41, f"{WEB}=build-41", via) == 0
+    assert "build-41" in text(gitlab, project, "apps/web.yaml")

@@ -26,7 +26,9 @@ from cicd_common.waiting.pipelines import (
 from cicd_common.waiting.statuses import STATUSES, is_finished
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from cicd_common.waiting.policy import WaitPolicy
 
 CANDIDATES = 20  # the newest that may be meant; older ones of a branch hide behind a tag's
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -169,6 +171,37 @@ class AllRunning:
 
 
 Target = ById | Newest | AllRunning
+
+
+def check_lock(
+    targets: Sequence[Target], policy: WaitPolicy, environment: Mapping[str, str]
+) -> None:
+    """Make sure, before anything is sent, that a lock can work.
+
+    Args:
+        targets: What is to be waited for.
+        policy: How to wait.
+        environment: The variables; they tell whether this runs in a job.
+
+    Raises:
+        UsageError: It would start old manual jobs, or wait for its own pipeline.
+    """
+    if not any(isinstance(target, AllRunning) for target in targets):
+        return
+    if policy.on_manual == "play":
+        raise UsageError(
+            "--all-running does not start manual jobs.",
+            why="It would start those of every old pipeline that waits for a person.",
+            hint="Leave out --on-manual play, or give the one pipeline.",
+        )
+    in_job = any(environment.get(name) for name in ("CI", "CI_JOB_ID", "CI_JOB_TOKEN"))
+    if in_job and not own_job(environment).pipeline_id:
+        raise UsageError(
+            "--all-running needs CI_PIPELINE_ID in a job.",
+            why="Without it, it would wait for its own pipeline.",
+            hint="Pass the job's variables on: docker run -e CI_PIPELINE_ID -e CI_PIPELINE_SOURCE "
+            "-e CI_PROJECT_PATH -e CI_PROJECT_ID -e CI_JOB_NAME.",
+        )
 
 
 def parse_pipeline_url(url: str, base_url: str) -> ById:

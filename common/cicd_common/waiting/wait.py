@@ -16,7 +16,7 @@ from cicd_common.waiting.pipelines import result_of
 from cicd_common.waiting.push.listener import Push
 from cicd_common.waiting.show.junit import JUnitFile
 from cicd_common.waiting.show.presenter import Together
-from cicd_common.waiting.targets import Finder, own_job
+from cicd_common.waiting.targets import Finder, check_lock, own_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,9 +141,11 @@ def wait_for(
         For each pipeline, in the order of the targets: its result, or the error that it ended with.
 
     Raises:
+        UsageError: A lock would start manual jobs, or wait for its own pipeline.
         AuthError: The token cannot do what the policy asks for.
         Interrupted: A signal came; its `outcomes` hold what was found.
     """
+    check_lock(targets, policy, os.environ)
     policy.check(gitlab.require_token())
     clock = Clock()
     with _shown(gitlab, presenter, policy) as shown, _listening(gitlab, policy, clock) as push:

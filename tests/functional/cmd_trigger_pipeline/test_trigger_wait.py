@@ -292,3 +292,24 @@ def test_from_python(gitlab: Sandbox, token: Token, project: Project) -> None:
             project=project.path, wait=policy, base_url=gitlab.url, api_access_token=token.secret
         )
     assert len(raised.value.results) == 1
+
+
+def test_a_pipeline_of_ours_that_a_replica_does_not_show_yet_is_waited_for(
+    trigger: Trigger, gitlab: Sandbox, project: Project
+) -> None:
+    project.script = runs((0.2, "success"))
+    for number in (1, 2, 3):
+        gitlab.fault(Fault(path=r"/pipelines/\d+/", nth=number, status=404))
+    ending = trigger(*WAIT)
+    assert ending.code == 0
+    assert len(gitlab.pipelines(project)) == 1
+
+
+def test_4_one_that_is_never_shown_is_not_found_and_named(
+    trigger: Trigger, gitlab: Sandbox, project: Project
+) -> None:
+    project.script = runs((0.2, "success"))
+    gitlab.fault(Fault(path=r"/pipelines/\d+", status=404))
+    ending = trigger(*WAIT, "--appear-timeout", "3")
+    assert ending.code == 4
+    assert "was started, within 3 s" in ending.stderr

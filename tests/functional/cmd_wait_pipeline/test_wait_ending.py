@@ -232,3 +232,23 @@ def test_a_signal_cancels_what_this_call_started(
         signal.signal(signal.SIGTERM, before)
     assert cancels(gitlab) == [str(pipeline.id)]
     assert pipeline.status == "canceled"
+
+
+def test_each_of_several_deleted_pipelines_ends_with_4_at_once(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    staying = add((0, "running"), (6, "success"))
+    deleted = [add(*FOR_EVER) for _ in range(2)]
+
+    def delete() -> None:
+        for each in deleted:
+            gitlab.state.pipelines.pop(each.id, None)
+
+    gitlab.fault(Fault(path="updated_after", nth=2, meanwhile=delete))
+    ids = [f"--pipeline-id={each.id}" for each in (*deleted, staying)]
+    ending = wait(*ids, "--output", "json")
+    assert ending.code == 4
+    document = json.loads(ending.stdout)
+    assert [each["status"] for each in document["results"]] == ["running", "running", "success"]
+    assert ending.stderr.count("is gone: ") == 2
+    assert "was still running" not in ending.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -212,6 +213,23 @@ def test_a_lock_opens_however_what_ran_before_it_ended(add: Add, wait: Wait, sta
     ending = wait("--all-running", "--output", "json")
     assert (ending.code, found(ending)) == (0, [before.id])
     assert json.loads(ending.stdout)[0]["status"] == status
+
+
+def test_2_a_lock_starts_no_manual_jobs(gitlab: Sandbox, add: Add, wait: Wait) -> None:
+    add((0, "manual"))
+    assert wait("--all-running", "--on-manual", "play").code == 2
+    assert len(gitlab.requests) == 0
+
+
+@pytest.mark.parametrize("name", ["CI", "CI_JOB_ID", "CI_JOB_TOKEN"])
+def test_2_a_lock_in_a_job_that_does_not_know_its_pipeline(
+    gitlab: Sandbox, wait: Wait, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "64_abcdefghijklmnop")
+    ending = wait("--all-running", job_token=os.environ.get("CI_JOB_TOKEN", ""))
+    assert ending.code == 2
+    assert "-e CI_PIPELINE_ID" in ending.stderr
+    assert len(gitlab.requests) == 0
 
 
 def test_what_waits_for_a_person_holds_no_lock_and_is_named(add: Add, wait: Wait) -> None:

@@ -13,7 +13,7 @@ from tests.functional.cmd_wait_pipeline.conftest import meanwhile
 
 if TYPE_CHECKING:
     from sandbox import Sandbox
-    from sandbox.model import Project, User
+    from sandbox.model import Pipeline, Project, User
     from sandbox.testing import Api
     from tests.functional.cmd_wait_pipeline.conftest import Add, Wait
 
@@ -186,3 +186,65 @@ def test_settle_gives_a_retry_the_time_to_happen(
 
 def test_a_failure_that_settles_counts(add: Add, wait: Wait) -> None:
     assert wait("--pipeline-id", add((0, "failed")).id, "--settle", "0.3").code == 1
+
+
+def parent_of(gitlab: Sandbox, project: Project, user: User, child: ScriptedPipeline) -> Pipeline:
+    """A pipeline that does nothing but wait for its child."""
+    bridge = ScriptedJob(name="suite", downstream=child, timeline=((0, "running"), (30, "success")))
+    return gitlab.add_pipeline(project, ScriptedPipeline(jobs=(bridge,)), user=user)
+
+
+GATE = ScriptedPipeline(
+    jobs=(
+        ScriptedJob(name="unit", timeline=((0, "success"),)),
+        ScriptedJob(
+            name="gate", stage="deploy", when="manual", played=((0, "running"), (0.1, "success"))
+        ),
+    )
+)
+
+
+@pytest.mark.parametrize(("on_manual", "code"), [("fail", 11), ("pass", 0)])
+def test_a_child_that_waits_for_a_person_makes_its_parent_wait_for_one(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait, on_manual: str, code: int
+) -> None:
+    parent = parent_of(gitlab, project, executor, GATE)
+    child = next(each for each in gitlab.pipelines(project) if each.id != parent.id)
+    ending = wait("--pipeline-id", parent.id, "--on-manual", on_manual)
+    assert ending.code == code
+    assert f"#{child.id}, which waits for a person" in ending.stderr
+    if code:
+        assert f"a job of pipeline {child.id} of {project.path}" in ending.stderr
+
+
+def test_the_blocking_jobs_of_a_child_are_started_once(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    parent = parent_of(gitlab, project, executor, GATE)
+    ending = wait("--pipeline-id", parent.id, "--on-manual", "play")
+    assert ending.code == 0
+    assert "Started the manual job gate" in ending.stderr
+    played = [request for request in gitlab.requests if request.path.endswith("/play")]
+    assert len(played) == 1
+
+
+def test_a_parent_whose_own_jobs_still_run_does_not_wait_for_a_person(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    jobs = (
+        ScriptedJob(name="suite", downstream=GATE, timeline=((0, "running"), (4, "success"))),
+        ScriptedJob(name="unit", timeline=((0, "running"), (4, "success"))),
+    )
+    parent = gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor)
+    assert wait("--pipeline-id", parent.id).code == 0
+
+
+def test_a_cancel_that_is_retried_within_the_settling_time_does_not_count(
+    add: Add, wait: Wait
+) -> None:
+    steps = ((0, "running"), (1, "canceled"), (2, "running"), (3, "success"))
+    assert wait("--pipeline-id", add(*steps).id, "--settle", "30").code == 0
+    canceled = add((0, "running"), (1, "canceled"))
+    ending = wait("--pipeline-id", canceled.id, "--settle", "1")
+    assert ending.code == 9
+    assert "a newer push to its ref replaced it" in ending.stderr

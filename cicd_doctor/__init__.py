@@ -1,9 +1,9 @@
-"""The doctor: what is wrong with the set-up, said before a pipeline fails over it.
+"""Checks whether a server, a token and a project are set up for the commands.
 
 From Python:
 
-    from cicd_doctor.examine import examine
-    from cicd_doctor.model import Questions
+    from cicd_doctor.checks import run_checks
+    from cicd_doctor.findings import Questions
 
-    findings = examine(GitLab(connection), Questions(projects=("group/name",)))
+    findings = run_checks(connection, Questions(projects=("group/name",)))
 """

@@ -1,4 +1,4 @@
-"""The console script `cicd-doctor`: options in, the table of checks, a line for each out."""
+"""The console script `cicd-doctor`: reads the options, and prints the table of findings."""
 
 from __future__ import annotations
 
@@ -13,34 +13,39 @@ from cicd_common.cli.options import (
     ref_option,
     shared_options,
 )
+from cicd_common.cli.output import print_lines
 from cicd_common.errors import ALL_ERRORS
-from cicd_doctor.model import Questions, Verdict
+from cicd_doctor.findings import Questions, Verdict
 
 EXAMPLES = {
     "The server and the token": "cicd-doctor --base-url https://gitlab.example.com",
     "Before a pipeline tags or bumps a project": (
         "cicd-doctor --project group/name --tag-name v1.2.3 --ref main"
     ),
-    "Whether another project's jobs may come in": (
+    "Whether a project allows another project's job tokens": (
         "cicd-doctor --project group/k8s-repo --source-project group/code-repo"
     ),
 }
+# The doctor tells what is wrong now: it asks once.
+RETRY_FOR = 0.0
+# It changes nothing, and has nothing for later jobs; pipelines can give these options all the same.
+MEANINGLESS = frozenset({"dotenv", "dotenv_prefix", "dry_run"})
 
 
 @click.command("cicd-doctor", cls=Command, examples=EXAMPLES, no_args_is_help=False)
-@project_option(multiple=True, help="A project that the commands are to work on; may be repeated.")
+@project_option(multiple=True, help="A project that the commands work on; can be repeated.")
 @option("--tag-name", metavar="NAME", help="A tag to create: do protected tags allow it?")
 @ref_option(help="A branch to push to: do protected branches allow it?")
 @option(
     "--source-project",
     metavar="PROJECT",
-    help="A project whose job tokens are to come in: does the allowlist have it?",
+    help="A project whose job tokens need access: does the allowlist have it?",
 )
 @option(
     "--registry",
     metavar="HOST",
     envvar="CI_REGISTRY",
-    help="A container registry, host[:port]: does it take the login?",
+    help="A container registry, host[:port]: does it accept the login?",
 )
 @shared_options
 def cli(
@@ -52,21 +57,35 @@ def cli(
     source_project: str | None,
     registry: str | None,
 ) -> int:
-    """Check what the commands need, and say what to do: a line for each check.
+    """Check the server, the token and the projects, and say what to do: a line for each check.
 
-    Changes nothing. Ends with the code that a command would end with over the first failed check.
+    Changes nothing. The exit code is that of the first check that failed.
     """
     # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
-    from cicd_common.gitlab.client import GitLab  # noqa: PLC0415
-    from cicd_doctor.examine import examine  # noqa: PLC0415
+    from cicd_doctor.checks import run_checks  # noqa: PLC0415
+    from cicd_doctor.table import table  # noqa: PLC0415
 
     questions = Questions(project, tag_name, ref, source_project, registry)
-    findings = examine(GitLab(settings.connection), questions)
-    for finding in findings:
-        if finding.verdict is Verdict.FAILED:
-            kind = next(kind for kind in ALL_ERRORS if kind.exit_code == finding.exit_code)
-            raise kind(finding.message, why=finding.why, hint=finding.hint, results=findings)
+    findings = run_checks(settings.connection, questions)
+    first = next((each for each in findings if each.verdict is Verdict.FAILED), None)
+    if settings.output.format == "text":
+        print_lines(table(findings))
+        return first.exit_code if first else 0
+    if first:
+        kind = next(kind for kind in ALL_ERRORS if kind.exit_code == first.exit_code)
+        raise kind(first.message, why=first.why, hint=first.hint, results=findings)
     return settings.output.finish(findings, several=True)
+
+
+def _adapt_shared_options() -> None:
+    for param in cli.params:
+        if param.name == "retry_for":
+            param.default = RETRY_FOR
+        if isinstance(param, click.Option) and param.name in MEANINGLESS:
+            param.hidden = True
+
+
+_adapt_shared_options()
 
 
 def main() -> None:

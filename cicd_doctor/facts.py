@@ -1,66 +1,107 @@
-"""What GitLab tells about the token and a project, each asked for once and only when wanted."""
+"""What GitLab tells about the token and a project: each is asked for once, when it is needed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-from cicd_common.errors import ForbiddenError, NotFoundError
+from cicd_common.errors import AuthError, CommandError, ForbiddenError, NotFoundError
 from cicd_common.gitlab import fields
-from cicd_common.gitlab.client import quoted
+from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.projects import find_project
 from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
-    from cicd_common.gitlab.client import GitLab
+    from cicd_common.gitlab.connection import Connection
+    from cicd_common.gitlab.fields import JsonObject
     from cicd_common.gitlab.projects import Project
-    from cicd_doctor.model import Questions
+    from cicd_doctor.findings import Questions
+
+ADMINISTRATOR = 60
+# To a token that is valid, but not told about itself: an OAuth token (400, 404), a fine-grained
+# one without the permission (403), a server before 15.5 (404).
+_NOT_TOLD = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
 
 @dataclass
 class TokenFacts:
-    """What is known of the token.
+    """What is known about the server and the token.
 
     Attributes:
-        gitlab: The client.
-        questions: What a person wants to know.
+        connection: The server and the credential.
+        questions: What else to check.
     """
 
-    gitlab: GitLab
+    connection: Connection
     questions: Questions
+
+    @cached_property
+    def gitlab(self) -> GitLab:
+        """The client; `UsageError` if no server was given."""
+        return GitLab(self.connection)
 
     @property
     def is_job_token(self) -> bool:
-        """Whether it is a CI job token, which opens few routes."""
+        """Return True for a CI job token, which GitLab accepts on few routes."""
         return self.gitlab.token_kind is TokenKind.JOB
 
     @cached_property
-    def job(self) -> dict[str, Any]:
-        """The job whose token it is."""
+    def job(self) -> JsonObject:
+        """The job that the job token belongs to."""
         return self.gitlab.get("job")
 
     @cached_property
-    def description(self) -> dict[str, Any] | None:
-        """Name, scopes and expiry of an access token; None where the server does not tell."""
+    def version(self) -> str | None:
+        """The server's version; None if the token is not told it."""
+        if self.is_job_token:
+            return None
+        try:
+            return fields.text(self.gitlab.get("version"), "version")
+        except (AuthError, ForbiddenError):
+            return None
+
+    @property
+    def version_number(self) -> tuple[int, int] | None:
+        """Major and minor version; None if they are not known."""
+        found = re.match(r"(\d{1,4})\.(\d{1,4})", self.version or "")
+        return (int(found[1]), int(found[2])) if found else None
+
+    @cached_property
+    def description(self) -> JsonObject | None:
+        """Name, scopes and expiry of an access token; None if GitLab does not tell them."""
         try:
             return self.gitlab.get("personal_access_tokens/self")
-        except NotFoundError:  # before GitLab 15.5, and for an OAuth token
+        except CommandError as error:
+            if error.answer is None or error.answer.status not in _NOT_TOLD:
+                raise
             return None
 
     @cached_property
-    def user(self) -> dict[str, Any]:
-        """The user that the token acts as."""
+    def user(self) -> JsonObject:
+        """The user that the token belongs to."""
         return fields.record(self.job, "user") if self.is_job_token else self.gitlab.get("user")
+
+    @property
+    def username(self) -> str | None:
+        """The user's name; None if the token's scopes or permissions hide it."""
+        try:
+            return fields.text(self.user, "username")
+        except AuthError as error:
+            if error.answer is None or error.answer.status != HTTPStatus.FORBIDDEN:
+                raise
+            return None
 
 
 @dataclass
 class ProjectFacts:
-    """What is known of a project, as far as GitLab tells this token.
+    """What GitLab tells this token about a project.
 
     Attributes:
-        token: What is known of the token.
-        name: The project as a person named it.
+        token: What is known about the token.
+        name: The project as the user named it.
     """
 
     token: TokenFacts
@@ -73,49 +114,66 @@ class ProjectFacts:
 
     @property
     def questions(self) -> Questions:
-        """What a person wants to know."""
+        """What else to check."""
         return self.token.questions
 
     @cached_property
     def project(self) -> Project:
-        """The project; with a job token as it was named."""
+        """The project; with a job token as the user named it."""
         return find_project(self.gitlab, self.name)
 
     @cached_property
-    def answer(self) -> dict[str, Any]:
+    def details(self) -> JsonObject:
         """The project as GitLab describes it to access tokens."""
         return self.gitlab.get(self.route())
 
     @cached_property
-    def role(self) -> int | None:
-        """The access level of the token's user; None for no member."""
+    def role(self) -> int:
+        """The access level of the token's user; 0 if the user is not a member."""
+        user = self.token.user
         try:
-            user = fields.number(self.token.user, "id")
-            member = self.gitlab.get(self.route(f"members/all/{user}"))
+            member = self.gitlab.get(self.route(f"members/all/{fields.number(user, 'id')}"))
         except NotFoundError:
-            return None
+            return ADMINISTRATOR if fields.flag(user, "is_admin") else 0
         return fields.number(member, "access_level")
 
     def route(self, below: str = "") -> str:
         """A route of the project."""
         return f"projects/{self.project.id}/{below}".rstrip("/")
 
-    def settings(self, below: str) -> list[dict[str, Any]] | None:
-        """A list among the settings; None where the role is too low to see it."""
+    def settings(self, below: str) -> list[JsonObject] | None:
+        """A list among the settings; None if the role is too low to see it."""
         try:
             return list(self.gitlab.get_all(self.route(below)))
         except ForbiddenError:
             return None
 
-    def branch(self, name: str) -> dict[str, Any] | None:
-        """A branch, None if there is none; from the list, which takes a job token, too."""
-        found = self.gitlab.get_all(self.route("repository/branches"), search=f"^{name}$")
-        return next((each for each in found if fields.text(each, "name") == name), None)
-
-    def has_tag(self, name: str) -> bool:
-        """Whether there is such a tag."""
+    def is_readable(self, below: str) -> bool:
+        """Return True if GitLab lets the token read a list of the project."""
         try:
-            self.gitlab.get(self.route(f"repository/tags/{quoted(name)}"))
-        except NotFoundError:
+            self.gitlab.get_list(self.route(below), per_page=1)
+        except (NotFoundError, ForbiddenError):
             return False
         return True
+
+    def is_public(self) -> bool:
+        """Return True if the project can be read without any token."""
+        anonymous = GitLab(replace(self.token.connection, token=None))
+        try:
+            anonymous.get(self.route())
+        except CommandError:
+            return False
+        return True
+
+    def branch(self, name: str) -> JsonObject | None:
+        """A branch; None if there is none."""
+        return self._ref("branches", name)
+
+    def has_tag(self, name: str) -> bool:
+        """Return True if there is a tag of this name."""
+        return self._ref("tags", name) is not None
+
+    def _ref(self, kind: str, name: str) -> JsonObject | None:
+        """Find a ref in its list: servers before 18.8 ignore a job token on a single tag."""
+        found = self.gitlab.get_all(self.route(f"repository/{kind}"), search=f"^{name}$")
+        return next((each for each in found if fields.text(each, "name") == name), None)

@@ -1,18 +1,20 @@
-"""What concerns a project: the role in it, and the settings that say no."""
+"""The checks of a project: the role in it, and the settings that forbid something."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cicd_common.errors import ForbiddenError, NotFoundError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.projects import parse_project
-from cicd_doctor.model import not_applicable, passed, warning
+from cicd_doctor.facts import ADMINISTRATOR
+from cicd_doctor.findings import not_applicable, passed, warning
 
 if TYPE_CHECKING:
+    from cicd_common.gitlab.fields import JsonObject
     from cicd_doctor.facts import ProjectFacts
-    from cicd_doctor.model import Opinion
+    from cicd_doctor.findings import Outcome
 
 # https://docs.gitlab.com/api/access_requests/#valid-access-levels
 ROLES = {
@@ -24,42 +26,60 @@ ROLES = {
     30: "Developer",
     40: "Maintainer",
     50: "Owner",
-    60: "Administrator",
+    ADMINISTRATOR: "Administrator",
 }
 DEVELOPER = 30
 _BY_NAME = {name.lower(): level for level, name in ROLES.items()}
-FOR_MAINTAINERS = "GitLab shows this to Maintainers of the project alone."
-FOR_ACCESS_TOKENS = "GitLab shows this to access tokens alone."
+# On these versions GitLab's own TRIGGER_PAYLOAD counts as a variable that the user set:
+# https://gitlab.com/gitlab-org/gitlab/-/issues/557381
+PAYLOAD_IS_REFUSED_SINCE = (17, 7)
+PAYLOAD_IS_REFUSED_BEFORE = (18, 5)
+FOR_MAINTAINERS = "GitLab shows this to Maintainers of the project only."
+FOR_ACCESS_TOKENS = "GitLab shows this to access tokens only."
 
 
-def check_project(facts: ProjectFacts) -> Opinion:
-    """Whether the token sees the project; of a job token, whether it is let in."""
-    project = facts.project
+def check_project(facts: ProjectFacts) -> Outcome:
+    """Check that the token sees the project; a job token: that it is allowed in."""
     if not facts.token.is_job_token:
-        return passed(project.web_url)
-    facts.gitlab.get_list(facts.route("pipelines"), per_page=1)
-    return passed("lets this job's token in")
+        return passed(facts.project.web_url)
+    try:
+        facts.gitlab.get_list(facts.route("repository/tags"), per_page=1)
+    except (NotFoundError, ForbiddenError):
+        # A Guest sees the pipelines and not the repository; only newer servers show them.
+        if not facts.is_readable("pipelines"):
+            raise
+    if facts.is_public():
+        return warning(
+            "The project is public: every job's token can read it.",
+            "To start pipelines or create releases there, it must be on the allowlist: Settings > "
+            "CI/CD > Job token permissions of the project.",
+        )
+    return passed("allows this job's token")
 
 
-def check_role(facts: ProjectFacts) -> Opinion:
-    """Whether the token's user may change anything in the project."""
+def check_role(facts: ProjectFacts) -> Outcome:
+    """Check that the token's user can change something in the project."""
     if facts.token.is_job_token:
         return not_applicable(FOR_ACCESS_TOKENS)
-    name = fields.text(facts.token.user, "username")
-    if facts.role is None and fields.flag(facts.token.user, "is_admin"):
-        return passed(f"{name} is an administrator.")
-    role = ROLES.get(facts.role or 0, f"access level {facts.role}")
-    if facts.role is None or facts.role < DEVELOPER:
+    username = fields.text(facts.token.user, "username")
+    try:
+        role = facts.role
+    except ForbiddenError:
+        return not_applicable("GitLab does not show the members of the project to the token.")
+    if role == ADMINISTRATOR:
+        return passed(f"{username} is an administrator.")
+    name = ROLES.get(role, f"access level {role}")
+    if role < DEVELOPER:
         raise ForbiddenError(
-            f"{name} is {role if facts.role else 'no member'} of it.",
+            f"{username} is {name if role else 'not a member'} of it.",
             why="Tags, pipelines and commits need the role Developer.",
             hint="Add the token's user under Manage > Members, as Developer or above.",
         )
-    return passed(f"{name} is {role}.")
+    return passed(f"{username} is {name}.")
 
 
-def check_tag(facts: ProjectFacts) -> Opinion:
-    """Whether a protected tag stands in the way of the one that is to be created."""
+def check_tag(facts: ProjectFacts) -> Outcome:
+    """Check that the rules for protected tags allow the tag to create."""
     if facts.token.is_job_token:
         return not_applicable(FOR_ACCESS_TOKENS)
     rules = facts.settings("protected_tags")
@@ -73,18 +93,21 @@ def check_tag(facts: ProjectFacts) -> Opinion:
     if not hits:
         return passed(f"No rule protects {name}.")
     levels = [level for rule in hits for level in fields.records(rule, "create_access_levels")]
-    who = " and ".join(sorted({fields.text(level, "access_level_description") for level in levels}))
-    said = f"{name} is protected by {', '.join(str(rule['name']) for rule in hits)}, for {who}."
-    if not any(_admits(level, facts) for level in levels):
-        raise ForbiddenError(
-            said,
-            hint="Let the token's role create it under Settings > Repository > Protected tags.",
-        )
-    return passed(said)
+    who = " and ".join(
+        sorted({fields.optional_text(level, "access_level_description") for level in levels})
+    )
+    patterns = ", ".join(fields.text(rule, "name") for rule in hits)
+    said = f"{name} is protected by {patterns}, for {who}."
+    if any(_admits(level, facts) for level in levels):
+        return passed(said)
+    hint = "Let the token's role create it under Settings > Repository > Protected tags."
+    if any(level.get("group_id") is not None for level in levels):
+        return warning(said, hint, why="It is not known here who the members of the group are.")
+    raise ForbiddenError(said, hint=hint)
 
 
-def check_branch(facts: ProjectFacts) -> Opinion:
-    """Whether a protected branch stands in the way of a push or a pipeline."""
+def check_branch(facts: ProjectFacts) -> Outcome:
+    """Check that the rules for protected branches allow a push, or a pipeline."""
     name = facts.questions.ref
     if name is None:
         return not_applicable("--ref was not given.")
@@ -104,26 +127,38 @@ def check_branch(facts: ProjectFacts) -> Opinion:
     )
 
 
-def check_variables(facts: ProjectFacts) -> Opinion:
-    """Whether the token may give a pipeline variables."""
+def check_variables(facts: ProjectFacts) -> Outcome:
+    """Check that the token can set variables of a pipeline."""
     if facts.token.is_job_token:
         return not_applicable(FOR_ACCESS_TOKENS)
-    least = fields.optional_text(facts.answer, "ci_pipeline_variables_minimum_override_role")
+    setting = "ci_pipeline_variables_minimum_override_role"
+    least = fields.optional_text(facts.details, setting)
     if not least:
         return not_applicable("GitLab does not show this to the token.")
-    if (facts.role or 0) >= _BY_NAME.get(least, max(ROLES) + 1):
+    if facts.role >= _BY_NAME.get(least, ADMINISTRATOR + 1):
         return passed(f"may pass variables, from the role {least} on")
+    why = ""
+    number = facts.token.version_number
+    if number and PAYLOAD_IS_REFUSED_SINCE <= number < PAYLOAD_IS_REFUSED_BEFORE:
+        why = (
+            "GitLab 17.7 to 18.4 adds a variable of its own, TRIGGER_PAYLOAD, to what a job token "
+            "or a trigger token starts, so that the same roles cannot start any pipeline by them."
+        )
     return warning(
         f"Pipeline variables are for {least.replace('_', ' ')}.",
-        "Use --input, or lower Settings > CI/CD > Variables > Minimum role to use pipeline "
+        "Use --input and an access token, or lower Settings > CI/CD > Variables > Minimum role to "
+        "use pipeline variables."
+        if why
+        else "Use --input, or lower Settings > CI/CD > Variables > Minimum role to use pipeline "
         "variables.",
+        why,
     )
 
 
-def check_allowlist(facts: ProjectFacts) -> Opinion:
-    """Whether another project's job tokens may come in."""
+def check_job_token(facts: ProjectFacts) -> Outcome:
+    """Check what job tokens can do here: this job's own, or those of another project."""
     if facts.token.is_job_token:
-        return not_applicable("This job's own token was tried above.")
+        return _check_own_job_token(facts)
     source = facts.questions.source_project
     if source is None:
         return not_applicable("--source-project was not given.")
@@ -133,36 +168,52 @@ def check_allowlist(facts: ProjectFacts) -> Opinion:
     if projects is None or groups is None:
         return not_applicable(FOR_MAINTAINERS)
     if not fields.flag(facts.gitlab.get(facts.route("job_token_scope")), "inbound_enabled"):
-        return passed("Any project's job token is let in.")
+        return passed("Any project's job token is allowed.")
     if _listed(wanted, projects, groups):
-        return passed(f"lets the job tokens of {wanted} in")
+        return passed(f"allows the job tokens of {wanted}")
+    if wanted.isdecimal() and groups:
+        return not_applicable("The allowlist has groups: give --source-project as a path.")
     raise ForbiddenError(
         f"The allowlist lacks {wanted}.",
         hint="Add it under Settings > CI/CD > Job token permissions.",
     )
 
 
+def _check_own_job_token(facts: ProjectFacts) -> Outcome:
+    """Check that the job token can read pipelines, which a wait needs."""
+    try:
+        facts.gitlab.get_list(facts.route("pipelines"), per_page=1)
+    except (NotFoundError, ForbiddenError) as error:
+        return warning(
+            f"This job's token cannot read the list of pipelines: {error.message}",
+            error.hint or error.remedy,
+            error.why,
+        )
+    return passed("This job's token can read pipelines.")
+
+
 def _matches(pattern: str, name: str) -> bool:
-    """Whether a rule is for a name: in GitLab `*` alone is a wildcard (`RefMatcher`)."""
+    """Return True if a rule is for a name: GitLab's only wildcard is `*` (`RefMatcher`)."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
 
 
-def _admits(level: dict[str, Any], facts: ProjectFacts) -> bool:
-    """Whether one line of a rule is for the token's user.
+def _admits(level: JsonObject, facts: ProjectFacts) -> bool:
+    """Return True if one line of a rule admits the token's user.
 
-    Who belongs to a group that is named there is not known here: it is taken to admit.
+    A deploy key's line has the access level of a Maintainer and admits no token:
+    https://docs.gitlab.com/api/protected_tags/
     """
+    if level.get("deploy_key_id") is not None or level.get("group_id") is not None:
+        return False
     if level.get("user_id") is not None:
         return fields.number(level, "user_id") == fields.number(facts.token.user, "id")
-    if level.get("group_id") is not None:
-        return True
     least = fields.optional_number(level, "access_level") or 0
-    return 0 < least <= (facts.role or 0)
+    return 0 < least <= facts.role
 
 
-def _listed(wanted: str, projects: list[dict[str, Any]], groups: list[dict[str, Any]]) -> bool:
-    """Whether an allowlist has a project, or a group above it."""
-    named = {str(fields.number(project, "id")) for project in projects}
-    named |= {fields.text(project, "path_with_namespace") for project in projects}
+def _listed(wanted: str, projects: list[JsonObject], groups: list[JsonObject]) -> bool:
+    """Return True if an allowlist has the project, or a group above it."""
+    named = {str(fields.number(each, "id")) for each in projects}
+    named |= {fields.text(each, "path_with_namespace") for each in projects}
     paths = [fields.url(group, "web_url").partition("/groups/")[2] for group in groups]
     return wanted in named or any(wanted.startswith(f"{path}/") for path in paths if path)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox import entities
 from sandbox.routes import Routes
-from sandbox.web import not_found
+from sandbox.web import not_found, refuse
 
 if TYPE_CHECKING:
     from sandbox.context import Call
+
+_OTHER_KIND = "This endpoint requires token type to be a personal access token"
 
 routes = Routes(authenticated=True)
 
@@ -34,7 +36,9 @@ def user(call: Call) -> dict[str, Any]:
 
 @routes.on("GET", "/personal_access_tokens/self", "read_personal_access_token", scopes=["*"])
 def token(call: Call) -> dict[str, Any]:
-    """The token itself, whatever its scopes."""
+    """The token itself, whatever its scopes; source: `lib/api/personal_access_tokens/self_…`."""
     if call.caller.token is None:
         raise not_found()
+    if call.caller.token.kind == "oauth":
+        raise refuse(400, f"400 Bad request - {_OTHER_KIND}")
     return entities.access_token(call.state, call.caller.token)

@@ -55,9 +55,9 @@ def colored(stream: object) -> bool:
     return bool(getattr(stream, "isatty", bool)())
 
 
-def styled(text: str, color: str) -> str:
-    """The text for stderr, coloured where that is wanted."""
-    return click.style(text, fg=color, bold=True) if colored(sys.stderr) else text
+def styled(text: str, color: str, stream: TextIO | None = None) -> str:
+    """The text for a stream, by default stderr, coloured where that is wanted."""
+    return click.style(text, fg=color, bold=True) if colored(stream or sys.stderr) else text
 
 
 def say(text: str) -> None:

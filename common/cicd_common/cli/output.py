@@ -127,7 +127,7 @@ class Output:
             document = _document(placed, outcomes, asked, several=several, signal=interrupted)
             lines = [json.dumps(document, indent=2)]
         try:
-            _print(lines)
+            print_lines(lines)
         finally:
             for error in errors:
                 show_error(error)
@@ -220,7 +220,7 @@ def write_file(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
-def _print(lines: Sequence[str]) -> None:
+def print_lines(lines: Sequence[str]) -> None:
     """Writes the result to stdout or, if that is full, to stderr: what was done is always told."""
     try:
         for line in lines:

@@ -46,7 +46,8 @@ LONGEST_TEXT = 500
 THROTTLED_TEXT = "Too many pipelines created in the last minute"
 MOVED_TEXT = "Non GET methods are not allowed for moved projects"
 CLIENT_ERRORS = range(400, 500)
-SCOPE_ERRORS = frozenset({"insufficient_scope", "insufficient_granular_scope"})
+SCOPE_ERROR = "insufficient_scope"
+PERMISSION_ERROR = "insufficient_granular_scope"
 
 
 def read_answer(response: requests.Response) -> Answer:
@@ -152,7 +153,9 @@ def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandErro
     match answer.status:
         case 401:
             return AuthError(message, answer=answer)
-        case 403 if answer.server_error in SCOPE_ERRORS:
+        case 403 if answer.server_error == PERMISSION_ERROR:
+            return _permission_error(answer, message)
+        case 403 if answer.server_error == SCOPE_ERROR:
             return AuthError(
                 message,
                 why="The token lacks the scope for this.",
@@ -190,6 +193,23 @@ def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandErro
             return ConflictError(message, answer=answer)
         case _:
             return RefusedError(message, answer=answer)
+
+
+def _permission_error(answer: Answer, message: str) -> AuthError:
+    """The error of a fine-grained token; GitLab names the permissions that it lacks."""
+    named = re.search(r"permissions?: \[?([\w, ]+)", answer.text)
+    missing = f"the permission {named[1].strip()}" if named else "a permission"
+    return AuthError(
+        message,
+        why=f"The fine-grained token lacks {missing} for this.",
+        hint="Make a fine-grained token that has it, too, or a token with the api scope.",
+        answer=answer,
+    )
+
+
+def lacks_permission(error: CommandError) -> bool:
+    """Whether a fine-grained token lacks a permission for the request."""
+    return error.answer is not None and error.answer.server_error == PERMISSION_ERROR
 
 
 def _words(response: requests.Response) -> tuple[str, str]:
@@ -263,7 +283,7 @@ def explain_auth(
         token: The credential, if any.
         description: What `/personal_access_tokens/self` tells of it, where it does.
     """
-    if error.why and description is None:
+    if lacks_permission(error) or (error.why and description is None):
         return error
     why, hint = _why_unauthorized(error.message, token, description)
     return AuthError(error.message, why=why, hint=hint, answer=error.answer)

@@ -1,4 +1,4 @@
-"""`cicd-doctor` against the sandbox: each check passing, failing, and with nothing to check."""
+"""`cicd-doctor` against the newest server: each check passes, fails, and has nothing to check."""
 
 from __future__ import annotations
 
@@ -8,62 +8,20 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_doctor.cli import cli
 from sandbox import Access, Fault, Sandbox
 from sandbox.model import ProtectedRef
+from tests.functional.cicd_doctor.conftest import NAME, below, line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sandbox.model import Job, Project, Token, User
     from tests.conftest import Registry
-    from tests.functional.conftest import Ending, Invoke
-
-NAME = "tech-lunch/service-tests"
-
-
-class Doctor(Protocol):
-    def __call__(self, *arguments: str, project: bool = True) -> Ending: ...
-
-
-@pytest.fixture
-def doctor(
-    invoke: Invoke, gitlab: Sandbox, token: Token, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> Doctor:
-    """Runs the doctor with a Maintainer's token, on the project unless told otherwise."""
-    monkeypatch.setenv("CI_SERVER_URL", gitlab.url)
-    monkeypatch.setenv("COMMANDS_API_TOKEN", token.secret)
-    named = ("--project", project.path)
-
-    def run(*arguments: str, project: bool = True) -> Ending:
-        ending = invoke(cli, *(named if project else ()), *arguments)
-        assert token.secret not in ending.stdout + ending.stderr
-        assert {request.method for request in gitlab.requests} <= {"GET"}
-        return ending
-
-    return run
-
-
-@pytest.fixture
-def job(gitlab: Sandbox, executor: User, monkeypatch: pytest.MonkeyPatch, doctor: Doctor) -> Job:
-    """A running job of another project, whose token is the only one."""
-    assert doctor
-    source = gitlab.add_project("tech-lunch/hello-world", {"a": "b"})
-    running = gitlab.add_running_job(source, executor)
-    monkeypatch.delenv("COMMANDS_API_TOKEN")
-    monkeypatch.setenv("CI_JOB_TOKEN", running.token)
-    return running
-
-
-def line(ending: Ending, check: str) -> tuple[str, str]:
-    """The mark and the text of a check's line."""
-    found = [text for text in ending.stdout.splitlines() if text[6:26].strip() == check]
-    assert len(found) == 1, ending.stdout
-    return found[0][:6].strip(), found[0][26:].removeprefix(f"{NAME}: ")
+    from tests.functional.cicd_doctor.conftest import Doctor
+    from tests.functional.conftest import SkippingClock
 
 
 def test_where_all_is_well_each_check_says_so_in_a_line(doctor: Doctor, gitlab: Sandbox) -> None:
@@ -79,12 +37,13 @@ def test_where_all_is_well_each_check_says_so_in_a_line(doctor: Doctor, gitlab: 
             ),
             "ok    scopes              api",
             "ok    expiry              never expires",
+            "ok    inputs              The server accepts --input with every token.",
             f"ok    project             {NAME}: {gitlab.url}/{NAME}",
             f"ok    role                {NAME}: ci-cd-executor is Maintainer.",
             f"ok    protected tag       {NAME}: No rule protects v1.",
             f"ok    protected branch    {NAME}: main is protected; this token may push to it.",
             f"ok    pipeline variables  {NAME}: may pass variables, from the role developer on",
-            f"ok    job token           {NAME}: lets the job tokens of {NAME} in",
+            f"ok    job token           {NAME}: allows the job tokens of {NAME}",
             "-     registry            Neither --registry nor CI_REGISTRY was given.",
         )
     )
@@ -94,16 +53,90 @@ def test_without_a_project_the_server_and_the_token_are_checked(doctor: Doctor) 
     ending = doctor(project=False)
     assert ending.code == 0
     checks = [text[6:26].strip() for text in ending.stdout.splitlines()]
-    assert checks == ["server", "token", "scopes", "expiry", "registry"]
+    assert checks == ["server", "token", "scopes", "expiry", "inputs", "registry"]
 
 
-def test_a_server_that_cannot_be_reached_ends_the_examination(doctor: Doctor) -> None:
-    ending = doctor("--base-url", "http://127.0.0.1:9", "--retry-for", "0")
-    assert ending.code == 8
-    assert line(ending, "server")[0] == "FAIL"
-    assert line(ending, "token") == ("-", "Not checked: server failed.")
-    assert line(ending, "role") == ("-", "Not checked: server failed.")
-    assert "cannot be reached" in ending.stderr
+def test_a_server_that_cannot_be_reached_is_asked_once_and_nothing_else_is_checked(
+    doctor: Doctor, clock: SkippingClock
+) -> None:
+    before = clock._skipped
+    ending = doctor("--base-url", "http://127.0.0.1:9")
+    assert (ending.code, ending.stderr) == (8, "")
+    assert clock._skipped == before
+    assert ending.stdout.splitlines() == [
+        (
+            "FAIL  server              http://127.0.0.1:9 cannot be reached: Connection refused "
+            "(GET /api/v4/version)"
+        ),
+        "         do: Check --base-url, the network and the proxy settings.",
+        "-     registry            Neither --registry nor CI_REGISTRY was given.",
+        (
+            "-     not checked         token, scopes, expiry, inputs, project, role, "
+            "protected tag, protected branch, pipeline variables, job token (server failed)"
+        ),
+    ]
+
+
+def test_a_missing_url_fails_the_server(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI_SERVER_URL")
+    ending = doctor()
+    assert (ending.code, ending.stderr) == (2, "")
+    assert line(ending, "server") == ("FAIL", "No GitLab server was given.")
+    assert any("Give --base-url" in text for text in below(ending, "server"))
+    document = json.loads(doctor("--output", "json").stdout)
+    assert document["error"]["code"] == 2
+    assert document["results"][0]["check"] == "server"
+
+
+def test_the_marks_are_colored_on_a_terminal_alone(
+    doctor: Doctor, gitlab: Sandbox, executor: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soon = gitlab.add_token(
+        executor, scopes=["read_api"], expires_at=gitlab.state.clock.now() + timedelta(days=2)
+    )
+    arguments = ("--api-access-token", soon.secret)
+    assert "\x1b" not in doctor(*arguments).stdout
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    colored = doctor(*arguments).stdout
+    assert "\x1b[31m\x1b[1mFAIL\x1b[0m  scopes " in colored
+    assert "\x1b[33m\x1b[1mwarn\x1b[0m  expiry " in colored
+
+
+def test_a_failure_says_why_and_what_to_do_below_it(doctor: Doctor) -> None:
+    ending = doctor("--api-access-token", "glpat-unknown-to-this-server")
+    assert (ending.code, ending.stderr) == (3, "")
+    mark, text = line(ending, "token")
+    assert (mark, text) == ("FAIL", "401 Unauthorized (GET /api/v4/user)")
+    why, hint = below(ending, "token")
+    assert why == "        why: GitLab does not know the token from --api-access-token."
+    assert hint.startswith("         do: ")
+    assert line(ending, "not checked")[1].endswith("(token failed)")
+
+
+def test_what_the_doctor_has_no_use_for_is_accepted_and_not_in_its_help(
+    doctor: Doctor, tmp_path: Path
+) -> None:
+    dotenv = tmp_path / "doctor.env"
+    assert doctor("--dotenv", str(dotenv), "--dotenv-prefix", "A_", "--dry-run").code == 0
+    assert dotenv.read_text() == ""
+    help_text = doctor("--help").stdout
+    assert "--dotenv" not in help_text
+    assert "--dry-run" not in help_text
+    assert "[default: 0]" in help_text
+
+
+def test_a_full_stdout_is_not_a_bug(gitlab: Sandbox) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cicd_doctor"],
+            env={"PATH": os.environ["PATH"], "CI_SERVER_URL": gitlab.url},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "FAIL  token" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -128,7 +161,7 @@ def test_a_token_that_is_over_fails(
     mark, text = line(ending, "token")
     assert mark == "FAIL"
     assert said in text
-    assert line(ending, "project") == ("-", "Not checked: token failed.")
+    assert "project" in line(ending, "not checked")[1]
 
 
 def test_no_token_at_all_fails(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +196,9 @@ def test_scopes_that_do_not_do_fail(
     assert ending.code == 3
     assert line(ending, "scopes") == (
         "FAIL",
-        f"The token has {', '.join(scopes)}, not api. Make a token with the scope api.",
+        f"The token has {', '.join(scopes)}, not api.",
     )
+    assert below(ending, "scopes")[1] == "         do: Make a token with the scope api."
 
 
 @pytest.mark.parametrize(("days", "mark"), [(5, "warn"), (29, "warn"), (40, "ok")])
@@ -183,7 +217,7 @@ def test_a_project_that_the_token_cannot_see_fails(doctor: Doctor) -> None:
     ending = doctor("--project", "tech-lunch/nothing", project=False)
     assert ending.code == 4
     assert "tech-lunch/nothing: 404 Project Not Found" in ending.stdout
-    assert "does not exist, or this token cannot see it" in ending.stderr
+    assert "does not exist, or this token cannot see it" in ending.stdout
 
 
 def test_of_several_projects_each_is_checked_and_the_first_failure_counts(
@@ -211,14 +245,14 @@ def test_nobody_of_a_public_project_is_no_member(
     del project.members[executor.id]
     ending = doctor()
     assert ending.code == 6
-    assert line(ending, "role")[1].startswith("ci-cd-executor is no member of it.")
+    assert line(ending, "role")[1] == "ci-cd-executor is not a member of it."
 
 
 @pytest.mark.parametrize(
     ("pattern", "level", "code", "said"),
     [
         ("v*", Access.DEVELOPER, 0, "v1.2 is protected by v*, for Developers + Maintainers."),
-        ("v*", Access.NONE, 6, "v1.2 is protected by v*, for No one. Let the token's role"),
+        ("v*", Access.NONE, 6, "v1.2 is protected by v*, for No one."),
         ("v1.?", Access.NONE, 0, "No rule protects v1.2."),
     ],
 )
@@ -266,15 +300,17 @@ def test_variables_that_nobody_may_pass_are_warned_of(doctor: Doctor, project: P
     assert ending.code == 0
     mark, text = line(ending, "pipeline variables")
     assert mark == "warn"
-    assert text.startswith("Pipeline variables are for no one allowed. Use --input, or lower")
+    assert text == "Pipeline variables are for no one allowed."
+    (hint,) = below(ending, "pipeline variables")
+    assert hint.startswith("         do: Use --input, or lower Settings")
 
 
 @pytest.mark.parametrize(
     ("allowlist", "code", "said"),
     [
-        (None, 0, "Any project's job token is let in."),
-        ({"tech-lunch/hello-world"}, 0, "lets the job tokens of tech-lunch/hello-world in"),
-        ({"tech-lunch"}, 0, "lets the job tokens of tech-lunch/hello-world in"),
+        (None, 0, "Any project's job token is allowed."),
+        ({"tech-lunch/hello-world"}, 0, "allows the job tokens of tech-lunch/hello-world"),
+        ({"tech-lunch"}, 0, "allows the job tokens of tech-lunch/hello-world"),
         (set(), 6, "The allowlist lacks tech-lunch/hello-world."),
     ],
     ids=["off", "project", "group", "absent"],
@@ -303,7 +339,7 @@ def test_what_maintainers_alone_see_is_not_checked_for_others(
     for check in ("protected tag", "job token"):
         assert line(ending, check) == (
             "-",
-            "GitLab shows this to Maintainers of the project alone.",
+            "GitLab shows this to Maintainers of the project only.",
         )
 
 
@@ -319,9 +355,10 @@ def test_with_a_job_token_the_project_itself_says_whether_it_comes_in(
     project.job_token_allowlist = {job.pipeline.project.path}
     ending = doctor("--ref", "main")
     assert ending.code == 0, ending.stderr
-    assert line(ending, "project") == ("ok", "lets this job's token in")
+    assert line(ending, "project") == ("ok", "allows this job's token")
+    assert line(ending, "job token") == ("ok", "This job's token can read pipelines.")
     assert line(ending, "protected branch")[0] == "ok"
-    assert line(ending, "role") == ("-", "GitLab shows this to access tokens alone.")
+    assert line(ending, "role") == ("-", "GitLab shows this to access tokens only.")
 
 
 def test_a_job_token_of_a_job_that_has_ended_fails(
@@ -353,7 +390,7 @@ def test_the_registrys_login_is_tried(
     assert ending.code == 0, ending.stderr
     assert line(ending, "registry") == (
         "ok",
-        f"{registry.address} takes the login of ci from CI_REGISTRY_USER.",
+        f"{registry.address} accepts the login of ci from CI_REGISTRY_USER.",
     )
     monkeypatch.setenv("CI_REGISTRY_PASSWORD", "another-password")
     ending = doctor(project=False)
@@ -385,8 +422,9 @@ def test_no_login_for_the_registry_fails(
     assert ending.code == 4
     assert line(ending, "registry") == (
         "FAIL",
-        ("There is no login for registry.example.com:5050. docker login registry.example.com:5050"),
+        "There is no login for registry.example.com:5050.",
     )
+    assert below(ending, "registry")[-1].endswith("docker login registry.example.com:5050")
 
 
 def test_json_holds_every_finding_and_the_first_error(doctor: Doctor, project: Project) -> None:

@@ -1,0 +1,118 @@
+"""What the checks are asked, and what they find."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from cicd_common.errors import CommandError
+
+
+class Verdict(StrEnum):
+    """What a check found, in a word: the value in the JSON."""
+
+    PASSED = "passed"
+    WARNING = "warning"
+    FAILED = "failed"
+    NOT_APPLICABLE = "not applicable"
+
+
+class Outcome(NamedTuple):
+    """What a check found.
+
+    Attributes:
+        verdict: In a word.
+        message: What was found.
+        why: Why, if that is known.
+        hint: What to do; empty if nothing is to be done.
+        exit_code: If the check failed: the code that a command would end with; else 0.
+        blocked_by: The check that failed before, so that this one was not made; usually empty.
+    """
+
+    verdict: Verdict
+    message: str
+    why: str = ""
+    hint: str = ""
+    exit_code: int = 0
+    blocked_by: str = ""
+
+
+def passed(message: str) -> Outcome:
+    """The set-up is right."""
+    return Outcome(Verdict.PASSED, message)
+
+
+def warning(message: str, hint: str, why: str = "") -> Outcome:
+    """It is a problem for some commands, or will be one."""
+    return Outcome(Verdict.WARNING, message, why, hint)
+
+
+def not_applicable(message: str) -> Outcome:
+    """There is nothing to check, or GitLab does not tell."""
+    return Outcome(Verdict.NOT_APPLICABLE, message)
+
+
+def blocked(by: str) -> Outcome:
+    """The check was not made, because another one failed."""
+    return Outcome(Verdict.NOT_APPLICABLE, f"Not checked: {by} failed.", blocked_by=by)
+
+
+def failed(error: CommandError) -> Outcome:
+    """A command would end with this error."""
+    return Outcome(
+        Verdict.FAILED, error.message, error.why, error.hint or error.remedy, error.exit_code
+    )
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What to check, apart from the server and the token.
+
+    Attributes:
+        projects: The projects that the commands work on.
+        tag_name: A tag to create.
+        ref: A branch to push to, or to start a pipeline for.
+        source_project: The project whose job tokens need access.
+        registry: `host[:port]` of a container registry.
+    """
+
+    projects: tuple[str, ...] = ()
+    tag_name: str | None = None
+    ref: str | None = None
+    source_project: str | None = None
+    registry: str | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found.
+
+    Attributes:
+        check: The check's name.
+        project: The project that it is about; None if it is not about a project.
+        verdict: This field and those below are those of `Outcome`.
+        message: What was found.
+        why: Why, if that is known.
+        hint: What to do.
+        exit_code: What a command would end with.
+        blocked_by: The check that failed before.
+    """
+
+    check: str
+    project: str | None
+    verdict: Verdict
+    message: str
+    why: str = ""
+    hint: str = ""
+    exit_code: int = 0
+    blocked_by: str = ""
+
+    def text(self) -> str:
+        """The finding on one line."""
+        return f"{self.check}: {self.verdict}: {self.message}"
+
+    def dotenv(self) -> dict[str, str]:
+        """Nothing: later jobs get no variables of it."""
+        return {}

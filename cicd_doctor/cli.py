@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from cicd_common.cli.main import run
@@ -66,7 +68,10 @@ def cli(
     from cicd_doctor.table import table  # noqa: PLC0415
 
     questions = Questions(project, tag_name, ref, source_project, registry)
-    findings = run_checks(settings.connection, questions)
+    connection = settings.connection
+    if not connection.retry_for_given:
+        connection = replace(connection, retry_for=RETRY_FOR)
+    findings = run_checks(connection, questions)
     first = next((each for each in findings if each.verdict is Verdict.FAILED), None)
     if settings.output.format == "text":
         print_lines(table(findings))

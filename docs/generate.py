@@ -65,7 +65,8 @@ def part(name: str) -> str:
     if name.startswith("waiting options of "):
         return option_table(known[name.removeprefix("waiting options of ")], WAITING)
     if name == "shared options":
-        return option_table(next(iter(known.values())), CONNECTION, OUTPUT)
+        # The doctor has another default for --retry-for.
+        return option_table(known["cmd-tag-project"], CONNECTION, OUTPUT)
     return option_table(known[name.removeprefix("options of ")], "Options")
 
 

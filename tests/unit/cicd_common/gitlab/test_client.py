@@ -229,9 +229,9 @@ def test_a_403_without_a_job_token_names_the_token_and_the_role(http: Mocker) ->
     ],
 )
 def test_a_403_to_a_job_token_names_the_setting(http: Mocker, text: str, said: str) -> None:
-    http.get(f"{API}/projects/2/merge_requests", status_code=403, json={"message": text})
+    http.get(f"{API}/projects/2/releases", status_code=403, json={"message": text})
     with pytest.raises(ForbiddenError) as raised:
-        client(TokenKind.JOB).get("projects/2/merge_requests")
+        client(TokenKind.JOB).get("projects/2/releases")
     assert said in raised.value.why + raised.value.hint
 
 
@@ -243,7 +243,8 @@ def test_a_403_to_a_job_token_names_the_setting(http: Mocker, text: str, said: s
         ("pipelines/1", "19.0"),
         ("pipelines/1/bridges", "19.0"),
         ("pipelines/1/trigger_jobs", "19.0"),
-        ("pipelines/1/jobs", ""),
+        ("pipelines/1/jobs", "18.4"),
+        ("merge_requests", "18.3"),
         ("repository/tags", ""),
         ("repository/commits/main", ""),
         ("releases/v1", ""),
@@ -263,6 +264,17 @@ def test_where_older_servers_ignore_a_job_token_they_are_named(
     assert is_named is bool(version and kind is TokenKind.JOB)
     if is_named:
         assert version in raised.value.why
+
+
+def test_the_permission_that_a_fine_grained_token_lacks_is_named(http: Mocker) -> None:
+    text = "Access denied: Your Personal Access Token lacks the required permissions: [create_tag]."
+    body = {"error": "insufficient_granular_scope", "error_description": text}
+    http.get(f"{API}/projects/1", status_code=403, json=body)
+    http.get(f"{API}/personal_access_tokens/self", json={"name": "ci", "scopes": ["granular"]})
+    with pytest.raises(AuthError) as raised:
+        client().get("projects/1")
+    assert raised.value.why == "The fine-grained token lacks the permission create_tag for this."
+    assert "fine-grained" in raised.value.hint
 
 
 def test_of_a_job_token_that_is_not_allowed_the_setting_is_named_whatever_the_version(

@@ -12,7 +12,7 @@ there is none counts only once the server's own limit for a request has passed.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 from cicd_common.errors import CommandError, UnavailableError
 
@@ -59,14 +59,26 @@ def reconcile(
         try:
             return send()
         except CommandError as failure:
-            if isinstance(failure, UnavailableError) and failure.sent:
-                found = _find_lost(failure, find, backoff, check, at_once=second_is_refused)
-                if found is not None:
-                    return found
-            elif not failure.retryable:
-                raise
-            else:
+            if not _can_have_happened(failure):
+                if not failure.retryable:
+                    raise
                 backoff.wait(failure)
+                continue
+            at_once = second_is_refused or not failure.sent
+            found = _find_lost(failure, find, backoff, check, at_once=at_once)
+            if found is not None:
+                return found
+
+
+def _can_have_happened(failure: CommandError) -> TypeGuard[UnavailableError]:
+    """Whether a write can have happened although it failed.
+
+    What a proxy answers without having reached the server (522, 523) says that it did not; to check
+    costs one request.
+    """
+    if not isinstance(failure, UnavailableError):
+        return False
+    return failure.sent or (failure.retryable and failure.answer is not None)
 
 
 def _find_lost(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LOST = UnavailableError("reset")
 NEVER_SENT = UnavailableError("refused", sent=False)
+NOT_PASSED_ON = UnavailableError("522", sent=False, answer=Answer(522, ""))
 THROTTLED = TimeLimitError("429", answer=Answer(429, ""), retryable=True)
 REDIRECTED = UnavailableError("redirect", sent=False, retryable=False)
 NOT_SUPPORTED = UnavailableError("501", retryable=False)
@@ -116,6 +117,16 @@ def test_what_certainly_did_not_happen_is_sent_again_without_a_check(
     server = Server([fate])
     assert server.write(second_is_refused=refused) == "sent"
     assert (server.sent, server.finds) == (2, 0)
+
+
+@either
+def test_what_a_proxy_did_not_pass_on_is_checked_once(*, refused: bool) -> None:
+    server = Server([NOT_PASSED_ON])
+    assert server.write(second_is_refused=refused) == "sent"
+    assert (server.sent, server.finds) == (2, 1)
+    happened = Server([NOT_PASSED_ON], writes=[0.0])
+    assert happened.write(second_is_refused=refused) == "found"
+    assert happened.sent == 1
 
 
 @either

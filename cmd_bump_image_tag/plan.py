@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import NotFoundError, RefusedError, UsageError
+from cmd_bump_image_tag.image_reference import has_variable
 from cmd_bump_image_tag.images import OutOfReachError, StaleDigestError, new_values
 from cmd_bump_image_tag.leftovers import find_leftovers, find_leftovers_in_text
 from cmd_bump_image_tag.matching import Updates, find_matches, policies, read_file
-from cmd_bump_image_tag.result import Change, Skipped
+from cmd_bump_image_tag.result import BumpResult, Change, Skipped
 from cmd_bump_image_tag.targets.files import is_below, is_text
 from cmd_bump_image_tag.yaml_text.edit import UnsafeError, edit, is_settled
 from cmd_bump_image_tag.yaml_text.keypaths import KeyPath
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from cmd_bump_image_tag.matching import Match, Source
     from cmd_bump_image_tag.request import BumpRequest
     from cmd_bump_image_tag.targets import Snapshot
+
+
+# To compare one name with this many takes about a tenth of a second.
+_MOST_NAMES = 2000
+_MOST_SHOWN = 3  # places or names in a message
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,9 @@ def plan_bump(snapshot: Snapshot, request: BumpRequest) -> Plan:
         if request.strict and leftovers:
             raise RefusedError(
                 f"{len(leftovers)} mentions of the old reference would be left behind.",
-                why="; ".join(f"{each.path}:{each.line}" for each in leftovers[:5]) + ".",
+                why=" ".join(each.text() for each in leftovers[:_MOST_SHOWN]),
                 hint="Set them with --path, exclude the files, or leave out --strict.",
+                results=(BumpResult(changed=False, skipped=tuple(leftovers)),),
             )
         skipped = [*reading.skipped, *(each for plan in plans for each in plan.skipped), *leftovers]
         return Plan(
@@ -196,7 +203,11 @@ def _parse(
             continue
         roots = source.scan.documents
         if path in named and roots and all(isinstance(root, Scalar) for root in roots):
-            raise RefusedError(f"{path} is not YAML.", why="It is text without any key.")
+            raise RefusedError(
+                f"{path} is not YAML.",
+                why="It is text without any key.",
+                hint="Name YAML files; what other files mention is said.",
+            )
         sources.append(source)
     return sources, skipped
 
@@ -218,7 +229,9 @@ def _check_paths(reading: _Reading, *, chosen: bool) -> None:
     for path, _ in reading.updates.paths:
         holders = [source.path for source in reading.sources if source.locate(path)]
         if not holders:
-            raise NotFoundError(f"No file has the key {path.text}.")
+            raise NotFoundError(
+                f"No file has the key {path.text}.", hint="Check --path and --file."
+            )
         if len(holders) > 1 and not chosen:
             raise RefusedError(
                 f"{len(holders)} files have the key {path.text}.",
@@ -236,12 +249,21 @@ class _Missed:
         update: The update that concerns it.
         why: Why it has no place.
         follows: Whether a marker or `--path` alone made it one, so that its tag may be elsewhere.
+        name: The image's name, as far as the file says.
     """
 
     place: str
     update: Update
     why: str
     follows: bool
+    name: ImageReference
+
+    @property
+    def remedy(self) -> str:
+        """What sets it."""
+        if has_variable(self.name.repository):
+            return f"Name the image as the file does: --image '{self.name.familiar}'."
+        return "Write the tag into the file, or name the key that has it with --path."
 
 
 @dataclass
@@ -294,7 +316,7 @@ class _FilePlan:
         try:
             values = new_values(image, update)
         except OutOfReachError as error:
-            self.missed.append(_Missed(place, update, str(error), match.follows))
+            self.missed.append(_Missed(place, update, str(error), match.follows, image.name))
             self._skip(first, f"Left alone: {update.label} {error}.")
             self._keep(image, f"another use of {image.name.familiar}")
             return
@@ -502,10 +524,11 @@ def _check_reached(
     if missed:
         raise RefusedError(
             f"{update.label} cannot be set.",
-            why="; ".join(f"{each.place}: {each.why}" for each in missed[:3]) + ".",
+            why="; ".join(f"{each.place}: {each.why}" for each in missed[:_MOST_SHOWN]) + ".",
+            hint=missed[0].remedy,
         )
     mentions = [] if update.is_path else list(_mentioned(update, plans, files, None))
-    hints = [f"{each.path}:{each.line}: {each.why}" for each in mentions[:3]]
+    hints = [each.text() for each in mentions[:_MOST_SHOWN]]
     names = _nearest(update, files)
     hints += [f"The nearest: {', '.join(names)}."] if names else []
     hints += [each.text() for each in reading.skipped[:1]]
@@ -514,11 +537,6 @@ def _check_reached(
         why=" ".join(hints) or "The files name no image.",
         hint="Check --image and --file; --path reaches a field that no format has.",
     )
-
-
-# To compare one name with this many takes about a tenth of a second.
-_MOST_NAMES = 2000
-_MOST_SHOWN = 3
 
 
 def _nearest(update: Update, files: Mapping[str, bytes]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cicd_common.cleaning import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,7 +46,7 @@ class Skipped:
 
     def text(self) -> str:
         """Returns one line for stderr."""
-        return f"{self.path}:{self.line}: {self.why}"
+        return one_line(f"{self.path}:{self.line}: {self.why}")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ def unified_diff(path: str, old: bytes, new: bytes) -> str:
     changed = [
         number for number, pair in enumerate(zip(before, after, strict=True)) if len(set(pair)) > 1
     ]
-    lines = [f"--- a/{path}", f"+++ b/{path}"] if changed else []
+    name = one_line(path)
+    lines = [f"--- a/{name}", f"+++ b/{name}"] if changed else []
     for first, last in _hunks(changed):
         start, end = max(first - _CONTEXT, 0), min(last + _CONTEXT + 1, len(before))
         end -= end == len(before) and before[-1] == ""  # what follows the last line's end

@@ -332,7 +332,7 @@ def _within(root: Path, pattern: str) -> str:
     home = Path(os.path.realpath(root))
     target = Path(os.path.realpath(root / pattern))
     if not target.is_relative_to(home):
-        raise RefusedError(f"{pattern} leads out of {root}.")
+        raise RefusedError(f"{pattern} leads out of the repository.")
     return target.relative_to(home).as_posix()
 
 

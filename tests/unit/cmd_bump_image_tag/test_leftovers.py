@@ -8,6 +8,7 @@ import pytest
 
 from cicd_common.errors import NotFoundError, RefusedError
 from cmd_bump_image_tag.images import Update
+from cmd_bump_image_tag.result import BumpResult, Skipped
 from tests.unit.cmd_bump_image_tag.conftest import plan, texts
 
 WEB = "registry.example.com/shop/web"
@@ -123,7 +124,10 @@ def test_a_stale_digest_in_text_is_found() -> None:
 def test_strict_refuses_what_would_leave_a_mention_behind() -> None:
     with pytest.raises(RefusedError, match="3 mentions of the old reference") as caught:
         plan({"pod.yaml": POD.encode()}, [UPDATE], strict=True)
-    assert caught.value.why == "pod.yaml:5; pod.yaml:9; pod.yaml:11."
+    assert all(f"pod.yaml:{line}: " in caught.value.why for line in (5, 9, 11))
+    (result,) = caught.value.results
+    assert isinstance(result, BumpResult)
+    assert [each.line for each in result.skipped] == [5, 9, 11]
     plan({"pod.yaml": f"image: {WEB}:v1 # bump: ignore".encode()}, [UPDATE], strict=True)
 
 
@@ -154,3 +158,7 @@ def test_excluded_files_are_not_read() -> None:
 def test_a_named_file_without_any_key_is_not_yaml(path: str) -> None:
     with pytest.raises(RefusedError, match="is not YAML"):
         plan({path: f"FROM {WEB}:v1".encode()}, [UPDATE], named=[path])
+
+
+def test_a_hostile_file_name_stays_on_its_line() -> None:
+    assert Skipped("a\n::error::\x1b[2J\u202e.yaml", 1, "Left.").text().isprintable()

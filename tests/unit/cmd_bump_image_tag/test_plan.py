@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from cicd_common.errors import CommandError, RefusedError
+from cmd_bump_image_tag import matching
 from cmd_bump_image_tag.images import Update
 from cmd_bump_image_tag.plan import Plan
 from cmd_bump_image_tag.result import Change
@@ -243,3 +245,54 @@ def test_in_a_scan_what_is_no_yaml_is_skipped_with_a_warning() -> None:
 def test_a_name_is_found_where_it_is_spelled_by_escapes_alone() -> None:
     result = plan({"a.yaml": rb'image: "\x77eb:1"'}, [Update("web", "2")])
     assert result.contents == {"a.yaml": rb'image: "\x77eb:2"'}
+
+
+@pytest.mark.parametrize(
+    ("template", "update"),
+    [
+        ("image: $CI_REGISTRY/shop/web:⟦v1→v2⟧", "$CI_REGISTRY/shop/web=v2"),
+        ("image: ${CI_REGISTRY}/shop/web:⟦v1→v2⟧", "$CI_REGISTRY/shop/web=v2"),
+        ("image: $CI_REGISTRY/shop/web:⟦v1→v2⟧", "${CI_REGISTRY}/shop/web=v2"),
+        ("image: ${PROXY}/node:⟦18→20⟧", "$PROXY/node=20"),
+        ('image: "{{ registry }}/web:⟦v1→v2⟧"', "{{registry}}/web=v2"),
+        ("image: $[[ inputs.registry ]]/web:⟦v1→v2⟧", "$[[ inputs.registry ]]/web=v2"),
+        ("image: {repository: $REG/web, tag: ⟦v1→v2⟧}", "$REG/web=v2"),
+        ("image: {registry: $REG, repository: web, tag: ⟦v1→v2⟧}", "$REG/web=v2"),
+        ("image: $WEB_IMAGE:⟦v1→v2⟧", "$WEB_IMAGE=v2"),
+    ],
+)
+def test_a_name_can_hold_variables_as_the_files_have_them(
+    template: str, update: str, check: Check
+) -> None:
+    check(template, update)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["image: $OTHER/shop/web:v1", "image: $CI_REGISTRY/shop/web:$TAG", "image: x.io/shop/web:v1"],
+)
+def test_another_variable_is_another_name(text: str) -> None:
+    with pytest.raises(CommandError):
+        plan({"a.yaml": text.encode()}, [Update("$CI_REGISTRY/shop/web", "v2")])
+
+
+def test_the_same_version_can_be_pinned(check: Check) -> None:
+    check(f"image: web:1.0.0⟦→@{NEW}⟧", f"web=1.0.0@{NEW}")
+
+
+def test_an_image_with_markers_is_matched_once(check: Check) -> None:
+    check(
+        'repository: web # {"$imagepolicy": "f:web:name"}\n'
+        f'tag: "⟦1.0→2.0@{NEW}⟧" # {{"$imagepolicy": "f:web:tag"}}\n',
+        f"web=2.0@{NEW}",
+    )
+
+
+def test_a_file_that_is_too_large_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "LARGEST_FILE", 20)
+    files = {"a.yaml": b"image: web:1\n", "b.yaml": b"image: web:1\n#" + b"x" * 20}
+    result = plan(files, [Update("web", "2")])
+    assert list(result.contents) == ["a.yaml"]
+    assert "larger than" in texts(result)[0]
+    with pytest.raises(RefusedError, match=r"b\.yaml is not YAML"):
+        plan(files, [Update("web", "2")], named=["b.yaml"])

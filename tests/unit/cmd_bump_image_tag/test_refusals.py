@@ -144,6 +144,30 @@ def test_a_match_without_a_place_for_the_tag_is_refused(text: str) -> None:
     assert "app.yaml:1" in error.why
 
 
+def test_a_name_with_a_variable_is_shown_as_the_file_has_it() -> None:
+    error = failure({"app.yaml": "image: $REGISTRY/nginx:v1"}, "nginx=v2")
+    assert "${REGISTRY}/nginx" in error.why
+    assert error.hint == "Name the image as the file does: --image '${REGISTRY}/nginx'."
+    assert "0variable" not in f"{error.message}{error.why}{error.hint}"
+
+
+def test_a_path_to_the_same_name_in_another_registry_is_refused() -> None:
+    text = "a: {image: 'a.example.com/group/web:1'}\nnote: b.example.com/group/web:1"
+    error = failure({"app.yaml": text}, "a.example.com/group/web=2", paths=["note"])
+    assert isinstance(error, RefusedError)
+    assert "b.example.com" in str(error)
+
+
+def test_an_anchor_that_a_place_without_a_tag_shares_is_refused() -> None:
+    text = (
+        "a: {repository: web, tag: &t '${TAG}', digest: &d x}\n"
+        "b: {repository: web, tag: v1, digest: *d}"
+    )
+    error = failure({"app.yaml": text}, "web=v2")
+    assert isinstance(error, RefusedError)
+    assert "another use of web" in error.why
+
+
 def test_a_digest_needs_a_tag_to_follow() -> None:
     text = "image: {repository: web, tag: ''}"
     assert isinstance(failure({"app.yaml": text}, f"web=@{OLD}"), RefusedError)

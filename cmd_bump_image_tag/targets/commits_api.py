@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import logging
 import posixpath
 import re
 import tarfile
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
     from cicd_common.gitlab.fields import JsonObject
     from cicd_common.gitlab.projects import Project
+
+
+log = logging.getLogger("cicd_common.bump")
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,22 @@ def is_blob(content: bytes, object_id: str) -> bool:
     header = b"blob %d\0" % len(content)
     found = hashlib.new(name, header + content, usedforsecurity=False)
     return not object_id or found.hexdigest() == object_id
+
+
+def _check_name(path: str) -> None:
+    """Makes sure that JSON and a URL can name a file.
+
+    Raises:
+        RefusedError: Its name is not UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise RefusedError(
+            f"{path} cannot be read or written through GitLab's API.",
+            why="Its name is not UTF-8.",
+            hint="Use --via git, or leave it out with --exclude.",
+        ) from error
 
 
 def _can_be_link(content: bytes) -> bool:
@@ -306,6 +326,7 @@ class CommitsApi:
     def _read_files(self, paths: Iterable[str], revision: str) -> dict[str, bytes]:
         contents = {}
         for path in paths:
+            _check_name(path)
             try:
                 contents[path] = self.gitlab.get_bytes(
                     f"{self._repository}/files/{quoted(path)}/raw", ref=revision
@@ -318,6 +339,8 @@ class CommitsApi:
         self, after: Mapping[str, bytes], revisions: Mapping[str, str], message: str
     ) -> JsonObject:
         """Sends the commit, and returns what GitLab says of it."""
+        for path in after:
+            _check_name(path)
         body: dict[str, object] = {
             "branch": self.branch,
             "commit_message": message,

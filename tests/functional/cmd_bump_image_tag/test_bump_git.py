@@ -362,9 +362,9 @@ def test_what_a_hook_says_is_shown_without_what_a_terminal_obeys(
     assert not set(shown) & set("\x1b\x07\u202e")
 
 
-def test_file_names_that_are_not_utf_8_reach_the_message(
-    as_committed: AsCommitted, project: Project, tmp_path: Path
-) -> None:
+@pytest.fixture
+def latin(project: Project, tmp_path: Path) -> Project:
+    """A project with a file whose name is not UTF-8."""
     work = tmp_path / "work"
     subprocess.run(["git", "clone", "-q", str(project.repository), str(work)], check=True)
     Path(os.fsdecode(bytes(work) + b"/caf\xe9.yaml")).write_text(f"image: {WEB}:v1.0.0\n")
@@ -374,7 +374,27 @@ def test_file_names_that_are_not_utf_8_reach_the_message(
         check=True,
     )
     subprocess.run(["git", "-C", str(work), "push", "-q", "origin", "HEAD:main"], check=True)
+    return project
 
-    subject = as_committed("%s", "--commit-message", "{files}")
+
+@pytest.mark.usefixtures("latin")
+@pytest.mark.parametrize("output", ["json", "text"])
+def test_file_names_that_are_not_utf_8_reach_the_message(
+    as_committed: AsCommitted, output: str
+) -> None:
+    subject = as_committed("%s", "--commit-message", "{files}", "--output", output)
 
     assert subject == "apps/web.yaml, caf?.yaml [skip ci]"
+
+
+def test_12_by_api_a_file_that_it_cannot_name_is_not_passed_over(run: Run, latin: Project) -> None:
+    ending = run(*BUMP[:-1], "api")
+
+    assert ending.code == 12, ending.stderr
+    assert "--via git" in ending.stderr
+    assert log(latin)[0] == "x"
+
+
+def test_a_merge_request_names_it_in_its_description(run: Run, latin: Project) -> None:
+    assert run(*BUMP, "--merge-request").code == 0
+    assert "`caf?.yaml:1`" in latin.merge_requests[0].description

@@ -1,0 +1,281 @@
+"""When a merge request is merged, by what GitLab answers: real HTTP is in the functional tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests_mock as requests_mock_module
+
+from cicd_common.errors import CommandError, ConflictError
+from cicd_common.gitlab import retry
+from cicd_common.gitlab.client import GitLab
+from cicd_common.gitlab.connection import Connection
+from cicd_common.gitlab.projects import Project
+from cicd_common.gitlab.tokens import Token, TokenKind
+from cmd_bump_image_tag.auto_merge import merge_when_ready
+from cmd_bump_image_tag.merge_requests import MergeRequest, MergeRequests
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from requests_mock import Mocker
+
+URL = "https://gitlab.example.com"
+API = f"{URL}/api/v4/projects/7"
+SHA, OTHER = "a" * 40, "b" * 40
+
+
+@pytest.fixture
+def server() -> Iterator[Mocker]:
+    with requests_mock_module.Mocker() as mocker:
+        yield mocker
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> MergeRequests:
+    """The merge requests of a project, with a clock that only sleeping moves."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(retry, "CLOCK", retry.Clock(lambda: now[0], sleep))
+    token = Token(TokenKind.ACCESS, "a test", "glpat-0123456789")
+    gitlab = GitLab(Connection(base_url=URL, token=token, retry_for=20))
+    return MergeRequests(gitlab, Project("7", "a/b", f"{URL}/a/b", "main"), "main")
+
+
+def request(**changed: Any) -> dict[str, Any]:
+    """A merge request as GitLab shows it."""
+    return {
+        "iid": 1,
+        "web_url": f"{URL}/a/b/-/merge_requests/1",
+        "sha": SHA,
+        "state": "opened",
+        "detailed_merge_status": "mergeable",
+        "merge_when_pipeline_succeeds": False,
+        "head_pipeline": None,
+    } | changed
+
+
+def pipeline(status: str, sha: str = SHA, ref: str = "bump") -> dict[str, Any]:
+    page = f"{URL}/a/b/-/pipelines/5"
+    return {"id": 5, "sha": sha, "ref": ref, "status": status, "web_url": page}
+
+
+def show(server: Mocker, *answers: dict[str, Any]) -> None:
+    """What the merge request is at each look; the last stays."""
+    server.get(f"{API}/merge_requests/1", [{"json": answer} for answer in answers])
+
+
+def with_ci(server: Mocker, **settings: Any) -> None:
+    server.get(API, json={"id": 7, "builds_access_level": "enabled", **settings})
+    server.get(f"{API}/repository/files/.gitlab-ci.yml/raw", text="test: {script: [x]}")
+
+
+MERGED_RESULT = "refs/merge-requests/1/merge"
+
+
+@pytest.mark.parametrize(
+    ("head", "auto_merge"),
+    [
+        (pipeline("success"), None),
+        (pipeline("running"), True),
+        (pipeline("created"), True),
+        (pipeline("waiting_for_callback"), True),
+        (pipeline("success", OTHER, MERGED_RESULT), None),
+        (pipeline("running", OTHER, MERGED_RESULT), True),
+    ],
+    ids=["success", "running", "created", "unknown", "merged result", "merged result runs"],
+)
+def test_what_has_passed_is_merged_now_and_what_is_active_later(
+    server: Mocker, requests: MergeRequests, head: dict[str, Any], *, auto_merge: bool | None
+) -> None:
+    show(server, request(head_pipeline=head))
+    server.get(f"{API}/repository/commits/{OTHER}", json={"id": OTHER, "parent_ids": ["c", SHA]})
+    merge = server.put(f"{API}/merge_requests/1/merge", json=request(state="merged"))
+
+    assert merge_when_ready(requests, 1, SHA).state == "merged"
+    assert merge.call_count == 1
+    body = merge.request_history[-1].json()
+    assert (body["sha"], body.get("auto_merge")) == (SHA, auto_merge)
+
+
+@pytest.mark.parametrize("approval", ["not_approved", "discussions_not_resolved", "ci_must_pass"])
+def test_what_still_waits_for_people_is_set_to_auto_merge(
+    server: Mocker, requests: MergeRequests, approval: str
+) -> None:
+    head = pipeline("success")
+    show(server, request(head_pipeline=head, detailed_merge_status=approval))
+    merge = server.put(
+        f"{API}/merge_requests/1/merge", json=request(merge_when_pipeline_succeeds=True)
+    )
+
+    assert merge_when_ready(requests, 1, SHA).outcome == "set to auto-merge"
+    assert merge.request_history[-1].json()["auto_merge"] is True
+
+
+@pytest.mark.parametrize(
+    ("answers", "code"),
+    [
+        ([request(head_pipeline=pipeline("failed"))], 1),
+        ([request(head_pipeline=pipeline("canceled"))], 9),
+        ([request(head_pipeline=pipeline("canceling"))], 9),
+        ([request(head_pipeline=pipeline("skipped"))], 10),
+        # What someone else has set does not make it pass.
+        ([request(head_pipeline=pipeline("skipped"), merge_when_pipeline_succeeds=True)], 10),
+        ([request(state="closed")], 9),
+        ([request(detailed_merge_status="conflict")], 12),
+        ([request(detailed_merge_status="need_rebase")], 12),
+        # Of another commit, or not there: it may still come, but it did not.
+        ([request(head_pipeline=pipeline("success", OTHER))], 4),
+        ([request(head_pipeline=pipeline("success", OTHER, "refs/merge-requests/1/merge"))], 4),
+        ([request()], 4),
+        ([request(sha=OTHER, head_pipeline=pipeline("success", OTHER))], 5),
+        ([request(detailed_merge_status="preparing")], 7),
+        ([request(detailed_merge_status="checking", head_pipeline=pipeline("running"))], 7),
+    ],
+)
+def test_nothing_else_is_merged(
+    server: Mocker, requests: MergeRequests, answers: list[dict[str, Any]], code: int
+) -> None:
+    show(server, *answers)
+    with_ci(server)
+    server.get(f"{API}/repository/commits/{OTHER}", json={"id": OTHER, "parent_ids": ["c", "d"]})
+
+    with pytest.raises(CommandError) as raised:
+        merge_when_ready(requests, 1, SHA)
+    assert raised.value.exit_code == code
+    assert all(sent.method == "GET" for sent in server.request_history)
+
+
+@pytest.mark.parametrize(
+    ("settings", "has_file", "merges"),
+    [
+        ({}, False, True),
+        ({"builds_access_level": "disabled"}, True, True),
+        ({"jobs_enabled": False}, True, True),
+        ({"auto_devops_enabled": True}, False, False),
+        ({"ci_config_path": "ci/main.yml"}, False, True),
+        ({"ci_config_path": ".gitlab-ci.yml@group/templates"}, False, False),
+        ({"ci_config_path": "https://example.com/ci.yml"}, False, False),
+        ({"ci_config_path": ""}, True, False),
+        ({"ci_config_path": None}, True, False),
+    ],
+)
+def test_a_project_without_ci_is_known_by_its_settings(
+    server: Mocker,
+    requests: MergeRequests,
+    settings: dict[str, Any],
+    *,
+    has_file: bool,
+    merges: bool,
+) -> None:
+    show(server, request())
+    with_ci(server, **settings)
+    if not has_file:
+        for name in (".gitlab-ci.yml", "ci%2Fmain.yml"):
+            path = f"{API}/repository/files/{name}/raw"
+            server.get(path, status_code=404, json={"message": "404 File Not Found"})
+    merge = server.put(f"{API}/merge_requests/1/merge", json=request(state="merged"))
+
+    if merges:
+        assert merge_when_ready(requests, 1, SHA).state == "merged"
+    else:
+        with pytest.raises(CommandError, match="No pipeline of commit"):
+            merge_when_ready(requests, 1, SHA)
+        assert not merge.called
+
+
+def test_a_pipeline_that_appears_in_time_is_what_counts(
+    server: Mocker, requests: MergeRequests
+) -> None:
+    show(
+        server,
+        request(detailed_merge_status="preparing"),
+        request(),
+        request(sha=OTHER),
+        request(head_pipeline=pipeline("failed")),
+    )
+    with_ci(server)
+
+    with pytest.raises(CommandError) as raised:
+        merge_when_ready(requests, 1, SHA)
+    assert raised.value.exit_code == 1
+
+
+# Rebasing
+
+BEHIND = [{"json": [{"id": OTHER, "message": "theirs"}]}]
+LEVEL: list[dict[str, Any]] = [{"json": []}]
+BUMP = {"id": SHA, "message": "Update\n\nBumped-Image: example.com/web\n"}
+
+
+def test_a_rebase_is_waited_for(server: Mocker, requests: MergeRequests) -> None:
+    server.get(f"{API}/repository/commits", BEHIND + LEVEL)
+    rebase = server.put(f"{API}/merge_requests/1/rebase", json={"rebase_in_progress": True})
+    busy = request(rebase_in_progress=True)
+    show(server, busy, busy, request(rebase_in_progress=False, merge_error=None))
+
+    found = MergeRequest.read(request())
+    assert requests.bring_up_to_date(found, "bump", skip_ci=False)
+    assert rebase.call_count == 1
+    assert rebase.request_history[-1].json() == {"skip_ci": False}
+
+
+def test_an_old_merge_error_does_not_count_after_a_rebase(
+    server: Mocker, requests: MergeRequests
+) -> None:
+    server.get(f"{API}/repository/commits", BEHIND + LEVEL)
+    server.put(f"{API}/merge_requests/1/rebase", json={"rebase_in_progress": True})
+    show(server, request(merge_error="of last week"))
+
+    assert requests.bring_up_to_date(MergeRequest.read(request()), "bump", skip_ci=False)
+
+
+def test_another_rebase_that_is_running_is_waited_for(
+    server: Mocker, requests: MergeRequests
+) -> None:
+    server.get(f"{API}/repository/commits", BEHIND + BEHIND + LEVEL)
+    server.put(
+        f"{API}/merge_requests/1/rebase",
+        [
+            {"status_code": 409, "json": {"message": "Failed to enqueue the rebase operation"}},
+            {"status_code": 202, "json": {"rebase_in_progress": True}},
+        ],
+    )
+    show(server, request())
+
+    assert requests.bring_up_to_date(MergeRequest.read(request()), "bump", skip_ci=False)
+
+
+@pytest.mark.parametrize(
+    ("commits", "closes"), [([BUMP], True), ([BUMP, BEHIND[0]["json"][0]], False)]
+)
+def test_only_a_request_of_bumps_alone_is_closed(
+    server: Mocker, requests: MergeRequests, commits: list[dict[str, Any]], *, closes: bool
+) -> None:
+    server.get(f"{API}/repository/commits", BEHIND + BEHIND + [{"json": commits}])
+    server.put(f"{API}/merge_requests/1/rebase", json={"rebase_in_progress": True})
+    close = server.put(f"{API}/merge_requests/1", json=request(state="closed"))
+    show(server, request(merge_error="Rebase failed"))
+
+    if closes:
+        assert not requests.bring_up_to_date(MergeRequest.read(request()), "bump", skip_ci=False)
+        assert close.request_history[-1].json() == {"state_event": "close"}
+    else:
+        with pytest.raises(ConflictError, match="lacks commits of main"):
+            requests.bring_up_to_date(MergeRequest.read(request()), "bump", skip_ci=False)
+        assert not close.called
+
+
+def test_a_target_that_keeps_moving_is_a_conflict_in_the_end(
+    server: Mocker, requests: MergeRequests
+) -> None:
+    server.get(f"{API}/repository/commits", BEHIND)
+    server.put(f"{API}/merge_requests/1/rebase", json={"rebase_in_progress": True})
+    show(server, request())
+
+    with pytest.raises(ConflictError):
+        requests.bring_up_to_date(MergeRequest.read(request()), "bump", skip_ci=True)

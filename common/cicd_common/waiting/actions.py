@@ -86,7 +86,7 @@ def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
         Its status afterwards, which may be `canceling` for a while.
 
     Raises:
-        CommandError: GitLab refused, or nobody knows.
+        CommandError: GitLab refused, or the outcome is unknown.
     """
 
     def find() -> str | None:
@@ -112,13 +112,13 @@ Canceled = list[tuple["Pipeline", str]]  # with the status that each has now
 def cancel_started(
     gitlab: GitLab, waits: Iterable[Wait], clock: Clock, background: Background
 ) -> Iterator[Event]:
-    """Cancels the pipelines that this very call started, as far as they go on, within a limit.
+    """Cancels the pipelines that this very call started, as far as they are active, within a limit.
 
-    One that was not read yet is looked for once more: it may have been started all the same.
+    One that was not read yet is searched for once more: it can have been started.
 
     Args:
         gitlab: The client.
-        waits: Those that are open; what somebody else started is left alone.
+        waits: Those that are open; what others started is left alone.
         clock: Where to sleep meanwhile.
         background: Where to do it; used for nothing else.
     """

@@ -1,4 +1,4 @@
-"""The one place where a wait sleeps, and the work that goes on beside it."""
+"""The one place where a wait sleeps, and the work in the background."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Background:
         """What follows from the work that is done by now.
 
         Raises:
-            Exception: Some work raised it beside a `CommandError`, which is a bug.
+            Exception: Some work raised it; it is not a `CommandError`, so it is a bug.
         """
         while True:
             try:

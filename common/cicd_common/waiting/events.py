@@ -44,7 +44,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Changed:
-    """A pipeline, or a job of it, is not as it was at the look before."""
+    """A pipeline, or a job of it, has changed since the poll before."""
 
     pipeline: Pipeline
     before: Pipeline

@@ -37,7 +37,7 @@ class Job:
         started_at: When it started, if it has; by GitLab's clock.
         finished_at: When it ended, if it has.
         bridge: Whether it is a trigger job.
-        downstream: The pipeline that a trigger job started, if it exists and was looked at.
+        downstream: The pipeline that a trigger job started, if it exists and was read.
         log: The end of its log, cleaned, line by line, if it was read.
     """
 
@@ -169,7 +169,7 @@ def why_failed(job: Job) -> str:
 
 
 def failed_jobs(pipeline: Pipeline, *, allowed: bool = False) -> Iterator[FailedJob]:
-    """The failed jobs of a pipeline and of those downstream, as far as they were looked at.
+    """The failed jobs of a pipeline and of those downstream, as far as they were read.
 
     A trigger job is one of them only if none below it is: it fails because they do.
 

@@ -126,7 +126,7 @@ def read_report(gitlab: GitLab, pipeline: Pipeline, policy: WaitPolicy) -> Repor
 
     Args:
         gitlab: The client.
-        pipeline: As the last look showed it.
+        pipeline: As the last poll showed it.
         policy: How much of the logs, and of what succeeded downstream, is wanted.
     """
     reader = _Reader(gitlab, policy)
@@ -179,7 +179,7 @@ class _Reader:
             and len(pipeline.jobs) < PER_PAGE
             and not any(job.bridge for job in pipeline.jobs)
         ):
-            return pipeline.jobs  # the look that saw the end saw all of them
+            return pipeline.jobs  # the poll that saw the end saw all of them
         path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/jobs"
         return parse_jobs(self._list(path, f"the jobs of {pipeline.web_url}"))
 

@@ -24,12 +24,12 @@ class Phase(Enum):
 
     ACTIVE = "active"  # it changes by itself
     BLOCKED = "blocked"  # it changes when a person does something
-    FINISHED = "finished"  # it stays, unless somebody retries
+    FINISHED = "finished"  # it stays, unless someone retries it
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a status means to whoever waits.
+    """What a status means for a wait.
 
     Attributes:
         phase: What is to be expected of it.
@@ -63,7 +63,7 @@ STATUSES: Mapping[str, Meaning] = MappingProxyType(
 
 
 def meaning_of(status: str) -> Meaning:
-    """What a status means; one that GitLab added since is taken to go on."""
+    """What a status means; one that GitLab added since is taken as active."""
     return STATUSES.get(status, _ACTIVE)
 
 

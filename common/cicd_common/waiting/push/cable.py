@@ -19,21 +19,21 @@ _LONGEST_REASON = 200
 
 
 class ClosedError(Exception):
-    """The connection, or the attempt at one, failed; another may well succeed."""
+    """The connection, or the attempt at one, failed; another can succeed."""
 
 
 class UnusableError(Exception):
-    """There is no push to be had here; the text says why."""
+    """Push is not available here; the text says why."""
 
 
 class Meaning(Enum):
-    """What a message is to whoever waits for hints."""
+    """What a message means for a wait."""
 
     WELCOME = "subscriptions may be asked for"
     CONFIRMED = "a subscription stands"
     CHANGED = "something has changed"
     GONE = "a subscription is over"
-    ALIVE = "the server is there; nothing else is said"
+    KEEPALIVE = "a ping, or an unknown message; ignored"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def unsubscribe(identifier: str) -> str:
 def read(text: str | bytes) -> Message:
     """What a message of the server means.
 
-    A status in it is not looked at: a push is a hint, and never a truth.
+    A status in it is ignored: a push is a hint, and never a truth.
 
     Raises:
         ClosedError: The server ends the connection, and takes a new one.
@@ -105,7 +105,7 @@ def read(text: str | bytes) -> Message:
             data.values()
         ):
             return Message(Meaning.CHANGED, identifier)
-    return Message(Meaning.ALIVE)
+    return Message(Meaning.KEEPALIVE)
 
 
 def _short(said: object) -> str:

@@ -1,7 +1,7 @@
-"""GitLab's push of pipeline changes, as hints: a wait looks sooner, and rests longer in between.
+"""GitLab's push of pipeline changes, as hints: a wait polls sooner, and less often in between.
 
-Best effort, and beside everything else: a wait without it ends in the same route. It works in one
-daemon thread, and says nothing but lines at -v.
+Best effort: a wait without it ends in the same way. It works in one daemon thread, and logs at -v
+only.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# GitLab sends a ping every 3 s. Every 10 minutes it looks at the token of a connection, and ends
-# the subscriptions of one that is no good any more without a word.
+# GitLab sends a ping every 3 s. Every 10 minutes it checks the token of a connection, and ends
+# the subscriptions of one that is not valid any more without a message.
 STALE_SECONDS = 15.0
 RENEW_SECONDS = 540.0
 # How soon a pipeline is subscribed to that was just found, or whose subscription the server ended.
@@ -54,7 +54,7 @@ class _Subscription:
 
     Attributes:
         pipeline_id: The pipeline.
-        project_id: The project to look at when it has changed.
+        project_id: The project to poll when it has changed.
         due: When to ask for it, or to ask anew.
         standing: The identifier that the server confirmed last; empty for none.
         confirmed: When it did so.
@@ -105,7 +105,7 @@ class Push:
         """Ends the connection and the thread."""
         self._over.set()
         if self._leave:
-            with suppress(Exception):  # a fault of the library shall not be the wait's
+            with suppress(Exception):  # a fault of the library must not end the wait
                 self._leave()
         if self._thread:
             self._thread.join(LEAVE_SECONDS)
@@ -114,7 +114,7 @@ class Push:
         """Listens to a pipeline from now on, and to what was seen downstream of it.
 
         Args:
-            pipeline: The pipeline; a hint is for its project, where it is looked at.
+            pipeline: The pipeline; a hint is for its project, where it is polled.
         """
         if self._over.is_set():
             return
@@ -151,7 +151,7 @@ class Push:
                 self._connect(token)
             except ClosedError as error:
                 if not self._over.is_set():
-                    log.debug("GitLab's push broke off: %s", error)
+                    log.debug("The connection of GitLab's push was closed: %s", error)
             except UnusableError as error:
                 self._turn_off(str(error))
             except Exception as bug:  # noqa: BLE001 - it may help the wait, and nothing else
@@ -217,11 +217,11 @@ class Push:
             subscription.standing, subscription.confirmed = message.identifier, now
         elif message.meaning is Meaning.GONE:
             subscription.confirmed, subscription.due = -math.inf, now + AGAIN_SECONDS
-        # What happened before a confirmation, or goes unheard from now on, shows in a look.
+        # What happened before a confirmation, or is missed from now on, shows in a poll.
         self._gathered.setdefault(subscription.project_id, now)
 
     def _lose(self) -> None:
-        """Forgets what stood with the connection; what goes unheard from now on shows in a look."""
+        """Forgets what stood with the connection; what is missed from now on shows in a poll."""
         self._asked.clear()
         self._gathered.clear()
         self._heard = -math.inf

@@ -90,7 +90,7 @@ def opened(
 
     Raises:
         ClosedError: It failed, and another attempt may succeed.
-        UnusableError: There is no push to be had.
+        UnusableError: Push is not available.
     """
     with _open(server, token, leave_by) as connection:
         leave_by(connection.close)

@@ -1,4 +1,4 @@
-"""What a wait shows: a live table on a terminal, lines in a job log, a JUnit report.
+"""What shows a wait: lines in a job log, a live table on a terminal, a JUnit report.
 
-`presenter.presenter` picks; `progress` sums up the events; `words` has the looks and the words.
+`presenter` picks one; `progress` sums up the events; `text` has the words and the styles.
 """

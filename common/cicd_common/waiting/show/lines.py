@@ -61,10 +61,10 @@ def failure_report(pipeline: Pipeline, budget: LogBudget | None = None) -> Itera
     failed = list(failed_jobs(pipeline))
     if not failed and not pipeline.yaml_errors:
         return
-    look = style_of(pipeline.status)
-    status = "passed with warnings" if pipeline.status == "success" else look.word
+    style = style_of(pipeline.status)
+    status = "passed with warnings" if pipeline.status == "success" else style.word
     yield ""
-    yield console.styled(f"{one_line(pipeline.project)} #{pipeline.id} {status}", look.color)
+    yield console.styled(f"{one_line(pipeline.project)} #{pipeline.id} {status}", style.color)
     yield f"  {one_line(pipeline.web_url)}"
     for job in sorted(failed, key=lambda job: not job.allow_failure):
         yield from _lines_of(job, pipeline, budget or LogBudget())
@@ -227,8 +227,8 @@ def change_lines(change: Changed, now: datetime, column: Column) -> Iterator[str
     yield from _job_lines(pipeline, changed, now, column)
     # How it ended is told at the end: after a retry it may not be the end, and jobs are told first.
     if pipeline.status != change.before.status and not is_finished(pipeline.status):
-        look = style_of(pipeline.status)
-        yield f"{column.at(pipeline, pipeline.updated_at)} pipeline: {look}"
+        style = style_of(pipeline.status)
+        yield f"{column.at(pipeline, pipeline.updated_at)} pipeline: {style}"
 
 
 def ended_lines(pipeline: Pipeline, now: datetime, column: Column) -> Iterator[str]:
@@ -291,8 +291,8 @@ def _moment(job: Job, now: datetime) -> datetime:
 
 def _is_at_work(job: Job) -> bool:
     """Whether something is to be expected of a job: it runs, is about to, or blocks the rest."""
-    look = job_style(job)
-    return not is_finished(job.status) and look not in {STYLES["created"], STYLES[OPTIONAL]}
+    style = job_style(job)
+    return not is_finished(job.status) and style not in {STYLES["created"], STYLES[OPTIONAL]}
 
 
 def _at_work(job: Job, now: datetime) -> str:

@@ -128,9 +128,11 @@ def _stderr() -> Console:
 
 
 class _Area:
-    """The lines at the bottom of a terminal. The cursor stands below them, and is hidden.
+    """The lines at the bottom of a terminal. The cursor is below them, and hidden.
 
-    Other threads may write above it, so that one lock guards it.
+    Other threads can write above it, so that one lock guards it. `rich.live.Live` was tried: it
+    erases in the same way, but leaves parts of the table when the window becomes narrower, and the
+    handlers of `logging` write past it, so that the code around it stays.
     """
 
     def __init__(self, terminal: Console) -> None:

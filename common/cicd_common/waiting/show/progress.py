@@ -60,7 +60,7 @@ class Progress:
                 self.left = event.left
 
     def pending(self) -> list[Watched]:
-        """The pipelines for which the wait goes on."""
+        """The pipelines that are still waited for."""
         return [watched for watched in self.watched.values() if not watched.over]
 
     def _update(self, pipeline: Pipeline, *, over: bool) -> None:

@@ -62,9 +62,9 @@ class Canvas:
     height: int
     ascii: bool = False
 
-    def mark(self, look: Style) -> str:
-        """The sign before what has such a look."""
-        return look.ascii if self.ascii else look.mark
+    def mark(self, style: Style) -> str:
+        """The sign before what has such a style."""
+        return style.ascii if self.ascii else style.mark
 
     def fit(self, text: str, width: int) -> str:
         """A text in exactly so many columns, cut where it is too long."""
@@ -90,12 +90,12 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Row:
-    """A job; or, without a look, what stands for several.
+    """A job; or, without a style, a summary of several.
 
     Attributes:
         depth: How many pipelines are above its own.
         stage: Its stage, on the first line of the stage.
-        look: How its status is shown.
+        style: How its status is shown.
         name: Its name.
         seconds: How long it has run.
         detail: Why it failed, or the like.
@@ -103,7 +103,7 @@ class Row:
 
     depth: int
     stage: str
-    look: Style | None
+    style: Style | None
     name: str
     seconds: float | None = None
     detail: str = ""
@@ -225,11 +225,14 @@ def _blocks(
 
 
 def _heading(pipeline: Pipeline, canvas: Canvas) -> Text:
-    look = style_of(pipeline.status)
+    style = style_of(pipeline.status)
     return canvas.line(
-        (f"{canvas.mark(look)} {one_line(pipeline.project)} #{pipeline.id}", f"bold {look.color}"),
+        (
+            f"{canvas.mark(style)} {one_line(pipeline.project)} #{pipeline.id}",
+            f"bold {style.color}",
+        ),
         (f" on {one_line(pipeline.ref)}: ", ""),
-        (look.word, f"bold {look.color}"),
+        (style.word, f"bold {style.color}"),
     )
 
 
@@ -260,8 +263,8 @@ def _table(rows: Sequence[Row], canvas: Canvas) -> Iterator[Text]:
     """The rows in columns, as wide as what stands in them."""
     stage = _widest(INDENT * row.depth + row.stage for row in rows)
     stage = min(stage, canvas.width // 4)
-    jobs = [row for row in rows if row.look]
-    word = _widest(row.look.word for row in jobs if row.look)
+    jobs = [row for row in rows if row.style]
+    word = _widest(row.style.word for row in jobs if row.style)
     detail = min(_widest(row.detail for row in jobs), canvas.width // 4)
     taken = sum((2, stage, 2, 2, 2, word, 2, TIME, 2 if detail else 0, detail))
     name = min(
@@ -271,15 +274,15 @@ def _table(rows: Sequence[Row], canvas: Canvas) -> Iterator[Text]:
     for row in rows:
         indent = INDENT * row.depth
         title = f"{INDENT}{canvas.fit(indent + row.stage, stage)}{INDENT}"
-        if row.look is None:
+        if row.style is None:
             yield canvas.line((title, "bold"), (f"{indent}{row.name}", QUIET))
             continue
-        color = row.look.color or QUIET
+        color = row.style.color or QUIET
         yield canvas.line(
             (title, "bold"),
-            (f"{indent}{canvas.mark(row.look)} ", color),
+            (f"{indent}{canvas.mark(row.style)} ", color),
             (f"{canvas.fit(row.name, name - len(indent))}{INDENT}", ""),
-            (f"{canvas.fit(row.look.word, word)}{INDENT}", color),
+            (f"{canvas.fit(row.style.word, word)}{INDENT}", color),
             ("" if row.seconds is None else elapsed(row.seconds), ""),
             (f"{INDENT}{row.detail}" if row.detail else "", color),
         )
@@ -304,14 +307,14 @@ def _one_line_each(
 def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
     """What matters most comes first, for the line is cut where the window ends."""
     pipeline = watched.pipeline
-    look = style_of(pipeline.status)
+    style = style_of(pipeline.status)
     seconds = age(pipeline, now)
     left = ""
     if watched.estimate and not is_finished(pipeline.status):
         left = f"  {remaining(watched.estimate, seconds)}"
-    others = [look for look in map(job_style, pipeline.jobs) if look is not STYLES[FAILED]]
+    others = [style for style in map(job_style, pipeline.jobs) if style is not STYLES[FAILED]]
     return canvas.line(
-        (f"{canvas.mark(look)} {look.word}", f"bold {look.color}"),
+        (f"{canvas.mark(style)} {style.word}", f"bold {style.color}"),
         (f"  {elapsed(seconds)}", ""),
         *_failed(pipeline),
         (f"  {one_line(pipeline.project)} #{pipeline.id}{left}", ""),
@@ -320,7 +323,7 @@ def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
 
 
 def _failed(pipeline: Pipeline) -> list[tuple[str, str]]:
-    """How many jobs failed, which a person should see while the pipeline goes on."""
+    """How many jobs failed, which the user should see while the pipeline is active."""
     failed = STYLES[FAILED]
     count = sum(job_style(job) is failed for job in pipeline.jobs)
     return [(f"  {count} {failed.word}", f"bold {failed.color}")] if count else []

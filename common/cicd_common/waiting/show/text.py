@@ -68,7 +68,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
     }
 )
 
-_RANKS = {look: rank for rank, look in enumerate(STYLES.values())}
+_RANKS = {style: rank for rank, style in enumerate(STYLES.values())}
 
 # Where GitLab's name of a reason says less than `Gitlab::Ci::Status::Build::Failed` in its source.
 _REASONS: Mapping[str, str] = MappingProxyType(
@@ -101,9 +101,9 @@ def job_style(job: Job) -> Style:
     return style_of(job.status)
 
 
-def urgency(look: Style) -> int:
+def urgency(style: Style) -> int:
     """A key that sorts what a person wants to know first to the front."""
-    return _RANKS.get(look, 0)
+    return _RANKS.get(style, 0)
 
 
 def title(job: Job) -> str:
@@ -162,9 +162,9 @@ def remaining(estimate: Estimate, seconds: float) -> str:
     return f"{in_words(-left)} longer than usual"
 
 
-def tally(looks: Iterable[Style]) -> str:
+def tally(styles: Iterable[Style]) -> str:
     """How many there are of each kind, the most urgent first: `2 failed, 7 passed`."""
-    counts = Counter(look.word for look in sorted(looks, key=urgency))
+    counts = Counter(style.word for style in sorted(styles, key=urgency))
     return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 

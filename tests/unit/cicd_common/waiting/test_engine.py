@@ -47,7 +47,7 @@ timelines = st.lists(
     latency=st.sampled_from([0.0, 0.3, 7.0]),
     jitter=st.floats(0, 1, exclude_max=True),
 )
-def test_looks_are_never_closer_than_the_floor_nor_past_the_deadline_and_always_end(
+def test_polls_are_never_closer_than_the_floor_nor_past_the_deadline_and_always_end(
     waiting: type[Run],
     pipelines: list[Steps],
     timeout: float,
@@ -179,7 +179,7 @@ def test_the_end_of_one_does_not_end_the_wait_for_the_others(waiting: type[Run])
     assert codes(run) == [0, 1, 0]
 
 
-def test_several_pipelines_of_a_project_are_one_request_a_look(waiting: type[Run]) -> None:
+def test_several_pipelines_of_a_project_are_one_request_a_poll(waiting: type[Run]) -> None:
     run = waiting(dict.fromkeys(range(1, 21), ((0, "running"), (300, "success"))))()
     assert codes(run) == [0] * 20
     looks = run.gitlab.polls[20:]

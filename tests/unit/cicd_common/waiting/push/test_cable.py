@@ -16,21 +16,21 @@ ERRORS = {"data": {FIELD: None}, "errors": [{"message": "Unauthorized\x1b[2J\nsu
     ("frame", "expected"),
     [
         ({"type": "welcome"}, Message(Meaning.WELCOME)),
-        ({"type": "ping", "message": 1795283423}, Message(Meaning.ALIVE)),
+        ({"type": "ping", "message": 1795283423}, Message(Meaning.KEEPALIVE)),
         ({"identifier": "i", "type": "confirm_subscription"}, Message(Meaning.CONFIRMED, "i")),
         (
             {"identifier": "i", "message": {"result": {"data": {FIELD: None}}, "more": True}},
-            Message(Meaning.ALIVE),
+            Message(Meaning.KEEPALIVE),
         ),
         (
             {"identifier": "i", "message": {"result": CHANGED, "more": True}},
             Message(Meaning.CHANGED, "i"),
         ),
         ({"identifier": "i", "message": {"more": False}}, Message(Meaning.GONE, "i")),
-        ({"type": "something new"}, Message(Meaning.ALIVE)),
-        ([], Message(Meaning.ALIVE)),
-        ({"type": "confirm_subscription", "identifier": None}, Message(Meaning.ALIVE)),
-        ({"identifier": "i", "message": {"result": {"data": None}}}, Message(Meaning.ALIVE)),
+        ({"type": "something new"}, Message(Meaning.KEEPALIVE)),
+        ([], Message(Meaning.KEEPALIVE)),
+        ({"type": "confirm_subscription", "identifier": None}, Message(Meaning.KEEPALIVE)),
+        ({"identifier": "i", "message": {"result": {"data": None}}}, Message(Meaning.KEEPALIVE)),
     ],
 )
 def test_a_message_has_one_meaning(frame: object, expected: Message) -> None:

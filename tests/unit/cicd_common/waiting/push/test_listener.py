@@ -247,7 +247,7 @@ def test_a_subscription_is_renewed_with_another_nonce_and_the_old_one_ended(
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("end", ["unsubscribe_silently", "end_subscriptions"])
-def test_a_subscription_that_the_server_ended_is_taken_up_again_with_a_look(
+def test_a_subscription_that_the_server_ended_is_taken_up_again_with_a_poll(
     world: Any, until: Any, end: str
 ) -> None:
     pipeline = world.add()

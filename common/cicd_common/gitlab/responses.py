@@ -379,7 +379,10 @@ def _why_unauthorized(
     elif "revoked" in message:
         why = f"The token from {token.source} was revoked."
     else:
-        why = f"GitLab does not know the token from {token.source}."
+        return (
+            f"GitLab does not know the token from {token.source}.",
+            f"Compare --base-url with the token's server, or make one with scope {WRITE_SCOPE}.",
+        )
     return why, f"Make a new access token with the {WRITE_SCOPE} scope."
 
 

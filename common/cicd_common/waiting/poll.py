@@ -48,7 +48,7 @@ _AT_THE_END = 0.005
 # Where GitLab pushes changes a poll by the clock only makes up for a push that got lost.
 _BY_DISTANCE_PUSHED = 0.5
 _AT_THE_END_PUSHED = 25.0
-_SHARE_OF_AGE = 0.75  # the rest is for the jitter and the answer
+_SHARE_OF_AGE = 0.7  # the rest is for the jitter and the answer
 
 
 def next_interval(

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from cicd_common.waiting import report
 from cmd_wait_pipeline import PipelineFailedError, WaitPolicy, wait_pipeline
 from sandbox import Access, Fault
 from sandbox.model import ScriptedJob, ScriptedPipeline
@@ -273,3 +274,68 @@ def test_a_pipeline_of_trigger_jobs_alone_is_seen_by_them(
     pipeline = gitlab.add_pipeline(project, script, user=executor)
     assert wait("--pipeline-id", pipeline.id).code == 0
     assert not [r for r in gitlab.requests if r.path.endswith(f"/pipelines/{pipeline.id}")]
+
+
+def test_the_ends_of_all_jobs_are_told_also_beside_a_trigger_job(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    child = ScriptedPipeline(jobs=(ScriptedJob(name="deep", timeline=((0, "success"),)),))
+    jobs = (
+        *(
+            ScriptedJob(name=f"part-{number}", timeline=((0, "running"), (1.5, "success")))
+            for number in range(3)
+        ),
+        ScriptedJob(name="suite", downstream=child, timeline=((0, "running"), (1.6, "success"))),
+    )
+    pipeline = gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor)
+    said = wait("--pipeline-id", pipeline.id).stderr.splitlines()
+    for name in ("part-0", "part-1", "part-2", "suite"):
+        assert sum(f"{name}: passed" in line for line in said) == 1, said
+    times = [line[:8] for line in said if line[2:3] == ":"]
+    assert times == sorted(times)
+
+
+def test_of_more_than_a_hundred_jobs_each_is_told_and_counted(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    jobs = tuple(
+        ScriptedJob(
+            name=f"job-{number}",
+            stage=f"stage-{number // 50}",
+            timeline=((0, "running"), (2 if number == 7 else 3, "success")),
+        )
+        for number in range(230)
+    )
+    pipeline = gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor)
+    ending = wait("--pipeline-id", pipeline.id)
+    assert ending.code == 0
+    assert ending.stderr.count(": passed after") == 230
+    assert "ended: 230 passed" in ending.stderr
+
+
+def test_quiet_reads_no_more_than_a_hundred_jobs_each_time(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    jobs = tuple(
+        ScriptedJob(name=f"job-{number}", timeline=((0, "running"), (3, "success")))
+        for number in range(130)
+    )
+    pipeline = gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor)
+    assert wait("--pipeline-id", pipeline.id, "-q").code == 0
+    pages = [request.path for request in gitlab.requests if "page=2" in request.path]
+    assert len(pages) == 1  # the report's
+
+
+def test_a_log_that_hangs_does_not_delay_the_verdict(
+    gitlab: Sandbox, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "LOG_SECONDS", 0.2)
+    fast = ScriptedJob(name="fast", timeline=((0, "running"), (1, "failed")), trace="the reason")
+    slow = ScriptedJob(name="slow", timeline=((0, "running"), (1, "failed")), trace="unseen")
+    pipeline = add(jobs=(fast, slow))
+    number = next(job.id for job in pipeline.jobs if job.name == "slow")
+    gitlab.fault(Fault(path=f"/jobs/{number}/trace", delay=3600))
+    ending = wait("--pipeline-id", pipeline.id)
+    assert ending.code == 1
+    assert f"/jobs/{number}: It was given up after" in ending.stderr
+    assert "failed: test / slow" in ending.stderr

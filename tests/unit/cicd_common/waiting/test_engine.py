@@ -9,13 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cicd_common.errors import CommandError, ForbiddenError, UnavailableError
+from cicd_common.errors import (
+    Answer,
+    AuthError,
+    CommandError,
+    ForbiddenError,
+    TimeLimitError,
+    UnavailableError,
+)
+from cicd_common.gitlab.connection import Connection
 from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
-from cicd_common.waiting.pipelines import WaitResult
+from cicd_common.waiting.pipelines import Pipeline, WaitResult
 from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.poll import SHORTEST
 from cicd_common.waiting.statuses import STATUSES
 from cicd_common.waiting.targets import ById, Newest
+from tests.unit.cicd_common.waiting.conftest import EPOCH
 
 if TYPE_CHECKING:
     from tests.unit.cicd_common.waiting.conftest import Run, Steps
@@ -214,3 +223,112 @@ def test_the_same_pipeline_is_found_by_path_and_by_id_in_one_look(waiting: type[
     )()
     assert codes(run) == [0, 0]
     assert len([at for at, _ in run.gitlab.polls if 4 < at < 6]) == 1
+
+
+class OnTerminal(Presenter):
+    shows_jobs = True
+    max_age = 10.0
+
+
+class Healthy:
+    """A push that says it covers everything, and never hints."""
+
+    def listen(self, pipeline: Pipeline) -> None:
+        pass
+
+    def covers(self, pipeline_id: int) -> bool:
+        return pipeline_id > 0
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+@pytest.mark.parametrize("jitter", [0.0, 0.999])
+def test_on_a_terminal_nothing_is_older_than_ten_seconds(
+    waiting: type[Run], pushed: bool, jitter: float
+) -> None:
+    run = waiting(
+        {7: ((0, "running"), (2000, "success"))},
+        presenter=OnTerminal(),
+        push=Healthy() if pushed else None,
+        jitter=lambda: jitter,
+    )
+    run.gitlab.latency = 1.0
+    run()
+    polls = [at for at, path in run.gitlab.requests if path.endswith("/jobs")]
+    assert len(polls) > 100
+    assert max(later - earlier for earlier, later in pairwise(polls)) <= 10
+
+
+def test_a_fixed_interval_is_kept_on_a_terminal_too(waiting: type[Run]) -> None:
+    run = waiting(
+        {7: ((0, "running"), (200, "success"))}, WaitPolicy(interval=50), presenter=OnTerminal()
+    )()
+    polls = [round(at) for at, path in run.gitlab.requests if path.endswith("/jobs")]
+    assert polls == [0, 50, 100, 150, 200]
+
+
+def test_the_last_search_is_at_the_end_of_the_time_to_appear(waiting: type[Run]) -> None:
+    policy = WaitPolicy(appear_timeout=3)
+    run = waiting({}, policy, [Newest("1", source="schedule")])()
+    assert codes(run) == [4]
+    searches = [at for at, path in run.gitlab.polls if path == "projects/1/pipelines"]
+    assert searches[-1] == pytest.approx(3)
+
+
+def test_a_temporary_failure_is_ridden_out_and_told_once(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"), (400, "success"))})
+    run.gitlab.connection = Connection("https://gitlab.example.com")
+    run.gitlab.faults |= {
+        number: UnavailableError("502 Bad Gateway", retryable=True) for number in range(5, 25)
+    }
+    run()
+    assert codes(run) == [0]
+    told = [event for event in run.events if isinstance(event, Note) and "502" in event.text]
+    assert len(told) == 1
+
+
+def test_a_failure_that_cannot_pass_ends_the_wait_at_once(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"), (400, "success"))})
+    run.gitlab.connection = Connection("https://gitlab.example.com")
+    run.gitlab.faults[5] = AuthError("401 Unauthorized")
+    run()
+    assert codes(run) == [3]
+    assert run.clock.at < 10
+
+
+def test_throttling_is_obeyed_and_not_polled_into(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"), (400, "success"))})
+    run.gitlab.connection = Connection("https://gitlab.example.com")
+    answer = Answer(429, "Retry later", retry_after=120)
+    run.gitlab.faults[5] = TimeLimitError("Retry later", retryable=True, answer=answer)
+    run()
+    at = [moment for moment, _ in run.gitlab.polls]
+    assert max(later - earlier for earlier, later in pairwise(at)) >= 120
+
+
+def test_the_limit_of_a_job_is_by_the_servers_clock(
+    waiting: type[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI_JOB_STARTED_AT", EPOCH.isoformat())
+    monkeypatch.setenv("CI_JOB_TIMEOUT", "300")
+    run = waiting({7: ((0, "running"),)})()
+    assert codes(run) == [7]
+    assert run.clock.at == pytest.approx(240)
+    assert not [event for event in run.events if isinstance(event, Note)]
+
+
+def test_a_limit_under_a_minute_gets_a_warning(
+    waiting: type[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI_JOB_STARTED_AT", EPOCH.isoformat())
+    monkeypatch.setenv("CI_JOB_TIMEOUT", "80")
+    run = waiting({7: ((0, "running"),)})()
+    assert run.clock.at == pytest.approx(20)
+    [warning] = [event for event in run.events if isinstance(event, Note)]
+    assert "The time limit is 20 s" in warning.text
+
+
+def test_a_second_failure_settles_anew(waiting: type[Run]) -> None:
+    steps = ((0, "running"), (10, "failed"), (15, "running"), (30, "failed"))
+    run = waiting({7: steps}, WaitPolicy(settle=10, interval=1))()
+    assert codes(run) == [1]
+    assert 40 <= run.clock.at <= 42

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 LARGEST_FILE = 64 * 1024 * 1024  # bytes; reading YAML takes about 25 times as much memory
 
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 @dataclass(frozen=True)
 class Nested:
@@ -136,6 +139,8 @@ def read_file(path: str, data: bytes) -> Source:
     """
     if len(data) > LARGEST_FILE:
         raise NotYamlError(1, f"is larger than {LARGEST_FILE // 1024 // 1024} MB")
+    if data.startswith(_LFS_POINTER):
+        raise NotYamlError(1, "is a pointer to a file in Git LFS")
     mark = codecs.BOM_UTF8 if data.startswith(codecs.BOM_UTF8) else b""
     try:
         text = data[len(mark) :].decode()

@@ -82,7 +82,7 @@ def plan_bump(snapshot: Snapshot, request: BumpRequest) -> Plan:
         plans = [_plan_file(source, reading.updates, request) for source in reading.sources]
         _check_digests(plans)
         for update in request.updates:
-            _check_reached(update, plans, files, reading)
+            _check_reached(update, plans, files)
         leftovers = _leftovers(plans, files)
         if request.strict and leftovers:
             raise RefusedError(
@@ -515,9 +515,7 @@ def _mentioned(
                 yield each
 
 
-def _check_reached(
-    update: Update, plans: Sequence[_FilePlan], files: Mapping[str, bytes], reading: _Reading
-) -> None:
+def _check_reached(update: Update, plans: Sequence[_FilePlan], files: Mapping[str, bytes]) -> None:
     if any(update in plan.reached for plan in plans):
         return
     missed = [missed for plan in plans for missed in plan.missed if missed.update == update]
@@ -529,9 +527,10 @@ def _check_reached(
         )
     mentions = [] if update.is_path else list(_mentioned(update, plans, files, None))
     hints = [each.text() for each in mentions[:_MOST_SHOWN]]
-    names = _nearest(update, files)
+    sources, skipped = _parse(files, (path for path in files if not is_text(path)), frozenset())
+    names = _nearest(update, sources)
     hints += [f"The nearest: {', '.join(names)}."] if names else []
-    hints += [each.text() for each in reading.skipped[:1]]
+    hints += [each.text() for each in skipped[:1]]
     raise NotFoundError(
         f"No image {update.label} found; files read: {len(files)}.",
         why=" ".join(hints) or "The files name no image.",
@@ -539,10 +538,9 @@ def _check_reached(
     )
 
 
-def _nearest(update: Update, files: Mapping[str, bytes]) -> list[str]:
+def _nearest(update: Update, sources: Iterable[Source]) -> list[str]:
     """Returns up to three names that are like the one that was not found, or any that are there."""
     names: set[str] = set()
-    sources, _ = _parse(files, (path for path in files if not is_text(path)), frozenset())
     for image in (image for source in sources for image in source.images):
         if not image.obstacle and len(names) < _MOST_NAMES:
             names.add(image.name.familiar)

@@ -124,6 +124,21 @@ def test_nothing_matched_says_what_could_not_be_read() -> None:
     assert "app.yaml:2: Skipped" in error.why
 
 
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ("image: web:1".encode("utf-16"), "is not UTF-8"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "Git LFS"),
+    ],
+)
+def test_nothing_matched_says_that_a_file_is_unreadable_whatever_it_holds(
+    data: bytes, why: str
+) -> None:
+    error = failure({"app.yaml": data}, "web=2")
+    assert isinstance(error, NotFoundError)
+    assert why in error.why
+
+
 def test_each_image_must_be_somewhere() -> None:
     error = failure({"app.yaml": "image: web:1"}, "web=2", "api=2")
     assert isinstance(error, NotFoundError)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from cmd_bump_image_tag.formats import find_images
@@ -64,6 +65,23 @@ def find_mentions(text: str, update: Update) -> Iterator[Mention]:
         position = text.find(last, after)
 
 
+class _Found(NamedTuple):
+    """A mention in a scalar.
+
+    Attributes:
+        scalar: The scalar.
+        line: The line in the file, from 1.
+        name: The reference.
+        inner: The path in the YAML that the scalar holds as a string; empty if it is the whole
+            scalar; None if no path leads to it.
+    """
+
+    scalar: Scalar
+    line: int
+    name: str
+    inner: str | None
+
+
 def find_leftovers(
     source: Source,
     update: Update,
@@ -78,23 +96,38 @@ def find_leftovers(
         is_old: Returns whether a reference of the image counts.
         settled: The scalars that the bump has dealt with.
     """
-    for scalar in source.scan.scalars:
-        if update.word not in scalar.value or scalar in settled:
-            continue
-        first = source.line(scalar)
-        is_block = scalar.style in ("|", ">")
-        lines: set[int] = set()
-        for line, name, path in _in_nested(source.scan, scalar, update, is_old):
-            lines.add(line)
-            yield _skipped(source, first + line if is_block else first, name, path)
-        for mention in find_mentions(scalar.value, update):
-            line = scalar.value.count("\n", 0, mention.start)
-            if line not in lines and is_old(mention.reference):
-                is_whole = mention.start == 0 and mention.end == len(scalar.value)
-                path = path_to(source.scan, scalar) if is_whole and not scalar.is_key else ""
-                yield _skipped(
-                    source, first + line if is_block else first, _written(mention.reference), path
-                )
+    found = [
+        each
+        for scalar in source.scan.scalars
+        if update.word in scalar.value and scalar not in settled
+        for each in _in_scalar(source, scalar, update, is_old)
+    ]
+    paths = paths_to(source.scan, {each.scalar for each in found}) if found else {}
+    for each in found:
+        path = paths.get(each.scalar)
+        remedy = "it is a part of a longer text"
+        if path and each.inner is not None:
+            path += f":{each.inner}" if each.inner else ""
+            remedy = f"--path '{path}' sets it"
+        yield Skipped(source.path, each.line, f"Left behind: {each.name}; {remedy}.")
+
+
+def _in_scalar(
+    source: Source, scalar: Scalar, update: Update, is_old: Callable[[ImageReference], bool]
+) -> Iterator[_Found]:
+    first = source.line(scalar)
+    is_block = scalar.style in ("|", ">")
+    lines: set[int] = set()
+    for line, name, inner in _in_nested(scalar, update, is_old):
+        lines.add(line)
+        yield _Found(scalar, first + line if is_block else first, name, inner)
+    for mention in find_mentions(scalar.value, update):
+        line = scalar.value.count("\n", 0, mention.start)
+        if line not in lines and is_old(mention.reference):
+            is_whole = mention.start == 0 and mention.end == len(scalar.value)
+            inner = "" if is_whole and not scalar.is_key else None
+            line = first + line if is_block else first
+            yield _Found(scalar, line, _written(mention.reference), inner)
 
 
 def find_leftovers_in_text(
@@ -120,56 +153,56 @@ def _written(reference: ImageReference) -> str:
     return f"{reference.familiar}{reference.suffix}"
 
 
-def _skipped(source: Source, line: int, name: str, path: str) -> Skipped:
-    remedy = f"--path '{path}' sets it" if path else "it is a part of a longer text"
-    return Skipped(source.path, line, f"Left behind: {name}; {remedy}.")
-
-
 def _in_nested(
-    scan: Scan, scalar: Scalar, update: Update, is_old: Callable[[ImageReference], bool]
-) -> Iterator[tuple[int, str, str]]:
+    scalar: Scalar, update: Update, is_old: Callable[[ImageReference], bool]
+) -> Iterator[tuple[int, str, str | None]]:
     """Yields line from 0, name and path of the images in YAML that a scalar holds as a string."""
     nested = read_nested(scalar) if "\n" in scalar.value else None
     if nested is None:
         return
     key = scalar.key.value if scalar.key else ""
-    for image in find_images(nested.scan, key if key.endswith((".yaml", ".yml")) else ""):
-        old = image.with_old_tag()
-        place = image.reference or image.tag
-        same = image.name.repository == update.reference.repository
-        if same and place is not None and not image.obstacle and is_old(old):
-            outer, inner = path_to(scan, scalar), path_to(nested.scan, place)
-            path = f"{outer}:{inner}" if outer and inner else ""
-            yield nested.lines.of_scalar(place) - 1, _written(old), path
+    images = {
+        place: _written(image.with_old_tag())
+        for image in find_images(nested.scan, key if key.endswith((".yaml", ".yml")) else "")
+        if image.name.repository == update.reference.repository and not image.obstacle
+        if (place := image.reference or image.tag) is not None and is_old(image.with_old_tag())
+    }
+    paths = paths_to(nested.scan, images.keys()) if images else {}
+    for place, name in images.items():
+        yield nested.lines.of_scalar(place) - 1, name, paths.get(place)
 
 
-def path_to(scan: Scan, scalar: Scalar) -> str:
-    """Returns the path by which `--path` finds a scalar; empty if there is none."""
+def paths_to(scan: Scan, scalars: Collection[Scalar]) -> dict[Scalar, str]:
+    """Returns the paths by which `--path` finds some scalars; one without a path is left out.
+
+    Args:
+        scan: The documents that hold them.
+        scalars: The scalars.
+    """
+    names = [identity(root) for root in scan.documents]
+    counts = Counter(names)
+    found: dict[Scalar, str] = {}
     for index, root in enumerate(scan.documents):
-        steps = _steps_to(root, scalar)
-        if not steps:
-            continue
-        if len(scan.documents) == 1:
-            return steps
-        name = identity(root)
-        names = [identity(each) for each in scan.documents]
-        return f"{name if name and names.count(name) == 1 else f'[{index}]'}:{steps}"
-    return ""
+        name = names[index] if counts[names[index]] == 1 else ""
+        document = f"{name or f'[{index}]'}:" if len(names) > 1 else ""
+        for scalar, steps in _steps_to(root, scalars):
+            found.setdefault(scalar, document + steps)
+    return found
 
 
-def _steps_to(root: Node, scalar: Scalar) -> str:
+def _steps_to(root: Node, scalars: Collection[Scalar]) -> Iterator[tuple[Scalar, str]]:
     pending: list[tuple[Node, str]] = [(root, "")]
     seen: set[int] = set()
     while pending:
         node, steps = pending.pop()
-        if node is scalar:
-            return steps
-        if isinstance(node, Scalar) or id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, Mapping):
-            before = f"{steps}." if steps else ""
-            pending += [(value, before + escaped(key.value)) for key, value in node.entries]
-        else:
-            pending += [(item, f"{steps}[{number}]") for number, item in enumerate(node.items)]
-    return ""
+        if isinstance(node, Scalar):
+            if node in scalars and steps:
+                yield node, steps
+        elif id(node) not in seen:
+            seen.add(id(node))
+            if isinstance(node, Mapping):
+                before = f"{steps}." if steps else ""
+                inner = [(value, before + escaped(key.value)) for key, value in node.entries]
+            else:
+                inner = [(item, f"{steps}[{number}]") for number, item in enumerate(node.items)]
+            pending += reversed(inner)

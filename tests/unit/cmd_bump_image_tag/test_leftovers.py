@@ -162,3 +162,19 @@ def test_a_named_file_without_any_key_is_not_yaml(path: str) -> None:
 
 def test_a_hostile_file_name_stays_on_its_line() -> None:
     assert Skipped("a\n::error::\x1b[2J\u202e.yaml", 1, "Left.").text().isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [" + f"'{WEB}:v1', " * 5_000 + "]\n",
+        f"a: '{WEB}:v1'\n" * 5_000,
+        "a: |\n" + f"  - {WEB}:v1\n" * 5_000,
+        f"a: {'a/' * 50_000}{WEB}:v1\n",
+        "".join(f"--- {{a: '{WEB}:v1'}}\n" for _ in range(2_000)),
+    ],
+    ids=["list", "keys", "block", "name", "documents"],
+)
+@pytest.mark.timeout(20)
+def test_many_mentions_take_linear_time(text: str) -> None:
+    plan({"a.yaml": text.encode(), "b.yaml": f"image: {WEB}:v1\n".encode()}, [UPDATE])

@@ -279,3 +279,29 @@ def test_in_a_scan_a_path_of_several_files_is_refused() -> None:
 def test_what_is_no_path_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         KeyPath.parse(text)
+
+
+def test_of_a_repeated_key_a_path_takes_the_last() -> None:
+    result = plan({"a.yaml": b"a: v1\na: v1\n"}, [Update("web", "v2")], paths=["a"])
+    assert result.contents["a.yaml"] == b"a: v1\na: v2\n"
+
+
+def test_without_an_image_a_value_that_two_images_share_is_refused() -> None:
+    text = b"x: &t v1\na: {repository: web, tag: *t}\nb: {repository: api, tag: *t}\n"
+    with pytest.raises(RefusedError, match="belongs to more than one image"):
+        plan({"a.yaml": text}, [], paths=["a.tag"], tag="v2")
+
+
+def test_a_path_to_a_reference_that_is_filled_in_later_is_refused() -> None:
+    with pytest.raises(RefusedError, match="cannot be set"):
+        plan({"a.yaml": b"a: web:${TAG}"}, [Update("web", "v2")], paths=["a"])
+
+
+def test_a_path_sets_a_reference_with_a_variable_in_its_name(check: Check) -> None:
+    check("a: $REG/web:⟦v1→v2⟧", "$REG/web=v2", paths=["a"])
+
+
+def test_a_path_into_a_frozen_string_is_left_alone(check: Check) -> None:
+    template = "image: web:⟦v1→v2⟧\nvalues: | # bump: ignore\n  tag: v1\n"
+    result = check(template, "web=v2", paths=["values:tag"])
+    assert texts(result) == ("app.yaml:3: Left alone, as '# bump: ignore' asks.",)

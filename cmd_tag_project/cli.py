@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 
@@ -19,10 +19,7 @@ from cicd_common.cli.options import (
 )
 from cicd_common.cli.output import PIPELINE_VARIABLES
 from cicd_common.waiting.options import optional_wait_options
-from cmd_tag_project.request import DEFAULT_PREFIX, TagRequest
-
-if TYPE_CHECKING:
-    from cmd_tag_project.request import Next
+from cmd_tag_project.request import Next, TagRequest
 
 TAG_VARIABLES = 4
 JOB_TAG_NAME = ("CI_PROJECT_PATH_SLUG", "CI_COMMIT_SHA", "CI_JOB_ID")
@@ -44,6 +41,12 @@ EXAMPLES = {
 }
 
 
+def asset(text: str) -> tuple[str, str]:
+    """Reads `NAME=URL`; a type for `click.option`."""
+    name, _, url = text.partition("=")
+    return name, url
+
+
 @click.command("cmd-tag-project", cls=Command, examples=EXAMPLES)
 @project_option(
     multiple=True, required=True, help="Project to tag: path, id or URL. Can be repeated."
@@ -55,15 +58,18 @@ EXAMPLES = {
 )
 @option(
     "--next",
-    type=click.Choice(["major", "minor", "patch"]),
-    help="Name the tag after the next version: the highest of the project, with this part raised.",
+    type=click.Choice(get_args(Next)),
+    help="Name the tag after the next version; auto reads the commits since the highest one.",
 )
 @option(
     "--prefix",
-    default=DEFAULT_PREFIX,
-    show_default=True,
     metavar="TEXT",
-    help="What stands before the version in a tag's name, for --next.",
+    help="What stands before a version in a tag's name. Default: as in the project, else v.",
+)
+@option(
+    "--within",
+    metavar="LINE",
+    help="For --next: only versions of this line count, such as 1 or 1.4.",
 )
 @ref_option(help="Branch, tag or SHA to tag. Default: the default branch.")
 @option("--message", metavar="TEXT", default="", help="Make an annotated tag with this message.")
@@ -73,6 +79,14 @@ EXAMPLES = {
     metavar="FILE",
     type=text_file,
     help="File with the description of the release in Markdown; - for stdin. Implies --release.",
+)
+@option(
+    "--asset",
+    "assets",
+    metavar="NAME=URL",
+    type=asset,
+    multiple=True,
+    help="Link of the release to an asset. Implies --release. Can be repeated.",
 )
 @optional_wait_options
 @shared_options

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from cicd_common.gitlab.tokens import Token
     from cicd_common.waiting.policy import WaitPolicy
 
-Next = Literal["major", "minor", "patch"]
+Next = Literal["major", "minor", "patch", "auto"]
 
 # GitLab asks `git check-ref-format` and adds rules of its own: lib/gitlab/git_ref_validator.rb.
 _RULES: tuple[tuple[str, str], ...] = (
     (r"^$", "is empty"),
     (r"^HEAD$", "is HEAD"),
     (r"^-", "starts with '-'"),
-    (r"^refs/(heads|remotes)/", "starts with refs/heads/ or refs/remotes/"),
+    (r"^refs/(heads|remotes|tags)/", "starts with refs/heads/, refs/remotes/ or refs/tags/"),
     (r"[\x00-\x20\x7f]", "holds a space or a control character"),
     (r"[\ud800-\udfff]", "is not valid UTF-8"),
     (r"[~^:?*\[\\]", "holds one of ~ ^ : ? * [ \\"),
@@ -31,7 +31,8 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"(^|/)\.", "has a part that starts with '.'"),
     (r"\.lock(/|$)", "has a part that ends with '.lock'"),
     (r"^/", "starts with '/'"),
-    (r"^([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$", "looks like a commit's SHA"),
+    # lib/gitlab/checks/tag_check.rb: STARTS_WITH_SHA_REGEX, of 40 or 64 digits.
+    (r"^[0-9a-fA-F]{40}", "starts with a commit's SHA"),
 )
 
 
@@ -50,7 +51,10 @@ def check_tag_name(name: str) -> None:
             )
 
 
-DEFAULT_PREFIX = "v"
+# The line of versions that `within` names: 1, or 1.4.
+_LINE = re.compile(r"(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8}))?", re.ASCII)
+_PARTS_BY_LINE = {1: ("minor", "patch", "auto"), 2: ("patch", "auto")}
+_ASSET_URL = re.compile(r"(https?|ftp)://[^\s/]+.*")
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,14 @@ class TagRequest:
     Attributes:
         projects: Where: each project's path, numeric id, or URL.
         tag_name: Its name; None for the next version.
-        next: Which part of the version to count up, instead of a name.
-        prefix: What stands before the version.
+        next: Which part of the version to count up, instead of a name; `auto` goes by the commits.
+        prefix: What stands before the version; None for what the project's own versions have.
+        within: The line of versions that counts, such as `1.4`; None for all.
         ref: The branch, tag or SHA to tag; None for the default branch.
         message: Makes the tag annotated, unless it is empty.
         release: Whether to create the release as well.
         release_notes: The release's description, in Markdown; not None implies the release.
+        assets: Links of the release: name and URL; one implies the release.
         wait: How to wait for the end of the tag's pipeline; None not to wait.
         dry_run: Whether to change nothing.
     """
@@ -73,18 +79,20 @@ class TagRequest:
     projects: tuple[str, ...]
     tag_name: str | None = None
     next: Next | None = None
-    prefix: str = DEFAULT_PREFIX
+    prefix: str | None = None
+    within: str | None = None
     ref: str | None = None
     message: str = ""
     release: bool = False
     release_notes: str | None = None
+    assets: tuple[tuple[str, str], ...] = ()
     wait: WaitPolicy | None = None
     dry_run: bool = False
 
     @property
     def wants_release(self) -> bool:
         """Whether a release is to be there in the end."""
-        return self.release or self.release_notes is not None
+        return self.release or self.release_notes is not None or bool(self.assets)
 
     def check(self, token: Token | None) -> None:
         """Finds what can be known to be wrong before anything is sent.
@@ -100,11 +108,13 @@ class TagRequest:
             raise UsageError(
                 "Exactly one of a tag's name and the next version is needed.",
                 why="Outside a GitLab job there is no default name.",
-                hint="Give --tag-name NAME, or --next major, minor or patch.",
+                hint="Give --tag-name NAME, or --next major, minor, patch or auto.",
             )
         if self.ref == "":
             raise UsageError("The ref is empty.", hint="Leave out --ref for the default branch.")
-        check_tag_name(f"{self.prefix}0.0.1" if self.tag_name is None else self.tag_name)
+        self._check_versions(token)
+        self._check_assets()
+        check_tag_name(f"{self.prefix or ''}0.0.1" if self.tag_name is None else self.tag_name)
         if token and token.kind is TokenKind.JOB and not self.wants_release:
             raise AuthError(
                 "A CI job token cannot create a tag.",
@@ -114,3 +124,37 @@ class TagRequest:
             )
         if token and self.wait:
             self.wait.check(token.kind)
+
+    def _check_versions(self, token: Token | None) -> None:
+        if self.within is not None:
+            parts = (
+                _PARTS_BY_LINE[len(self.within.split("."))] if _LINE.fullmatch(self.within) else ()
+            )
+            if self.next not in parts:
+                raise UsageError(
+                    f"--within {self.within} does not fit --next {self.next or 'at all'}.",
+                    why="A line is 1 or 1.4; the next version has to be of the same line.",
+                    hint="Give --next patch, or --next minor with a line such as 1.",
+                )
+        if self.prefix and re.search(r"\d\.?$", self.prefix):
+            raise UsageError(
+                f"The prefix {self.prefix!r} ends with a number.",
+                why="It would read as a part of the version.",
+                hint="To stay within a line of versions, give --within.",
+            )
+        if self.next == "auto" and token and token.kind is TokenKind.JOB:
+            raise AuthError(
+                "A CI job token cannot read commits, which --next auto goes by.",
+                why="GitLab ignores job tokens there.",
+                hint="Give an access token (COMMANDS_API_TOKEN), or --next major, minor or patch.",
+            )
+
+    def _check_assets(self) -> None:
+        names = [name for name, _ in self.assets]
+        for name, url in self.assets:
+            if not name or not _ASSET_URL.fullmatch(url) or names.count(name) > 1:
+                raise UsageError(
+                    f"{name}={url} cannot be an asset of the release.",
+                    why="A name is used once, and a URL starts with https://, http:// or ftp://.",
+                    hint="Give --asset NAME=URL.",
+                )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import InitVar, dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 from cicd_common.errors import CommandError
 from cicd_common.waiting.pipelines import WaitResult
-from cicd_common.waiting.targets import Newest
+
+if TYPE_CHECKING:
+    from cicd_common.waiting.targets import Newest
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,13 @@ class TagResult:
         commit: The full SHA of the commit it stands at.
         created: Whether this call created it.
         web_url: Its page.
-        release: What became of its release: `created`, `exists`, `would be created`; None if
-            none was wanted.
+        release: What became of its release: `created`, `exists`, `updated`, or `would be` and one
+            of these; None if none was wanted.
         would_create: Whether a dry run found that the tag would be created.
         pipeline: The tag's pipeline, as it ended, if it was waited for.
+
+    Args:
+        awaited: The pipeline to wait for; None if there is none.
     """
 
     project: str
@@ -33,9 +39,15 @@ class TagResult:
     release: str | None = None
     would_create: bool = False
     pipeline: WaitResult | None = None
+    awaited: InitVar[Newest | None] = None
+
+    def __post_init__(self, awaited: Newest | None) -> None:
+        object.__setattr__(self, "_awaited", awaited)  # not a field, for it is not JSON
 
     def text(self) -> str:
         """One short line for a person."""
+        if not self.tag:
+            return f"{self.project}: there is no version, and no commit asks for one"
         state = "would be created" if self.would_create else "already exists"
         line = f"{self.project}: tag {self.tag} {'created' if self.created else state}"
         release = f", release {self.release}" if self.release else ""
@@ -52,9 +64,9 @@ class TagResult:
         }
         return tag | (self.pipeline.dotenv() if self.pipeline else {})
 
-    def target(self) -> Newest:
+    def target(self) -> Newest | None:
         """The tag's pipeline, which GitLab starts a moment after the tag."""
-        return Newest(self.project, tag=self.tag, sha=self.commit, ours=self.created)
+        return cast("Newest | None", getattr(self, "_awaited", None))
 
     def ended(self, end: WaitResult | CommandError) -> TagResult | CommandError:
         """The tag with its pipeline, as it ended.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
-
-from semver import Version
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
 
 from cicd_common.errors import (
+    AuthError,
     CommandError,
     ConflictError,
     ForbiddenError,
@@ -19,46 +18,30 @@ from cicd_common.errors import (
 )
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import GitLab, quoted
-from cicd_common.gitlab.projects import Project, find_commit, find_default_branch, find_project
+from cicd_common.gitlab.projects import (
+    Project,
+    find_commit,
+    find_default_branch,
+    find_project,
+    name_project,
+)
+from cicd_common.gitlab.responses import MOVED_TEXT
 from cicd_common.gitlab.retry import Backoff
-from cicd_common.versions import parse_version
+from cicd_common.gitlab.tokens import TokenKind
+from cicd_common.waiting.targets import Newest
 from cicd_common.waiting.wait import start_each
+from cmd_tag_project.releases import update_release
 from cmd_tag_project.result import TagResult
+from cmd_tag_project.versions import find_highest, part_by_commits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from cicd_common.gitlab.connection import Connection
-    from cicd_common.gitlab.projects import Project
+    from cicd_common.gitlab.fields import JsonObject
     from cicd_common.waiting.events import Presenter
     from cmd_tag_project.request import TagRequest
-
-
-def next_tag_name(gitlab: GitLab, project: Project, request: TagRequest) -> str:
-    """Works out the next version's tag name from the tags that the project has now.
-
-    Args:
-        gitlab: The client.
-        project: The project.
-        request: Which part to count up, and the prefix.
-
-    Returns:
-        The prefix and the version; counted from 0.0.0 where there is none yet.
-
-    Raises:
-        CommandError: There was no usable answer.
-    """
-    assert request.next is not None  # noqa: S101 - for the type checker; TagRequest.check saw to it
-    tags = gitlab.get_all(
-        f"projects/{project.id}/repository/tags",
-        # `^` is GitLab's own way to search for names that start with a text.
-        **({"search": f"^{request.prefix}"} if request.prefix else {}),
-    )
-    versions = (
-        parse_version(name.removeprefix(request.prefix))
-        for name in (fields.text(tag, "name") for tag in tags)
-        if name.startswith(request.prefix)
-    )
-    highest = max(filter(None, versions), default=Version(0))
-    return f"{request.prefix}{highest.next_version(request.next)}"
+    from cmd_tag_project.versions import Highest
 
 
 log = logging.getLogger("cicd_common.tag")
@@ -66,10 +49,21 @@ log = logging.getLogger("cicd_common.tag")
 
 @dataclass(frozen=True)
 class _Tag:
-    """A tag as GitLab has it."""
+    """A tag as GitLab has it.
+
+    Attributes:
+        commit: The commit it is at.
+        has_release: Whether it has a release.
+        project: The project's path, where the answer tells it.
+        is_new: Whether this call created it.
+        is_answered: Whether GitLab said so, in an answer that was not lost.
+    """
 
     commit: str
-    has_release: bool
+    has_release: bool = False
+    project: str = ""
+    is_new: bool = False
+    is_answered: bool = False
 
 
 def run(
@@ -102,7 +96,7 @@ def run(
 
 
 def create_tag(gitlab: GitLab, project: str, request: TagRequest) -> TagResult:
-    """Creates a tag, unless it is there already.
+    """Creates a tag, unless it exists.
 
     Args:
         gitlab: The client.
@@ -114,105 +108,258 @@ def create_tag(gitlab: GitLab, project: str, request: TagRequest) -> TagResult:
 
     Raises:
         NotFoundError: There is no such project or ref, or the token cannot see it.
-        ConflictError: The tag is there, at another commit.
+        ConflictError: The tag exists, at another commit.
         ForbiddenError: A protected tag, a role or a hook says no.
+        RefusedError: Which version is the next is not clear.
         CommandError: GitLab gave no usable answer.
     """
-    found = find_project(gitlab, project)
-    commit = find_commit(gitlab, found, request.ref or find_default_branch(gitlab, found))
-    if request.tag_name is not None:
-        return _ensure(gitlab, found, request.tag_name, commit, request)
-    # Each loss of a race means that somebody else's tag was made: a short pause will do.
-    backoff = Backoff(gitlab.connection.retry_for, first=0.05, longest=1.0)
-    while True:
-        name = next_tag_name(gitlab, found, request)
-        try:
-            return _ensure(gitlab, found, name, commit, request)
-        except ConflictError as lost:
-            backoff.wait(lost)
-
-
-def _ensure(
-    gitlab: GitLab, project: Project, name: str, commit: str, request: TagRequest
-) -> TagResult:
-    """Makes sure that the tag is at the commit, and has its release if one is wanted."""
-    web_url = f"{project.web_url}/-/tags/{quote(name)}"
-    before = _find_tag(gitlab, project, name)
-    if before is None or (request.wants_release and not before.has_release):
-        if before is not None:
-            _check_commit(before, name, commit, project)
-        if request.dry_run:
-            return TagResult(
-                project=project.path,
-                tag=name,
-                commit=commit,
-                created=False,
-                web_url=web_url,
-                release="would be created" if request.wants_release else None,
-                would_create=before is None,
-            )
-        after = _write(gitlab, project, name, commit, request, check=web_url)
-    else:
-        after = before
-    _check_commit(after, name, commit, project)
-    release = None
-    if request.wants_release:
-        release = "exists" if before and before.has_release else "created"
-    return TagResult(project.path, name, commit, before is None, web_url, release)
-
-
-def _write(
-    gitlab: GitLab, project: Project, name: str, commit: str, request: TagRequest, *, check: str
-) -> _Tag:
-    """Creates the tag, or the tag and its release in one request, or only the release."""
-    body: dict[str, object] = {"tag_name": name, "ref": commit}
-    if request.wants_release:
-        path = f"projects/{project.id}/releases"
-        body |= {"description": request.release_notes or name, "tag_message": request.message}
-    else:
-        path = f"projects/{project.id}/repository/tags"
-        body |= {"message": request.message}
-
-    def find() -> _Tag | None:
-        tag = _find_tag(gitlab, project, name)
-        return None if tag and request.wants_release and not tag.has_release else tag
-
-    def read(answer: Any) -> _Tag:
-        return _Tag(fields.word(answer, "commit", "id"), has_release=request.wants_release)
-
+    # GitLab is asked for the project only if its default branch is needed, or in a dry run.
+    asks = request.ref is None or request.dry_run
+    found = find_project(gitlab, project) if asks else name_project(gitlab, project)
     try:
-        return gitlab.write(
+        return _Tagging(gitlab, found, request).run()
+    except NotFoundError as error:
+        if MOVED_TEXT in error.message and gitlab.token_kind is not TokenKind.JOB and not asks:
+            return _Tagging(gitlab, find_project(gitlab, project), request).run()
+        raise _missing(error, found) from error
+
+
+@dataclass(frozen=True)
+class _Tagging:
+    """One tag that is to be created in one project."""
+
+    gitlab: GitLab
+    project: Project
+    request: TagRequest
+
+    def run(self) -> TagResult:
+        """Creates it, under the given name or the next version's."""
+        if self.request.tag_name is not None:
+            return self._ensure(self.request.tag_name, None)
+        commit = self._commit() if self.request.next == "auto" else None
+        # Each loss of a race means that another tag was created: a short pause is enough.
+        backoff = Backoff(self.gitlab.connection.retry_for, first=0.05, longest=1.0)
+        while True:
+            highest = find_highest(self.gitlab, self.project, self.request)
+            part = str(self.request.next)
+            if commit is not None:
+                asked = part_by_commits(self.gitlab, self.project, highest, commit)
+                if asked is None:
+                    return self._unchanged(highest, commit)
+                part = asked
+            try:
+                return self._ensure(highest.next(part, self.request.within), commit)
+            except ConflictError as lost:
+                backoff.wait(lost)
+
+    def _unchanged(self, highest: Highest, commit: str) -> TagResult:
+        """The last version, because no commit since then asks for another."""
+        log.info("No commit since %s asks for a version.", highest.tag or "the first one")
+        tag = self._find(highest.tag) if highest.tag else None
+        return TagResult(
+            self.project.path,
+            highest.tag,
+            tag.commit if tag else commit,
+            created=False,
+            web_url=self._page(highest.tag) if highest.tag else self.project.web_url,
+        )
+
+    def _ensure(self, name: str, commit: str | None) -> TagResult:
+        """Makes sure that the tag is at the commit, and has its release if one is wanted.
+
+        Args:
+            name: The tag's name.
+            commit: The commit, where it is known already.
+        """
+        if self.request.dry_run or self.request.wants_release:
+            return self._ensure_release(name, commit)
+        newest = self._newest_pipeline()
+        tag = self._post_tag(name, commit or self._ref())
+        if not tag.is_new:
+            self._check_commit(tag, name, commit or self._commit())
+        return self._result(name, tag, newest)
+
+    def _ensure_release(self, name: str, commit: str | None) -> TagResult:
+        """As `_ensure`, where the tag is read before anything is written."""
+        before = self._find(name)
+        if commit is None:
+            # The wish is for the release: of a tag that exists it takes the tag's commit.
+            takes_it = before is not None and self.request.ref is None and not self.request.next
+            commit = before.commit if before and takes_it else self._commit()
+        if before is not None:
+            self._check_commit(before, name, commit)
+        if self.request.dry_run:
+            return self._planned(name, commit, before)
+        if not self.request.wants_release or (before and before.has_release):
+            tag, release = before or _Tag(commit), "exists"
+        else:
+            newest = self._newest_pipeline() if before is None else 0
+            tag = self._post_release(name, commit, before)
+            self._check_commit(tag, name, commit)
+            if tag.is_new:
+                return self._result(name, replace(tag, is_new=before is None), newest, "created")
+            release = "exists"
+        if release == "exists":
+            release = update_release(self.gitlab, self.project, name, self.request)
+        return self._result(name, replace(tag, is_new=False), 0, release)
+
+    def _planned(self, name: str, commit: str, before: _Tag | None) -> TagResult:
+        release = None
+        if self.request.wants_release:
+            release = "would be created"
+            if before and before.has_release:
+                release = update_release(self.gitlab, self.project, name, self.request)
+        return TagResult(
+            self.project.path,
+            name,
+            commit,
+            created=False,
+            web_url=self._page(name),
+            release=release,
+            would_create=before is None,
+        )
+
+    def _result(self, name: str, tag: _Tag, newest: int, release: str | None = None) -> TagResult:
+        project = tag.project or self.project.path
+        return TagResult(
+            project,
+            name,
+            tag.commit,
+            created=tag.is_new,
+            web_url=f"{self.gitlab.base_url}/{project}/-/tags/{quote(name)}"
+            if tag.project
+            else self._page(name),
+            release=release,
+            awaited=Newest(
+                project,
+                tag=name,
+                sha=tag.commit,
+                ours=tag.is_new and tag.is_answered,
+                newer_than=newest if tag.is_new else 0,
+            ),
+        )
+
+    def _post_tag(self, name: str, ref: str) -> _Tag:
+        """Creates the tag, or finds the one that exists."""
+        body = {"tag_name": name, "ref": ref, "message": self.request.message}
+
+        def find() -> _Tag | None:
+            tag = self._find(name)
+            # It was absent, or GitLab would have said so: a lost answer leaves it open who was it.
+            return replace(tag, is_new=tag.commit == self._commit()) if tag else None
+
+        try:
+            return self._write(name, "repository/tags", body, find)
+        except RefusedError as refusal:
+            if "already exists" in refusal.message and (tag := self._find(name)) is not None:
+                return tag
+            raise _refusal(refusal, name, self.project, exists=False) from refusal
+
+    def _post_release(self, name: str, commit: str, before: _Tag | None) -> _Tag:
+        """Creates the release, and the tag with it if there is none."""
+        body = {
+            "tag_name": name,
+            "ref": commit,
+            "description": self.request.release_notes or name,
+            "tag_message": self.request.message,
+            "assets": {"links": [{"name": title, "url": url} for title, url in self.request.assets]}
+            if self.request.assets
+            else None,
+        }
+
+        def find() -> _Tag | None:
+            tag = self._find(name)
+            return replace(tag, is_new=True) if tag and tag.has_release else None
+
+        try:
+            return self._write(name, "releases", body, find)
+        except (RefusedError, ConflictError) as refusal:
+            tag = self._find(name) if "already exists" in refusal.message else None
+            if tag is not None and tag.has_release:
+                return tag
+            raise _refusal(refusal, name, self.project, exists=before is not None) from refusal
+
+    def _write(
+        self, name: str, route: str, body: Mapping[str, object], find: Callable[[], _Tag | None]
+    ) -> _Tag:
+        def read(answer: JsonObject) -> _Tag:
+            return replace(_read_tag(answer, self.gitlab.base_url), is_new=True, is_answered=True)
+
+        return self.gitlab.write(
             "POST",
-            path,
+            f"projects/{self.project.id}/{route}",
             {key: value for key, value in body.items() if value},
             read=read,
             find=find,
-            check=check,
+            check=self._page(name),
         )
-    except (RefusedError, ConflictError) as refusal:
-        # Somebody else was faster; whether that is a conflict depends on the commit.
-        if "already exists" in refusal.message and (tag := find()) is not None:
-            return tag
-        raise _refusal(refusal, name, project) from refusal
+
+    def _find(self, name: str) -> _Tag | None:
+        """The tag as GitLab has it; None if there is none."""
+        path = f"projects/{self.project.id}/repository/tags"
+        if self.gitlab.token_kind is TokenKind.JOB:
+            # Servers before about 18.8 take a job token on the list alone.
+            listed = self.gitlab.get_list(path, search=f"^{name}$")
+            answer = next((tag for tag in listed if tag.get("name") == name), None)
+            return _read_tag(answer, self.gitlab.base_url) if answer else None
+        try:
+            return _read_tag(self.gitlab.get(f"{path}/{quoted(name)}"), self.gitlab.base_url)
+        except NotFoundError as error:
+            if "Project Not Found" in error.message:
+                raise
+            return None
+
+    def _newest_pipeline(self) -> int:
+        """The id of the newest pipeline before the tag, for a wait; 0 where nothing tells."""
+        if self.request.wait is None or self.request.dry_run:
+            return 0
+        try:
+            listed = self.gitlab.get_list(f"projects/{self.project.id}/pipelines", per_page=1)
+        except (AuthError, ForbiddenError, NotFoundError):
+            return 0
+        return max((fields.number(pipeline, "id") for pipeline in listed), default=0)
+
+    def _ref(self) -> str:
+        return self.request.ref or find_default_branch(self.gitlab, self.project)
+
+    def _commit(self) -> str:
+        return find_commit(self.gitlab, self.project, self._ref())
+
+    def _page(self, name: str) -> str:
+        return f"{self.project.web_url}/-/tags/{quote(name)}"
+
+    def _check_commit(self, tag: _Tag, name: str, commit: str) -> None:
+        if tag.commit != commit:
+            raise ConflictError(
+                f"The tag {name} of {self.project.path} is at {tag.commit}, not at {commit}.",
+                why="It was created before, at another commit. Tags are never moved.",
+                hint="Give another --tag-name, or --ref for the commit it is at.",
+            )
 
 
-def _find_tag(gitlab: GitLab, project: Project, name: str) -> _Tag | None:
-    try:
-        answer = gitlab.get(f"projects/{project.id}/repository/tags/{quoted(name)}")
-    except NotFoundError:
-        return None
+def _read_tag(answer: JsonObject, base_url: str) -> _Tag:
+    """Takes the tag out of GitLab's answer, which is a tag or a release."""
     # Of an annotated tag `target` is the tag object; `commit` is what it points to.
-    commit = fields.word(answer, "commit", "id")
-    return _Tag(commit, has_release=answer.get("release") is not None)
+    page = fields.optional_text(answer, "commit", "web_url")
+    path, found, _ = urlsplit(page).path.partition("/-/commit/")
+    root = urlsplit(base_url).path
+    return _Tag(
+        fields.word(answer, "commit", "id"),
+        has_release=answer.get("release") is not None or "tag_name" in answer,
+        project=path.removeprefix(root).strip("/") if found else "",
+    )
 
 
-def _check_commit(tag: _Tag, name: str, commit: str, project: Project) -> None:
-    if tag.commit != commit:
-        raise ConflictError(
-            f"The tag {name} of {project.path} is at {tag.commit}, not at {commit}.",
-            why="Somebody made it before, at another commit. Tags are never moved.",
-            hint="Give another --tag-name, or --ref for the commit it is at.",
-        )
+def _missing(error: NotFoundError, project: Project) -> NotFoundError:
+    """A 404 to a project that was not asked for before says why."""
+    if error.why or "Project Not Found" not in error.message:
+        return error
+    return NotFoundError(
+        error.message,
+        why=f"{project.path} does not exist, or this token cannot see it: GitLab says 404 to both.",
+        hint="Check the path, and that the token's user is a member of the project.",
+        answer=error.answer,
+    )
 
 
 # What GitLab's Tags::CreateService and its checks before a push say, all of it with status 400.
@@ -221,7 +368,7 @@ _REFUSALS = (
     Refusal(
         r"Target .* is invalid|Target is empty",
         NotFoundError,
-        "The commit is gone from the project.",
+        "The project has no such branch, tag or commit, or its repository is empty.",
         "Check --ref.",
     ),
     Refusal(
@@ -237,6 +384,12 @@ _REFUSALS = (
         "In Settings > Repository > Protected tags, allow the token's user to create it.",
     ),
     Refusal(
+        r"SHA-1 or SHA-256 tag name|refs/tags/",
+        RefusedError,
+        "GitLab does not take a name that starts with a SHA, or with refs/tags/.",
+        "Give another --tag-name.",
+    ),
+    Refusal(
         r"default branch name",
         ForbiddenError,
         "A tag may not have the default branch's name.",
@@ -245,12 +398,19 @@ _REFUSALS = (
 )
 
 
-def _refusal(refusal: CommandError, name: str, project: Project) -> CommandError:
-    """The error that a refused tag means."""
+def _refusal(refusal: CommandError, name: str, project: Project, *, exists: bool) -> CommandError:
+    """The error that a refused tag means, or a refused release of a tag that exists."""
     if row := Refusal.of(refusal.message, _REFUSALS):
         return row.make(refusal.message, why=row.why, hint=row.hint, answer=refusal.answer)
     if isinstance(refusal, ConflictError) or (refusal.answer and refusal.answer.server_error):
         return refusal
+    if exists:
+        return RefusedError(
+            f"{project.path} refused the release of {name}: {refusal.message}",
+            why="The tag exists; GitLab did not take its release.",
+            hint="Check --release-notes and --asset.",
+            answer=refusal.answer,
+        )
     return ForbiddenError(
         f"{project.path} refused the tag {name}: {refusal.message}",
         why="A hook or a push rule of the project or the server says no.",

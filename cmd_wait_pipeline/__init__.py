@@ -53,6 +53,8 @@ def wait_pipeline(
     tag: str | None = None,
     sha: str | None = None,
     source: str | None = None,
+    merge_request: int | None = None,
+    newer_than: int = 0,
     policy: WaitPolicy | None = None,
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
@@ -76,6 +78,8 @@ def wait_pipeline(
     tag: str | None = None,
     sha: str | None = None,
     source: str | None = None,
+    merge_request: int | None = None,
+    newer_than: int = 0,
     all_running: bool = False,
     policy: WaitPolicy | None = None,
     dry_run: bool = False,
@@ -91,8 +95,10 @@ def wait_pipeline(
         tag: The newest pipeline of a tag.
         sha: The newest pipeline of a commit.
         source: The newest pipeline with a source, such as `push`.
-        all_running: Every unfinished pipeline; in a GitLab job of the project, every one before
-            the job's own.
+        merge_request: The newest pipeline of a merge request, by its number in the project.
+        newer_than: Only a newest pipeline with a higher id than this one counts.
+        all_running: Whatever runs in the project now; in a GitLab job without the job's own
+            pipeline.
         policy: How to wait; default: `WaitPolicy()`.
         dry_run: Whether to return how the pipelines are now, and not to wait.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
@@ -121,6 +127,8 @@ def wait_pipeline(
         tag=tag,
         sha=sha,
         source=source,
+        merge_request=merge_request,
+        newer_than=newer_than,
         all_running=all_running,
         policy=policy or WaitPolicy(),
         dry_run=dry_run,

@@ -33,16 +33,17 @@ EXAMPLES = {
 }
 
 
-def pipeline_id(text: str) -> int:
-    """Reads a pipeline's id; a type for `click.option`."""
-    if not (text.isascii() and text.isdecimal() and 0 < len(text.lstrip("0")) <= MOST_DIGITS):
-        raise click.BadParameter(f"{text!r} is not the id of a pipeline.")
+def number(given: str | int) -> int:
+    """Reads an id or a number, as GitLab shows it; a type for `click.option`."""
+    text = str(given)
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise click.BadParameter(f"{text!r} is not an id.")
     return int(text)
 
 
 def pipeline(text: str) -> int | str:
     """Reads a pipeline's id or URL; a type for `click.argument`."""
-    return text if "/" in text else pipeline_id(text)
+    return text if "/" in text else number(text)
 
 
 @click.command("cmd-wait-pipeline", cls=Command, examples=EXAMPLES)
@@ -55,7 +56,7 @@ def pipeline(text: str) -> int | str:
     "--pipeline-id",
     "pipeline_ids",
     metavar="ID",
-    type=pipeline_id,
+    type=number,
     multiple=True,
     help="Pipeline by its id. Can be repeated.",
 )
@@ -75,9 +76,22 @@ def pipeline(text: str) -> int | str:
     help="The newest pipeline with this source, such as push or schedule.",
 )
 @option(
+    "--merge-request",
+    metavar="IID",
+    type=number,
+    help="The newest pipeline of this merge request, by its number in the project.",
+)
+@option(
+    "--newer-than",
+    metavar="ID",
+    type=number,
+    default=0,
+    help="With --ref and the like: only a pipeline with a higher id than this one.",
+)
+@option(
     "--all-running",
     is_flag=True,
-    help="All unfinished pipelines; in a job of the project, those before the job's own.",
+    help="Wait until nothing else runs in the project, or on the branch of --ref.",
 )
 @wait_options
 @shared_options
@@ -91,7 +105,8 @@ def cli(
 ) -> int:
     """Wait for pipelines to end, and say how they ended.
 
-    Name them by id or URL, or as the newest of a branch, a tag, a commit or a source. A pipeline
+    Name them by id or URL, or as the newest of a branch, a tag, a commit, a source or a merge
+    request. A pipeline
     that does not exist yet is waited for; once it is found, it is known by its id. The exit code is
     0 only if all of them succeed.
     """

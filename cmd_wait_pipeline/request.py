@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
 from cicd_common.gitlab.projects import parse_project
 from cicd_common.waiting.policy import WaitPolicy
-from cicd_common.waiting.targets import AllRunning, ById, Newest, OwnJob, parse_pipeline_url
+from cicd_common.waiting.targets import (
+    AllRunning,
+    ById,
+    Newest,
+    own_job,
+    parse_pipeline_url,
+)
 
 if TYPE_CHECKING:
-    from cicd_common.waiting.targets import Target
+    from cicd_common.waiting.targets import OwnJob, Target
 
 
 DEFAULT_POLICY = WaitPolicy()
@@ -28,6 +35,8 @@ class WaitRequest:
         tag: The newest pipeline of a tag.
         sha: The newest pipeline of a commit.
         source: The newest pipeline of a source.
+        merge_request: The newest pipeline of a merge request, by its number in the project.
+        newer_than: Only a newest pipeline with a higher id counts.
         all_running: Every unfinished pipeline.
         policy: How to wait.
         dry_run: Whether to say how they are now, and not to wait.
@@ -39,6 +48,8 @@ class WaitRequest:
     tag: str | None = None
     sha: str | None = None
     source: str | None = None
+    merge_request: int | None = None
+    newer_than: int = 0
     all_running: bool = False
     policy: WaitPolicy = DEFAULT_POLICY
     dry_run: bool = False
@@ -50,7 +61,7 @@ class WaitRequest:
             base_url: The server that URLs must belong to.
             count: How many outcomes there are.
         """
-        projects = [target.project for target in self.targets(base_url, OwnJob())]
+        projects = [target.project for target in self.targets(base_url, own_job(os.environ))]
         return projects * count if self.all_running else projects
 
     def targets(self, base_url: str, own: OwnJob) -> list[Target]:
@@ -66,7 +77,8 @@ class WaitRequest:
         Raises:
             UsageError: Nothing was named, or more than one kind of thing, or it makes no sense.
         """
-        newest = any(value is not None for value in (self.tag, self.sha, self.source))
+        kinds = (self.tag, self.sha, self.source, self.merge_request)
+        newest = any(value is not None for value in kinds)
         by_ref = self.ref is not None and not self.all_running
         named = bool(self.pipelines)
         if named + (newest or by_ref) + self.all_running != 1:
@@ -74,8 +86,13 @@ class WaitRequest:
                 "Name the pipelines in exactly one way.",
                 why="Pipelines are named one by one, or as the newest of something, or as all "
                 "that are unfinished.",
-                hint="Give ids or URLs; or --ref, --tag, --sha, --source; "
-                "or --all-running, with --ref if need be.",
+                hint="Give ids or URLs; or --ref, --tag, --sha, --source, "
+                "--merge-request; or --all-running, with --ref if need be.",
+            )
+        if self.newer_than and (named or self.all_running):
+            raise UsageError(
+                "--newer-than is for the newest pipeline of something.",
+                hint="Give it with --ref, --tag, --sha, --source or --merge-request.",
             )
         if self.ref is not None and self.tag is not None:
             raise UsageError("A pipeline is of a branch or of a tag.", hint="Give --ref or --tag.")
@@ -83,7 +100,15 @@ class WaitRequest:
             return [AllRunning(self._project(base_url), self.ref)]
         if not named:
             return [
-                Newest(self._project(base_url), self.ref, self.tag, self.sha, self.source),
+                Newest(
+                    self._project(base_url),
+                    self.ref,
+                    self.tag,
+                    self.sha,
+                    self.source,
+                    newer_than=self.newer_than,
+                    merge_request=self.merge_request,
+                ),
             ]
         by_id = [
             parse_pipeline_url(pipeline, base_url)

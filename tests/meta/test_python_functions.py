@@ -25,6 +25,7 @@ FUNCTIONS = {
 }
 # Options whose parameter has another name: an option is repeated, a parameter holds all.
 NAMES = {
+    "--asset": "assets",
     "--gitlab": "gitlab",
     "--input": "inputs",
     "--no-realtime": "realtime",

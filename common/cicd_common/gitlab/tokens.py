@@ -100,6 +100,8 @@ _JOB_TOKEN_ROUTES = tuple(
         (rf"GET {_PROJECT}/merge_requests", "18.3"),
         (rf"GET {_PROJECT}/releases(/[^/]+)?", ""),
         (rf"POST {_PROJECT}/(releases|trigger/pipeline)", ""),
+        (rf"PUT {_PROJECT}/releases/[^/]+", ""),
+        (rf"(POST|PUT) {_PROJECT}/releases/[^/]+/assets/links(/\d+)?", ""),
     )
 )
 

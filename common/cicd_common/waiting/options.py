@@ -17,6 +17,7 @@ from cicd_common.waiting.policy import (
     DEFAULT_APPEAR_TIMEOUT,
     DEFAULT_LOG_TAIL,
     CancelOn,
+    OnFailed,
     OnManual,
     OnSkipped,
     WaitPolicy,
@@ -101,6 +102,17 @@ _OPTIONS = (
         help="Write a JUnit report of the jobs, those of downstream pipelines included.",
     ),
 )
+# Of the command that only waits: a lock goes by what others started.
+_WAITER_OPTIONS = (
+    *_OPTIONS,
+    _option(
+        "--on-failed",
+        type=click.Choice(get_args(OnFailed)),
+        default="pass",
+        show_default=True,
+        help="What --all-running does if a pipeline failed that it waited for.",
+    ),
+)
 # Of the commands that start pipelines, and may wait for them.
 _STARTER_OPTIONS = (
     _option(
@@ -126,7 +138,7 @@ def wait_options(command: Callable[..., int]) -> Callable[..., int]:
     def with_policy(**options: Any) -> int:
         return command(policy=_take(options), **options)
 
-    return with_options(_OPTIONS, with_policy)
+    return with_options(_WAITER_OPTIONS, with_policy)
 
 
 def optional_wait_options(command: Callable[..., int]) -> Callable[..., int]:

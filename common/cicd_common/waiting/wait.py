@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Started(Protocol):
     """What a command started in one project: a pipeline, or a tag that starts one."""
 
-    def target(self) -> Target:
-        """Return the pipeline to wait for."""
+    def target(self) -> Target | None:
+        """Return the pipeline to wait for; None if nothing was started."""
 
     def ended(self, end: Outcome) -> Any:
         """Return what was started together with how its pipeline ended."""
@@ -94,10 +94,9 @@ def _start_and_wait(
             for name, failure in zip(names, begun, strict=True):
                 if isinstance(failure, CommandError):
                     shown.show(Finished(failure, project=name))
-            targets = [one.target() for one in begun if not isinstance(one, CommandError)]
             engine = Engine(
                 gitlab,
-                targets,
+                _targets(begun),
                 policy,
                 own=own_job(os.environ),
                 presenter=shown,
@@ -107,7 +106,7 @@ def _start_and_wait(
             for event in engine.events():
                 shown.show(event)
         except (Interrupted, KeyboardInterrupt) as signaled:
-            engine = engine or Engine(gitlab, [one.target() for one in started], policy)
+            engine = engine or Engine(gitlab, _targets(started), policy)
             _leave(engine, policy, shown)
             if isinstance(signaled, Interrupted):
                 signaled.outcomes = _joined(begun or signaled.outcomes, engine)
@@ -118,9 +117,19 @@ def _start_and_wait(
 def _joined(begun: Sequence[Started | CommandError], engine: Engine) -> list[Any]:
     """Join what was started and how its pipeline ended."""
     ends = dict(engine.state)
-    return [
-        one if isinstance(one, CommandError) else one.ended(ends[one.target()]) for one in begun
-    ]
+    joined: list[Any] = []
+    for one in begun:
+        target = None if isinstance(one, CommandError) else one.target()
+        if isinstance(one, CommandError) or target is None:
+            joined.append(one)
+        else:
+            joined.append(one.ended(ends[target]))
+    return joined
+
+
+def _targets(begun: Sequence[Started | CommandError]) -> list[Target]:
+    found = [None if isinstance(one, CommandError) else one.target() for one in begun]
+    return [target for target in found if target is not None]
 
 
 def wait_for(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from cmd_tag_project import tag_project
 from cmd_tag_project.cli import cli
 from sandbox import Access, Sandbox
 
@@ -34,7 +36,7 @@ def test_the_seeds_own_invocation_makes_the_tag_and_a_second_run_says_it_is_ther
     assert first.stdout == f"tech-lunch/service-tests: tag v1 created at {sha[:8]}\n"
     assert second.stdout == f"tech-lunch/service-tests: tag v1 already exists at {sha[:8]}\n"
     assert gitlab.tags(project) == {"v1": sha}
-    assert len(writes()) == 1
+    assert len(writes()) == 2  # GitLab refuses the second
 
 
 def test_a_tag_at_another_commit_is_a_conflict_that_names_both(
@@ -184,3 +186,49 @@ def test_in_a_job_the_tag_is_named_after_it(
 
     assert tag().code == 0
     assert list(gitlab.tags(project)) == ["tech-lunch-hello-world_" + "0" * 39 + "1_77"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "requests"),
+    [
+        (["--ref", "main"], ["POST"]),
+        (["--ref", "main", "--message", "Words"], ["POST"]),
+        ([], ["GET", "POST"]),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("project")
+def test_no_request_is_sent_that_is_not_needed(
+    tag: Callable[..., Ending], gitlab: Sandbox, arguments: list[str], requests: list[str]
+) -> None:
+    assert tag("--tag-name", "v1", *arguments).code == 0
+    assert [request.method for request in gitlab.requests] == requests
+
+
+def test_the_project_is_named_as_gitlab_names_it(
+    tag: Callable[..., Ending], project: Project
+) -> None:
+    ending = tag("--tag-name", "v1", "--ref", "main", project=str(project.id))
+
+    assert ending.stdout.startswith(f"{project.path}: tag v1 created")
+
+
+def test_of_many_at_once_one_says_that_it_created_the_tag(
+    gitlab: Sandbox, token: Token, project: Project
+) -> None:
+    made: list[bool] = []
+
+    def race() -> None:
+        done = tag_project(
+            project=project.path, tag_name="v1", ref="main",
+            base_url=gitlab.url, api_access_token=token.secret,
+        )  # fmt: skip
+        made.append(done.created)
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(made) == [*[False] * 7, True]

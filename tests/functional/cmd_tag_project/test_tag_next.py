@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sandbox.model import Project, Token
     from tests.functional.conftest import Ending
@@ -29,6 +31,13 @@ TAGS = r"/repository/tags$"
         (["v2.0.0-rc.1", "v1.4.0"], ["--next", "major"], "v2.0.0"),
         (["v9.9.9", "api-1.0.0"], ["--next", "minor", "--prefix", "api-"], "api-1.1.0"),
         (["1.0.0"], ["--next", "patch", "--prefix", ""], "1.0.1"),
+        (["3.4.5"], ["--next", "patch"], "3.4.6"),
+        (["3.4.5", "nightly", "v2"], ["--next", "minor"], "3.5.0"),
+        (["3.4.5", "v1.0.0"], ["--next", "patch", "--prefix", "v"], "v1.0.1"),
+        (["v1.4.7", "v2.1.0"], ["--next", "patch", "--within", "1.4"], "v1.4.8"),
+        (["v1.4.7", "v1.10.0", "v2.1.0"], ["--next", "minor", "--within", "1"], "v1.11.0"),
+        (["v1.3.0"], ["--next", "patch", "--within", "1.4"], "v1.4.0"),
+        (["1.4.0", "v2.0.0"], ["--next", "patch", "--within", "1"], "1.4.1"),
     ],
 )
 def test_next_counts_from_the_highest_version(
@@ -109,3 +118,119 @@ def test_a_version_lost_to_somebody_at_the_same_commit_is_theirs(
     assert ending.code == 0
     assert "v0.0.1 already exists" in ending.stdout
     assert gitlab.tags(project) == {"v0.0.1": sha}
+
+
+def test_12_versions_with_and_without_v_are_both_named(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    for name in ("v1.2.3", "v1.0.0", "3.4.5", "3.4.4"):
+        tag("--tag-name", name)
+
+    ending = tag("--next", "patch")
+
+    assert ending.code == 12
+    assert "v1.2.3 and 3.4.5" in ending.stderr
+    assert "--prefix" in ending.stderr
+    assert len(gitlab.tags(project)) == 4
+
+
+@pytest.mark.parametrize(
+    ("last", "messages", "after"),
+    [
+        ("v1.2.3", ["fix: one", "docs: two"], "v1.2.4"),
+        ("v1.2.3", ["perf(db): faster"], "v1.2.4"),
+        ("v1.2.3", ["fix: one", "feat(api): two", "chore: three"], "v1.3.0"),
+        ("v1.2.3", ["feat!: gone"], "v2.0.0"),
+        ("v1.2.3", ["fix(api)!: other"], "v2.0.0"),
+        ("v1.2.3", ["fix: one\n\nWords.\n\nBREAKING CHANGE: other answers"], "v2.0.0"),
+        ("v1.2.3", ["chore: one\n\nBREAKING-CHANGE: other answers"], "v2.0.0"),
+        ("v0.2.3", ["feat!: gone"], "v0.3.0"),
+        ("v0.2.3", ["fix: one"], "v0.2.4"),
+        ("1.2.3", ["Feat: one"], "1.3.0"),
+        (None, ["feat: one"], "v0.1.0"),
+        (None, ["fix: one"], "v0.0.1"),
+    ],
+)
+def test_auto_reads_the_commits_since_the_highest_version(
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    last: str | None,
+    messages: list[str],
+    after: str,
+) -> None:
+    if last:
+        gitlab.commit(project, {"old": "work"}, message="feat!: before the version")
+        assert tag("--tag-name", last).code == 0
+    for number, message in enumerate(messages):
+        gitlab.commit(project, {"n": str(number)}, message=message)
+
+    ending = tag("--next", "auto")
+
+    assert ending.code == 0, ending.stderr
+    assert f"tag {after} created" in ending.stdout
+    decided = next(each for each in messages if not each.startswith(("docs", "chore: t")))
+    assert decided.partition("\n")[0] in ending.stderr
+
+
+@pytest.mark.parametrize(
+    "message", ["docs: words", "Fix the shop", "feat : no", "revert: it", "fix:no space"]
+)
+def test_auto_without_a_commit_that_asks_for_a_version_tags_nothing(
+    writes: Callable[[], list[str]],
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    tmp_path: Path,
+    message: str,
+) -> None:
+    tag("--tag-name", "v1.2.3")
+    sha = gitlab.tags(project)["v1.2.3"]
+    gitlab.commit(project, {"n": "1"}, message=message)
+    before = len(writes())
+
+    ending = tag(
+        *("--next", "auto", "--output", "json", "--wait", "--dotenv", str(tmp_path / "env"))
+    )
+
+    assert ending.code == 0, ending.stderr
+    result = json.loads(ending.stdout)
+    assert (result["tag"], result["commit"], result["created"]) == ("v1.2.3", sha, False)
+    assert "TAG_CREATED=false\n" in (tmp_path / "env").read_text()
+    assert len(writes()) == before
+
+
+def test_auto_without_any_version_or_commit_that_asks_for_one(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    gitlab.commit(project, {"n": "1"}, message="docs: words")
+
+    ending = tag("--next", "auto")
+
+    assert ending.code == 0, ending.stderr
+    assert "no commit asks for one" in ending.stdout
+    assert gitlab.tags(project) == {}
+
+
+def test_12_auto_never_leaves_the_line(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    tag("--tag-name", "v1.4.0")
+    gitlab.commit(project, {"n": "1"}, message="feat: one")
+
+    ending = tag("--next", "auto", "--within", "1.4")
+
+    assert ending.code == 12
+    assert "v1.5.0" in ending.stderr
+    assert list(gitlab.tags(project)) == ["v1.4.0"]
+
+
+@pytest.mark.usefixtures("project")
+def test_a_refused_version_is_sent_once(
+    writes: Callable[[], list[str]], tag: Callable[..., Ending], gitlab: Sandbox
+) -> None:
+    text = "You are not allowed to create this tag as it is protected."
+    gitlab.fault(Fault(path=TAGS, method="POST", status=400, body={"message": text}))
+
+    assert tag("--next", "patch").code == 6
+    assert len(writes()) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 from cicd_common.waiting.policy import WaitPolicy
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sandbox.model import Project, Token
+    from sandbox.model import Project, Token, User
     from tests.functional.conftest import Ending
 
 
@@ -105,3 +106,33 @@ def test_from_python_with_a_wait(gitlab: Sandbox, token: Token, project: Project
 
     assert done.pipeline is not None
     assert done.pipeline.status == "success"
+
+
+def test_a_pipeline_of_an_earlier_tag_of_the_same_name_does_not_count(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project, executor: User
+) -> None:
+    """The tag was deleted and is created again at the same commit; the old one was green."""
+    green = ScriptedPipeline(jobs=(ScriptedJob(name="tests"),))
+    scripted(project, "failed")
+    sha = gitlab.sha(project)
+    subprocess.run(["git", "tag", "v1", sha], cwd=project.repository, check=True)
+    old = gitlab.add_pipeline(project, green, user=executor, ref="v1", sha=sha)
+    subprocess.run(["git", "tag", "-d", "v1"], cwd=project.repository, check=True)
+
+    ending = tag("--tag-name", "v1", "--wait")
+
+    assert ending.code == 1
+    assert f"pipeline {old.id} " not in ending.stdout
+
+
+def test_a_pipeline_of_a_tag_that_existed_is_not_canceled(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    project.script = ScriptedPipeline(jobs=(ScriptedJob(name="tests", timeline=((0, "running"),)),))
+    assert tag("--tag-name", "v1").code == 0
+
+    ending = tag("--tag-name", "v1", "--wait", "--timeout", "2", "--cancel-on", "timeout")
+
+    assert ending.code == 7
+    assert [each.status for each in gitlab.pipelines(project)] == ["running"]
+    assert not any(request.path.endswith("/cancel") for request in gitlab.requests)

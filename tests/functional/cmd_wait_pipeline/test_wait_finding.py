@@ -419,3 +419,62 @@ def test_what_a_job_token_cannot_see_is_never_called_green(
     ending = wait("--pipeline-id", pipeline.id, job_token=job.token)
     assert ending.code == 3
     assert "Older GitLab servers" in ending.stderr
+
+
+def test_a_pipeline_is_found_by_its_id_or_url_as_an_argument(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    first, second = add(*SOON), add(*SOON)
+
+    ending = wait(first.id, url(gitlab, second), "--interval", "0.05", "--output", "json")
+
+    assert found(ending) == [first.id, second.id]
+
+
+@pytest.mark.parametrize("argument", ["abc", "-5", "1.5", "9" * 30, "https://h/a/b"])
+def test_2_an_argument_that_is_neither_is_named(wait: Wait, gitlab: Sandbox, argument: str) -> None:
+    ending = wait("--", argument)
+
+    assert ending.code == 2
+    assert "is not an id" in ending.stderr or "not the address of a pipeline" in ending.stderr
+    assert len(gitlab.requests) == 0
+
+
+def test_an_older_pipeline_does_not_count_with_newer_than(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    older = add(*SOON)
+    assert wait("--ref", "main", "--newer-than", older.id, "--appear-timeout", "0.5").code == 4
+    newer = add(*SOON)
+
+    ending = wait("--ref", "main", "--newer-than", older.id, "--interval", "0.05")
+
+    assert ending.code == 0, ending.stderr
+    assert f"pipeline {newer.id} " in ending.stdout
+    assert gitlab.requests
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--all-running", "--on-manual", "play"],
+        ["--all-running", "--newer-than", "5"],
+        ["--pipeline-id", "5", "--newer-than", "4"],
+        ["--newer-than", "4"],
+        ["--merge-request", "0x1"],
+        ["--merge-request", "1", "--pipeline-id", "5"],
+    ],
+    ids=" ".join,
+)
+def test_2_what_makes_no_sense_together(wait: Wait, gitlab: Sandbox, arguments: list[str]) -> None:
+    assert wait(*arguments).code == 2
+    assert len(gitlab.requests) == 0
+
+
+@pytest.mark.parametrize(("option", "code"), [([], 0), (["--on-failed", "fail"], 1)])
+def test_a_lock_ends_with_0_or_as_the_pipelines_before_it(
+    add: Add, wait: Wait, option: list[str], code: int
+) -> None:
+    add((0, "running"), (4, "failed"))
+
+    assert wait("--all-running", "--interval", "0.05", *option).code == code

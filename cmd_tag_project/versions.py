@@ -1,0 +1,146 @@
+"""The next version of a project: from its tags and, for `--next auto`, from its commits."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from semver import Version
+
+from cicd_common.errors import RefusedError
+from cicd_common.gitlab import fields
+from cicd_common.versions import parse_version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from cicd_common.gitlab.client import GitLab
+    from cicd_common.gitlab.projects import Project
+    from cmd_tag_project.request import TagRequest
+
+log = logging.getLogger("cicd_common.tag")
+
+DEFAULT_PREFIX = "v"
+# https://www.conventionalcommits.org/en/v1.0.0/#specification
+_HEADER = re.compile(r"(?P<type>\w+)(?:\([^()]*\))?(?P<breaking>!)?: ")
+_FOOTER = re.compile(r"^BREAKING[ -]CHANGE: ", re.MULTILINE)
+_PARTS = {"feat": "minor", "fix": "patch", "perf": "patch"}
+_ORDER = ("patch", "minor", "major")
+
+
+@dataclass(frozen=True)
+class Highest:
+    """The highest version among a project's tags.
+
+    Attributes:
+        prefix: What stands before the project's versions.
+        version: The version; None if there is none.
+    """
+
+    prefix: str
+    version: Version | None
+
+    @property
+    def tag(self) -> str:
+        """The tag of the version; empty if there is none."""
+        return "" if self.version is None else f"{self.prefix}{self.version}"
+
+    def next(self, part: str, within: str | None) -> str:
+        """The name of the tag that follows.
+
+        Args:
+            part: `major`, `minor` or `patch`.
+            within: The line that it has to be of, such as `1.4`; None for any.
+
+        Raises:
+            RefusedError: It would leave the line.
+        """
+        if self.version is not None:
+            following = self.version.next_version(part)
+        elif within is not None:
+            following = Version(*map(int, within.split(".")))
+        else:
+            following = Version(0).next_version(part)
+        if not _is_within(following, within):
+            raise RefusedError(
+                f"The next version is {self.prefix}{following}, which is not within {within}.",
+                why=f"The commits ask for a new {part} version.",
+                hint="Release it without --within, or keep such commits out of this line.",
+            )
+        return f"{self.prefix}{following}"
+
+
+def find_highest(gitlab: GitLab, project: Project, request: TagRequest) -> Highest:
+    """Finds the highest version among a project's tags.
+
+    Raises:
+        RefusedError: No prefix was given, and the project has versions with and without `v`.
+        CommandError: There was no usable answer.
+    """
+    # `^` is GitLab's own way to search for names that start with a text.
+    search = {"search": f"^{request.prefix}"} if request.prefix else {}
+    tags = gitlab.get_all(f"projects/{project.id}/repository/tags", **search)
+    names = [fields.word(tag, "name") for tag in tags]
+    if request.prefix is not None:
+        return Highest(request.prefix, _highest(names, request.prefix, request.within))
+    found = {prefix: _highest(names, prefix, request.within) for prefix in (DEFAULT_PREFIX, "")}
+    kinds = [Highest(prefix, version) for prefix, version in found.items() if version]
+    if len(kinds) > 1:
+        both = " and ".join(kind.tag for kind in kinds)
+        raise RefusedError(
+            f"{project.path} has versions with and without v: {both} are the highest.",
+            why="Which of them is to be followed is not clear.",
+            hint="Give --prefix v, or --prefix '' for none.",
+        )
+    return kinds[0] if kinds else Highest(DEFAULT_PREFIX, None)
+
+
+def _highest(names: Iterable[str], prefix: str, within: str | None) -> Version | None:
+    versions = (parse_version(name[len(prefix) :]) for name in names if name.startswith(prefix))
+    return max((each for each in versions if each and _is_within(each, within)), default=None)
+
+
+def _is_within(version: Version, within: str | None) -> bool:
+    line = [int(number) for number in within.split(".")] if within else []
+    return [version.major, version.minor][: len(line)] == line
+
+
+def part_by_commits(gitlab: GitLab, project: Project, highest: Highest, commit: str) -> str | None:
+    """Which part of the version the commits since the highest one ask for.
+
+    Args:
+        gitlab: The client.
+        project: The project.
+        highest: The highest version.
+        commit: The commit to tag.
+
+    Returns:
+        `major`, `minor` or `patch`; None if no commit asks for a version. Below 1.0.0 a breaking
+        change counts as `minor`.
+
+    Raises:
+        CommandError: There was no usable answer.
+    """
+    revisions = f"{highest.tag}..{commit}" if highest.tag else commit
+    answers = gitlab.get_all(f"projects/{project.id}/repository/commits", ref_name=revisions)
+    asked: set[str] = set()
+    for answer in answers:
+        message = fields.optional_text(answer, "message")
+        if part := part_of(message):
+            log.info("%s: %s %s", part, fields.word(answer, "id")[:8], message.split("\n", 1)[0])
+            asked.add(part)
+    highest_part = max(asked, key=_ORDER.index, default=None)
+    is_initial = highest.version is None or highest.version.major == 0
+    return "minor" if highest_part == "major" and is_initial else highest_part
+
+
+def part_of(message: str) -> str | None:
+    """Which part of the version a commit's message asks for, by Conventional Commits."""
+    header = _HEADER.match(message)
+    if header is None:
+        return None
+    if header["breaking"] or _FOOTER.search(message):
+        return "major"
+    return _PARTS.get(header["type"].lower())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def play_blocking_jobs(
-    gitlab: GitLab, pipeline: Pipeline, played: Collection[int]
+    gitlab: GitLab, pipeline: Pipeline, played: Collection[int], wanted: Collection[int] = ()
 ) -> tuple[Job, ...]:
     """Starts the manual jobs that a pipeline waits for; optional ones it does not wait for.
 
@@ -31,6 +31,7 @@ def play_blocking_jobs(
         gitlab: The client.
         pipeline: The pipeline.
         played: The ids of jobs that were started before, and are not started again.
+        wanted: The ids of the jobs to start, optional ones too; empty for the blocking ones.
 
     Returns:
         The jobs started now.
@@ -41,7 +42,7 @@ def play_blocking_jobs(
     jobs = tuple(
         job
         for job in _manual_jobs(gitlab, pipeline)
-        if not job.allow_failure and job.id not in played
+        if (job.id in wanted if wanted else not job.allow_failure) and job.id not in played
     )
     for job in jobs:
         _play(gitlab, pipeline, job)

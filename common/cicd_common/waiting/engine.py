@@ -18,11 +18,14 @@ from cicd_common.waiting.actions import cancel_started, play_blocking_jobs
 from cicd_common.waiting.clock import Background, Clock
 from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
 from cicd_common.waiting.outcome import (
+    MOST_NAMES,
     Step,
     blocked_pipelines,
     next_step,
     out_of_time,
     outcome_of,
+    status_of,
+    wanted_jobs,
 )
 from cicd_common.waiting.pipelines import Pipeline, in_words, result_of
 from cicd_common.waiting.policy import DEFAULT_TIMEOUT, JOB_RESERVE
@@ -253,7 +256,10 @@ class Engine:
         group = self._groups.get(pipeline.project_id)
         if group is None:
             poller = ProjectPoller(
-                self._gitlab, pipeline.project_id, every_job=self._presenter.shows_jobs
+                self._gitlab,
+                pipeline.project_id,
+                every_job=self._presenter.shows_jobs or bool(self._policy.jobs),
+                by_list=not self._policy.jobs,
             )
             group = self._groups[pipeline.project_id] = Group(poller, pipeline.ref)
         group.polled = now
@@ -416,7 +422,7 @@ class Engine:
                 "the pipeline is taken to be still active.",
                 warning=True,
             )
-        if pipeline.status not in _SETTLING:
+        if status_of(pipeline, self._policy) not in _SETTLING:
             wait.unsettled_since = None
         match next_step(pipeline, self._policy, lock=wait.is_lock):
             case Step.FINISH if not self._can_be_retried(wait):
@@ -430,18 +436,26 @@ class Engine:
 
     def _play(self, wait: Wait) -> None:
         """Start the blocking manual jobs, also of the downstream pipelines that it waits for."""
-        for blocked in blocked_pipelines(wait.found):
+        pipeline = wait.found
+        wanted = [
+            job.id
+            for name in self._policy.jobs
+            for job in wanted_jobs(pipeline, name)
+            if job.status == "manual"
+        ]
+        for blocked in (pipeline,) if wanted else blocked_pipelines(pipeline):
             if wait.played_at.get(blocked.id) == blocked.updated_at:
                 continue
             wait.played_at[blocked.id] = blocked.updated_at
             self._background.start(
-                partial(play_blocking_jobs, self._gitlab, blocked, wait.played),
+                partial(play_blocking_jobs, self._gitlab, blocked, wait.played, wanted),
                 partial(self._played, wait),
             )
 
     def _can_be_retried(self, wait: Wait) -> bool:
         """Whether a failure, or a cancel, is too young to count."""
-        if wait.found.status not in _SETTLING or not self._policy.settle:
+        status = status_of(wait.found, self._policy)
+        if status not in _SETTLING or not self._policy.settle:
             return False
         now = self._clock.now()
         if wait.unsettled_since is None:
@@ -467,7 +481,15 @@ class Engine:
                 yield Changed(report.pipeline, before)
             for gap in report.gaps:
                 yield Note(gap, warning=True)
+            yield from self._still_running(wait.found)
         yield from self._end(wait, outcome_of(wait.found, self._policy, lock=wait.is_lock))
+
+    def _still_running(self, pipeline: Pipeline) -> Iterator[Event]:
+        """Name what goes on in a pipeline of which some jobs alone were waited for."""
+        running = [job.name for job in pipeline.jobs if not is_finished(job.status)]
+        if self._policy.jobs and running:
+            more = f", and {len(running) - MOST_NAMES} more" if len(running) > MOST_NAMES else ""
+            yield Note(f"Not finished yet: {', '.join(running[:MOST_NAMES])}{more}.")
 
     def _run_out(self) -> Iterator[Event]:
         if "timeout" in self._policy.cancel_on:

@@ -66,6 +66,14 @@ _OPTIONS = (
         help="Only poll; do not listen for the changes that GitLab pushes.",
     ),
     _option(
+        "--job",
+        "jobs",
+        metavar="NAME",
+        multiple=True,
+        help="Wait for this job of the pipeline instead of all jobs, and end as it does. "
+        "Can be repeated.",
+    ),
+    _option(
         "--on-manual",
         type=click.Choice(get_args(OnManual)),
         default="fail",

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import CommandError, PipelineFailedError, TimeLimitError
-from cicd_common.waiting.pipelines import FailedJob, Pipeline, WaitResult, in_words, result_of
+from cicd_common.errors import CommandError, NotFoundError, PipelineFailedError, TimeLimitError
+from cicd_common.waiting.pipelines import (
+    FailedJob,
+    Pipeline,
+    WaitResult,
+    failed_jobs,
+    in_words,
+    result_of,
+)
 from cicd_common.waiting.statuses import Phase, is_finished, meaning_of
 
 if TYPE_CHECKING:
@@ -49,6 +57,32 @@ def _is_at_work(job: Job) -> bool:
     return meaning_of(job.status).phase is Phase.ACTIVE and job.status != "created"
 
 
+def wanted_jobs(pipeline: Pipeline, name: str) -> list[Job]:
+    """Return the jobs that a name means: that one, or all of a matrix or of `parallel`."""
+    part = re.compile(re.escape(name) + r"( \d+/\d+|: \[.*\])?")
+    return [job for job in pipeline.jobs if part.fullmatch(job.name)]
+
+
+def status_of(pipeline: Pipeline, policy: WaitPolicy) -> str:
+    """Return the status that counts: the pipeline's, or that of the jobs which are waited for."""
+    if not policy.jobs:
+        return pipeline.status
+    jobs = [job for name in policy.jobs for job in wanted_jobs(pipeline, name)]
+    allowed = [job for job in jobs if job.status == "failed" and job.allow_failure]
+    statuses = {job.status for job in jobs if job not in allowed}
+    if any(meaning_of(status).phase is Phase.ACTIVE for status in statuses):
+        return pipeline.status if is_finished(pipeline.status) else "running"
+    return next((status for status in _WORST_FIRST if status in statuses), "success")
+
+
+_WORST_FIRST = ("failed", "canceled", "manual", "skipped")
+
+
+def missing_jobs(pipeline: Pipeline, policy: WaitPolicy) -> list[str]:
+    """Return the names of the jobs to wait for that the pipeline does not have."""
+    return [name for name in policy.jobs if not wanted_jobs(pipeline, name)]
+
+
 def next_step(pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False) -> Step:
     """Return what to do about a pipeline as it is now.
 
@@ -57,9 +91,11 @@ def next_step(pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False) -> 
         policy: How to wait.
         lock: Whether only what runs counts: for a lock, what waits for a person does not run.
     """
-    if is_finished(pipeline.status):
+    status = status_of(pipeline, policy)
+    if is_finished(status) or (pipeline.jobs and missing_jobs(pipeline, policy)):
         return Step.FINISH
-    if not blocked_pipelines(pipeline) or policy.on_manual == "wait":
+    is_blocked = status == "manual" or (not policy.jobs and blocked_pipelines(pipeline))
+    if not is_blocked or policy.on_manual == "wait":
         return Step.CONTINUE
     return Step.PLAY if policy.on_manual == "play" and not lock else Step.FINISH
 
@@ -77,8 +113,16 @@ def outcome_of(
     result = result_of(pipeline)
     if lock and (pipeline.status != "failed" or policy.on_failed == "pass"):
         return result
-    counted = [job for job in result.failed_jobs if not job.allow_failure]
-    status = pipeline.status if is_finished(pipeline.status) else "manual"
+    if missing := missing_jobs(pipeline, policy):
+        return NotFoundError(
+            f"Pipeline {pipeline.id} of {pipeline.project} has no job {missing[0]}.",
+            why=_names("Its jobs", sorted({job.name for job in pipeline.jobs})),
+            hint="Check --job. Jobs of downstream pipelines do not count.",
+            results=[result],
+        )
+    counted = _counted(pipeline, policy)
+    status = status_of(pipeline, policy)
+    status = status if is_finished(status) else "manual"
     error = meaning_of(status).error
     match status:
         case "skipped" if policy.on_skipped == "pass":
@@ -93,9 +137,22 @@ def outcome_of(
         return result
     why, hint = _explain(pipeline, counted, error)
     name = f"Pipeline {pipeline.id} of {pipeline.project}"
+    if policy.jobs:
+        name = f"{', '.join(policy.jobs)} in pipeline {pipeline.id} of {pipeline.project}"
     return error(
         f"{name} {_HOW[error.kind]}: {pipeline.web_url}", why=why, hint=hint, results=[result]
     )
+
+
+def _counted(pipeline: Pipeline, policy: WaitPolicy) -> list[FailedJob]:
+    """The failed jobs that decide."""
+    failed = [job for job in failed_jobs(pipeline) if not job.allow_failure]
+    if not policy.jobs:
+        return failed
+    wanted = [job for name in policy.jobs for job in wanted_jobs(pipeline, name)]
+    ids = {job.id for job in wanted}
+    below = any(job.bridge for job in wanted)
+    return [job for job in failed if job.id in ids or (below and job.pipeline_id != pipeline.id)]
 
 
 _HOW = {
@@ -177,7 +234,7 @@ def out_of_time(
         seconds: The time limit.
         lock: As for `outcome_of`.
     """
-    if is_finished(pipeline.status):  # only its report, or --settle, was still to come
+    if is_finished(status_of(pipeline, policy)):  # only its report, or --settle, was still to come
         return outcome_of(pipeline, policy, lock=lock)
     blocking = _blocking(pipeline)
     running = [job.name for job in pipeline.jobs if not is_finished(job.status)]

@@ -44,6 +44,8 @@ class WaitPolicy:
         settle: Seconds after which a failure, or a cancel, must still stand to count.
         cancel_on: When to cancel the pipelines that this very call started.
         log_tail: How many lines of each failed job's log to read; 0 for none.
+        jobs: The names of the jobs to wait for; empty for the whole pipeline. A name means all jobs
+            of a matrix, or of `parallel`, too.
         junit: A file for a JUnit report, which is written when the wait ends.
         realtime: Whether GitLab's push can cause polls, too.
     """
@@ -57,6 +59,7 @@ class WaitPolicy:
     settle: float = 0.0
     cancel_on: frozenset[CancelOn] = frozenset()
     log_tail: int = DEFAULT_LOG_TAIL
+    jobs: tuple[str, ...] = ()
     junit: Path | None = None
     realtime: bool = True
 

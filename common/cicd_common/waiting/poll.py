@@ -177,6 +177,7 @@ class ProjectPoller:
         gitlab: The client.
         project_id: The project as an address has it.
         every_job: Whether all jobs are wanted, which takes a request for each hundred.
+        by_list: Whether a list, which shows no jobs, is enough where there are several pipelines.
 
     Attributes:
         is_behind: Whether the last poll said too little, so that the next one is due: more had
@@ -184,7 +185,9 @@ class ProjectPoller:
         notes: What the user should know about the last poll.
     """
 
-    def __init__(self, gitlab: GitLab, project_id: str, *, every_job: bool = False) -> None:
+    def __init__(
+        self, gitlab: GitLab, project_id: str, *, every_job: bool = False, by_list: bool = True
+    ) -> None:
         self._gitlab = gitlab
         self._project_id = project_id
         self._every_job = every_job
@@ -192,7 +195,7 @@ class ProjectPoller:
         self._with_bridges: set[int] = set()
         self._missing: set[int] = set()
         self._since: dict[bool, datetime] = {}  # of the list of child pipelines, and of the others
-        self._may_list = True
+        self._may_list = by_list
         self._turn = 0
         self.is_behind = False
         self.notes: list[Note] = []

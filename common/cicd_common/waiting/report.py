@@ -169,7 +169,7 @@ class _Reader:
     def read(self, pipeline: Pipeline) -> Pipeline:
         self._seen.add(pipeline.id)
         jobs = self._jobs(pipeline)
-        if pipeline.status != "success" or self._policy.all_downstream:
+        if pipeline.status != "success" or self._policy.all_downstream or self._policy.jobs:
             jobs = (*jobs, *self._bridges(pipeline))
         return pipeline.with_jobs(self._with_logs(pipeline, jobs))
 

@@ -188,6 +188,12 @@ def check_lock(
     """
     if not any(isinstance(target, AllRunning) for target in targets):
         return
+    if policy.jobs:
+        raise UsageError(
+            "--job does not go with --all-running.",
+            why="A lock waits for whole pipelines.",
+            hint="Give one pipeline with --job.",
+        )
     if policy.on_manual == "play":
         raise UsageError(
             "--all-running does not start manual jobs.",

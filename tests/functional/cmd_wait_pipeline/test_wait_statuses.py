@@ -248,3 +248,73 @@ def test_a_cancel_that_is_retried_within_the_settling_time_does_not_count(
     ending = wait("--pipeline-id", canceled.id, "--settle", "1")
     assert ending.code == 9
     assert "a newer push to its ref replaced it" in ending.stderr
+
+
+def jobs_of(**statuses: tuple[tuple[float, str], ...]) -> tuple[ScriptedJob, ...]:
+    return tuple(
+        ScriptedJob(name=name.replace("_", " "), timeline=((0, "running"), *steps))
+        for name, steps in statuses.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("success", 0), ("failed", 1), ("canceled", 9), ("skipped", 10)]
+)
+def test_one_job_is_waited_for_and_the_exit_code_is_its_own(
+    add: Add, wait: Wait, status: str, code: int
+) -> None:
+    jobs = jobs_of(unit=((1, status),), other=((1, "failed"),), long=((3600, "success"),))
+    pipeline = add(jobs=jobs)
+    ending = wait("--pipeline-id", pipeline.id, "--job", "unit")
+    assert ending.code == code
+    assert "Not finished yet: long" in ending.stderr
+    if code:
+        assert f"unit in pipeline {pipeline.id} of {pipeline.project.path}" in ending.stderr
+
+
+def test_of_several_jobs_all_are_waited_for_and_the_worst_counts(add: Add, wait: Wait) -> None:
+    jobs = jobs_of(a=((1, "failed"),), b=((2, "success"),), c=((3600, "success"),))
+    pipeline = add(jobs=jobs)
+    assert wait("--pipeline-id", pipeline.id, "--job", "a", "--job", "b").code == 1
+    assert wait("--pipeline-id", pipeline.id, "--job", "b").code == 0
+
+
+def test_a_name_means_all_parts_of_a_matrix_and_no_other_job(add: Add, wait: Wait) -> None:
+    names = {"build 1/2": "success", "build 2/2": "failed", "build it": "failed"}
+    jobs = tuple(
+        ScriptedJob(name=name, timeline=((0, "running"), (1, status)))
+        for name, status in names.items()
+    )
+    ending = wait("--pipeline-id", add(jobs=jobs).id, "--job", "build")
+    assert ending.code == 1
+    assert "Failed: build 2/2 (script_failure)." in ending.stderr
+
+
+def test_4_a_job_that_the_pipeline_does_not_have(add: Add, wait: Wait) -> None:
+    ending = wait("--pipeline-id", add(jobs=jobs_of(unit=((3600, "success"),))).id, "--job", "unti")
+    assert ending.code == 4
+    assert "has no job unti" in ending.stderr
+    assert "unit" in ending.stderr
+
+
+def test_a_job_of_each_of_several_pipelines_is_waited_for(add: Add, wait: Wait) -> None:
+    pipelines = [add(jobs=jobs_of(unit=((1, "success"),), long=((3600, "success"),)))] * 1
+    pipelines += [add(jobs=jobs_of(unit=((2, "success"),), long=((3600, "success"),)))]
+    ids = [f"--pipeline-id={each.id}" for each in pipelines]
+    assert wait(*ids, "--job", "unit").code == 0
+
+
+def test_a_manual_job_is_started_where_that_is_wanted(add: Add, wait: Wait) -> None:
+    def gated() -> tuple[ScriptedJob, ...]:
+        played = ((0.0, "running"), (0.1, "success"))
+        gate = ScriptedJob(name="deploy", when="manual", played=played, allow_failure=True)
+        return (gate, ScriptedJob(name="long", timeline=((0, "running"),)))
+
+    assert wait("--pipeline-id", add(jobs=gated()).id, "--job", "deploy").code == 11
+    play = ("--job", "deploy", "--on-manual", "play")
+    assert wait("--pipeline-id", add(jobs=gated()).id, *play).code == 0
+
+
+@pytest.mark.usefixtures("project")
+def test_2_a_lock_waits_for_no_single_job(wait: Wait) -> None:
+    assert wait("--all-running", "--job", "unit").code == 2

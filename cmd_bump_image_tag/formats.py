@@ -22,6 +22,7 @@ from cmd_bump_image_tag.image_parts import (
     part_of,
     read_kustomize,
     read_parts,
+    tags_beside,
 )
 from cmd_bump_image_tag.image_reference import has_variable, is_digest, parse_template
 from cmd_bump_image_tag.images import Image
@@ -400,57 +401,78 @@ def find_images(scan: Scan, path: str) -> Iterator[Image]:
     Yields:
         Each image; an anchored one again at each place that merges it in.
     """
-    roots: dict[Format, _Node] = {}
+    finder = _Finder(path)
     nodes: list[_Node] = []
-    entries: dict[Mapping, Entries] = {}
-    done: set[int] = set()  # the mappings that were read with the one around them
     for mapping in scan.mappings:
-        outer = None if mapping.outer is None else nodes[mapping.outer]
-        node = _node(mapping, path, outer, roots)
+        node = finder.place(mapping, None if mapping.outer is None else nodes[mapping.outer])
         nodes.append(node)
+        yield from finder.images(mapping, node)
+
+
+class _Finder:
+    """Finds the images of a file, mapping by mapping, from the outside in."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.roots: dict[Format, _Node] = {}
+        self.entries: dict[Mapping, Entries] = {}
+        self.done: set[int] = set()  # the mappings that were read with the one around them
+
+    def place(self, mapping: Mapping, outer: _Node | None) -> _Node:
+        """Returns the place of a mapping; an object within another document is a root again."""
+        path = self.path
+        if outer is not None:
+            if outer.is_text:
+                return _TEXT
+            node = outer.enter(mapping.key, is_item=mapping.is_item)
+            if node.is_text or not _is_object(mapping, path):
+                return node
+            path = ""
+        format_ = next((each for each in FORMATS if each.detects(mapping, path)), VALUES)
+        if format_ not in self.roots:
+            self.roots[format_] = _Node(format_)
+        return self.roots[format_]
+
+    def images(self, mapping: Mapping, node: _Node) -> Iterator[Image]:
+        """Yields the images of one mapping."""
         # Of text too: what is merged further down is known by then, however long the chain.
-        own = part_entries(mapping, entries)
-        if not node.is_text:
-            yield from _images_of(mapping, node, own, entries, done)
+        own = part_entries(mapping, self.entries)
+        if node.is_text:
+            return
+        found = list(self._in_parts(mapping, node, own))
+        yield from found
+        names = names_of_parts(own, found) if found else set()
+        for key, value in mapping.entries:
+            shapes = node.shapes_of(key.value)
+            if not shapes:
+                continue
+            for scalar in _scalars(value):
+                if scalar not in names:
+                    yield from _whole(key, scalar, shapes, own, node.key)
 
+    def _in_parts(self, mapping: Mapping, node: _Node, own: Entries) -> Iterator[Image]:
+        if node.is_settings or mapping.number in self.done:
+            return
+        if Shape.KUSTOMIZE in node.shapes:
+            yield from read_kustomize(_exact(mapping))
+        elif Shape.PARTS in node.shapes:
+            yield from read_parts(own, is_image=_is_image_key(mapping.key))
+            yield from self._split(mapping, own)
 
-def _node(mapping: Mapping, path: str, outer: _Node | None, roots: dict[Format, _Node]) -> _Node:
-    """Returns the place of a mapping; an object within another document is a root of its own."""
-    if outer is not None:
-        if outer.is_text:
-            return _TEXT
-        node = outer.enter(mapping.key, is_item=mapping.is_item)
-        if node.is_text or not _is_object(mapping, path):
-            return node
-        path = ""
-    format_ = next((each for each in FORMATS if each.detects(mapping, path)), VALUES)
-    return roots.setdefault(format_, _Node(format_))
-
-
-def _images_of(
-    mapping: Mapping,
-    node: _Node,
-    own: Entries,
-    entries: dict[Mapping, Entries],
-    done: set[int],
-) -> Iterator[Image]:
-    found: list[Image] = []
-    if node.is_settings or mapping.number in done:
-        pass
-    elif Shape.KUSTOMIZE in node.shapes:
-        found = list(read_kustomize(_exact(mapping)))
-    elif Shape.PARTS in node.shapes:
-        found = list(read_parts(own, is_image=_is_image_key(mapping.key)))
-        found += _split_images(mapping, own, entries, done)
-    yield from found
-    names = names_of_parts(own, found) if found else set()
-    for key, value in mapping.entries:
-        shapes = node.shapes_of(key.value)
-        if not shapes:
-            continue
-        for scalar in _scalars(value):
-            if scalar not in names:
-                yield from _whole(key, scalar, shapes, own, node.key)
+    def _split(self, mapping: Mapping, own: Entries) -> Iterator[Image]:
+        """Reads `image: {repository: NAME}` whose `tag` stands beside `image`."""
+        for key, value in mapping.entries:
+            if not isinstance(value, Mapping) or not _is_key(KEY_PATTERNS["image"], key.value):
+                continue
+            inner = part_entries(value, self.entries)
+            part = part_of(key.value)
+            beside = tags_beside(own, part.prefix if part else "")
+            if not beside or tags_beside(inner, None):
+                continue
+            found = list(read_parts({**beside, **inner}, is_image=True))
+            if found:
+                self.done.add(value.number)
+                yield from found
 
 
 def _exact(mapping: Mapping) -> Entries:
@@ -459,40 +481,6 @@ def _exact(mapping: Mapping) -> Entries:
 
 def _is_image_key(key: str) -> bool:
     return _is_key(KEY_PATTERNS["image"], key) or key == "images"
-
-
-def _split_images(
-    mapping: Mapping, own: Entries, entries: dict[Mapping, Entries], done: set[int]
-) -> Iterator[Image]:
-    """Reads `image: {repository: NAME}` whose `tag` stands beside `image`."""
-    for key, value in mapping.entries:
-        if not isinstance(value, Mapping) or not _is_key(KEY_PATTERNS["image"], key.value):
-            continue
-        part = part_of(key.value)
-        prefix = part.prefix if part else ""
-        inner = part_entries(value, entries)
-        if any((each := part_of(name)) and each.kind in ("tag", "digest") for name in inner):
-            continue
-        tags = {
-            name: entry
-            for name, entry in own.items()
-            if (each := part_of(name)) and each.kind in ("tag", "digest") and each.prefix == prefix
-        }
-        found = [
-            image
-            for image in read_parts({**_without_prefix(tags, prefix), **inner}, is_image=True)
-            if image.tag is not None
-        ]
-        if found:
-            done.add(value.number)
-            yield from found
-
-
-def _without_prefix(entries: Entries, prefix: str) -> Entries:
-    return {
-        part.word if (part := part_of(name)) and prefix else name: entry
-        for name, entry in entries.items()
-    }
 
 
 def _scalars(value: Node) -> Iterator[Scalar]:

@@ -131,6 +131,22 @@ def read_parts(entries: Entries, *, is_image: bool) -> Iterator[Image]:
             yield image
 
 
+def tags_beside(entries: Entries, prefix: str | None) -> Entries:
+    """Returns the tags and digests among some parts, by their keys without the prefix.
+
+    Args:
+        entries: The parts.
+        prefix: The prefix of their keys; None for any.
+    """
+    return {
+        part.word: entry
+        for key, entry in entries.items()
+        if (part := part_of(key)) is not None
+        and part.kind in ("tag", "digest")
+        and prefix in (None, part.prefix)
+    }
+
+
 def names_of_parts(entries: Entries, images: Iterable[Image]) -> set[Scalar]:
     """Returns the scalars of a mapping that are the names of these images."""
     lines = {scalar for image in images for scalar in image.lines}

@@ -164,6 +164,11 @@ def test_a_hostile_file_name_stays_on_its_line() -> None:
     assert Skipped("a\n::error::\x1b[2J\u202e.yaml", 1, "Left.").text().isprintable()
 
 
+def test_a_named_file_can_begin_with_a_document_of_text() -> None:
+    text = f"text\n---\nimage: {WEB}:v1\n".encode()
+    assert plan({"a.yaml": text}, [UPDATE], named=["a.yaml"]).changes
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -60,6 +60,8 @@ BAD_ADDRESS = (
 )
 # Docker and Podman make these files: https://docs.podman.io/en/latest/markdown/podman-run.1.html
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
+# What OpenSSL calls an answer in plain HTTP, by its version.
+NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 LONGEST_TAIL = 2**20
 TAIL = "tail"
 
@@ -305,17 +307,13 @@ def _unreachable(inner: list[BaseException], request: str, base_url: str) -> Una
     """What it means that there was no connection."""
     where, root = origin(base_url), _words(inner)
     if tls := next((each for each in inner if isinstance(each, ssl.SSLError)), None):
-        is_unknown = isinstance(tls, ssl.SSLCertVerificationError)
+        why, hint = _explain_tls(tls, where)
         return UnavailableError(
             f"The TLS connection to {where} failed: {root} ({request})",
             sent=False,
             retryable=isinstance(tls, ssl.SSLEOFError),
-            why="Its certificate is from an authority unknown here, or for another name."
-            if is_unknown
-            else "The server, or a proxy before it, does not speak TLS as expected.",
-            hint="Give the authority's certificate with --ca-file."
-            if is_unknown
-            else "Check the scheme and the port in --base-url.",
+            why=why,
+            hint=hint,
         )
     if any(isinstance(each, ProxyError) for each in inner):
         proxy = _shown(proxy_for(base_url) or "")
@@ -331,6 +329,24 @@ def _unreachable(inner: list[BaseException], request: str, base_url: str) -> Una
         root = f"{root}; in a container, this address is the container itself"
         hint = "Give the host's address in --base-url, or run the container with --network host."
     return UnavailableError(f"{where} cannot be reached: {root} ({request})", sent=False, hint=hint)
+
+
+def _explain_tls(error: ssl.SSLError, where: str) -> tuple[str, str]:
+    """Why there is no TLS connection, and what to do."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            "Its certificate is from an authority unknown here, or for another name.",
+            "Give the authority's certificate with --ca-file.",
+        )
+    if error.reason in NO_TLS:
+        return (
+            "What answers at this port, the server or a proxy, does not speak TLS.",
+            f"Check the port, or give --base-url {where.replace('https://', 'http://')}",
+        )
+    return (
+        "The server, or a proxy before it, does not speak TLS as expected.",
+        "Check the scheme and the port in --base-url.",
+    )
 
 
 def _words(inner: list[BaseException]) -> str:

@@ -381,6 +381,9 @@ def test_a_port_without_tls_is_not_a_problem_of_certificates(
         error = failure(session(f"https://localhost:{port}", request_timeout=1.0))
     assert not error.sent
     assert "certificate" not in error.message + error.why + error.hint
+    if serve not in (close, reset):
+        assert error.why.endswith("does not speak TLS.")
+        assert error.hint.endswith(f"give --base-url http://localhost:{port}")
 
 
 def test_tls_that_breaks_after_the_request_can_have_happened(

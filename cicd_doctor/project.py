@@ -40,8 +40,23 @@ FOR_ACCESS_TOKENS = "GitLab shows this to access tokens only."
 
 def check_project(facts: ProjectFacts) -> Outcome:
     """Check that the token sees the project; a job token: that it is allowed in."""
-    if not facts.token.is_job_token:
-        return passed(facts.project.web_url)
+    if facts.token.is_job_token:
+        return _check_lets_job_in(facts)
+    if fields.flag(facts.details, "archived"):
+        raise ForbiddenError(
+            "The project is archived: GitLab refuses every change to it.",
+            hint="Unarchive it under Settings > General > Advanced.",
+        )
+    if fields.optional_text(facts.details, "builds_access_level") == "disabled":
+        return warning(
+            "CI/CD is disabled in the project: no pipeline starts.",
+            "Enable it under Settings > General > Visibility, project features, permissions.",
+        )
+    return passed(facts.project.web_url)
+
+
+def _check_lets_job_in(facts: ProjectFacts) -> Outcome:
+    """Check that the project allows the job's token."""
     try:
         facts.gitlab.get_list(facts.route("repository/tags"), per_page=1)
     except (NotFoundError, ForbiddenError):

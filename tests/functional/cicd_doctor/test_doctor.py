@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cmd_trigger_pipeline.cli import cli as trigger_pipeline
 from sandbox import Access, Fault, Sandbox
 from sandbox.model import ProtectedRef
 from tests.functional.cicd_doctor.conftest import NAME, below, line
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from sandbox.model import Job, Project, Token, User
     from tests.conftest import Registry
     from tests.functional.cicd_doctor.conftest import Doctor
-    from tests.functional.conftest import SkippingClock
+    from tests.functional.conftest import Invoke, SkippingClock
+
+ARCHIVED = {"archived": True}
 
 
 def test_where_all_is_well_each_check_says_so_in_a_line(doctor: Doctor, gitlab: Sandbox) -> None:
@@ -219,6 +222,23 @@ def test_a_project_that_the_token_cannot_see_fails(doctor: Doctor) -> None:
     assert ending.code == 4
     assert "tech-lunch/nothing: 404 Project Not Found" in ending.stdout
     assert "does not exist, or this token cannot see it" in ending.stdout
+
+
+def test_an_archived_project_fails(doctor: Doctor, gitlab: Sandbox, project: Project) -> None:
+    path = project.path.replace("/", "%2F")
+    gitlab.fault(Fault(path=f"/projects/({path}|{project.id})$", edit=lambda it: it | ARCHIVED))
+    ending = doctor()
+    assert (ending.code, line(ending, "project")[0]) == (6, "FAIL")
+    assert line(ending, "project")[1].startswith("The project is archived")
+
+
+def test_that_no_pipeline_starts_in_a_project_is_warned_of(
+    doctor: Doctor, invoke: Invoke, project: Project
+) -> None:
+    project.ci_enabled = False
+    ending = doctor()
+    assert (ending.code, line(ending, "project")[0]) == (0, "warn")
+    assert invoke(trigger_pipeline, "--project", project.path, "--ref", "main").code == 6
 
 
 def test_of_several_projects_each_is_checked_and_the_first_failure_counts(

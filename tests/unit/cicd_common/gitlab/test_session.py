@@ -236,14 +236,6 @@ def test_a_redirect_that_leads_nowhere_is_an_error(requests_mock: Mocker, status
         client.get(f"{BASE}/a")
 
 
-def test_a_cookie_is_never_sent_back(requests_mock: Mocker) -> None:
-    requests_mock.get(f"{BASE}/a", json={}, headers={"Set-Cookie": "session=1; Path=/"})
-    with session(BASE) as client:
-        for _ in range(2):
-            client.get(f"{BASE}/a")
-    assert all("Cookie" not in request.headers for request in requests_mock.request_history)
-
-
 @pytest.mark.parametrize(("limit", "timeouts"), [(3.0, (3.0, 3.0)), (30.0, (10.0, 30.0))])
 def test_connecting_has_a_limit_of_its_own(limit: float, timeouts: tuple[float, float]) -> None:
     with session(BASE, request_timeout=limit) as client:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import ssl
 import struct
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import pytest
 
 from cicd_common.errors import UnavailableError, UsageError
 from cicd_common.gitlab.session import SafeSession
-from cicd_common.gitlab.transport import is_loopback, proxy_for
+from cicd_common.gitlab.transport import _LimitedReader, is_loopback, proxy_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +109,35 @@ def test_a_server_that_drips_is_given_up_at_the_limit(
     assert error.sent
     assert error.retryable
     assert time.monotonic() - started < 10
+
+
+def test_silence_after_the_first_byte_is_waited_for_as_long_as_is_left() -> None:
+    class Connection:
+        limits: ClassVar[list[float]] = []
+
+        def settimeout(self, seconds: float) -> None:
+            self.limits.append(seconds)
+
+    connection = cast("socket.socket", Connection())
+    deadline = time.monotonic() + 1000
+    reader = _LimitedReader(cast("io.RawIOBase", io.BytesIO(b"ab")), connection, deadline)
+    assert [reader.read(1), reader.read(1)] == [b"a", b"b"]
+    first, second = Connection.limits
+    assert 900 < second < first <= 1000
+
+
+def test_a_cookie_is_never_sent_back(listening: Listening) -> None:
+    asked: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        asked.append(read_request(connection))
+        connection.sendall(OK.replace(b"\r\n", b"\r\nSet-Cookie: session=1; Path=/\r\n", 1))
+
+    with listening(serve) as port, session(f"http://127.0.0.1:{port}", retry_for=10) as client:
+        for _ in range(2):
+            client.get(f"{client.base_url}/x")
+    assert len(asked) == 2
+    assert not any(b"session=1" in request for request in asked)
 
 
 def test_an_answer_that_takes_long_but_not_too_long_is_read(listening: Listening) -> None:

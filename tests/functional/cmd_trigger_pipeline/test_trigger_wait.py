@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cicd_common.errors import PipelineFailedError
-from cicd_common.waiting.policy import WaitPolicy
+from cicd_common.waiting.engine import Engine
+from cicd_common.waiting.policy import CancelOn, WaitPolicy
 from cmd_trigger_pipeline import trigger_pipeline
 from sandbox import Access, Fault
 from sandbox.model import ScriptedJob, ScriptedPipeline
@@ -313,3 +314,40 @@ def test_4_one_that_is_never_shown_is_not_found_and_named(
     ending = trigger(*WAIT, "--appear-timeout", "3")
     assert ending.code == 4
     assert "was started, within 3 s" in ending.stderr
+
+
+def test_a_cancel_that_is_not_answered_does_not_hold_the_command(
+    gitlab: Sandbox, token: Token, project: Project
+) -> None:
+    project.script = runs((0.1, "running"))
+    gitlab.fault(Fault(path="/cancel$", method="POST", delay_after=3600))
+    with running(
+        gitlab, token, "--project", project.path, *WAIT, "--cancel-on", "signal"
+    ) as process:
+        gitlab.wait_until(lambda: any("/pipelines/" in request.path for request in gitlab.requests))
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "was canceled is unknown" in said
+
+
+def test_from_python_an_interrupt_cancels_what_was_started(
+    gitlab: Sandbox, token: Token, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.script = runs((0.1, "running"))
+
+    def interrupted(_: Engine) -> Iterator[object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "events", interrupted)
+    never: frozenset[CancelOn] = frozenset()
+    on_signal: frozenset[CancelOn] = frozenset({"signal"})
+    for causes in (never, on_signal):
+        with pytest.raises(KeyboardInterrupt):
+            trigger_pipeline(
+                project=project.path,
+                wait=WaitPolicy(cancel_on=causes),
+                base_url=gitlab.url,
+                api_access_token=token.secret,
+            )
+    assert [each.status == "canceled" for each in gitlab.pipelines(project)] == [False, True]

@@ -478,3 +478,49 @@ def test_a_lock_ends_with_0_or_as_the_pipelines_before_it(
     add((0, "running"), (4, "failed"))
 
     assert wait("--all-running", "--interval", "0.05", *option).code == code
+
+
+def test_4_a_tag_whose_name_a_branch_with_a_pipeline_has(
+    gitlab: Sandbox, project: Project, add: Add, wait: Wait
+) -> None:
+    gitlab.commit(project, {"a": "1"}, branch="v1", start_pipeline=False)
+    add((0, "success"), ref="v1")
+    gitlab.tag(project, "v1")
+    assert wait("--tag", "v1", "--appear-timeout", "1").code == 4
+
+
+def test_8_a_list_that_cannot_be_read_is_not_nothing_running(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    add((0, "running"))
+    gitlab.fault(Fault(path="status=running", status=500))
+    ending = wait("--all-running", "--retry-for", "0")
+    assert ending.code == 8
+    assert "Nothing else runs" not in ending.stderr
+
+
+def test_one_that_changes_its_status_between_the_lists_is_found(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    hidden = Fault(path=r"[?&]status=", edit=lambda _: [])
+    gitlab.fault(hidden)
+    pipeline = add((0, "running"), (4, "success"))
+    assert found(wait("--all-running", "--output", "json")) == [pipeline.id]
+    assert hidden.fired
+
+
+def test_8_trigger_jobs_that_cannot_be_read_are_not_none(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    pipeline = add((0, "running"), (3600, "success"))
+    gitlab.fault(Fault(path="/bridges", status=503))
+    assert wait("--pipeline-id", pipeline.id, "--retry-for", "0").code == 8
+
+
+def test_names_of_the_server_do_not_command_a_terminal(add: Add, wait: Wait) -> None:
+    name = "unit\x1b[2J\x1b]0;owned\x07\u202e"
+    job = ScriptedJob(name=name, timeline=((0, "running"), (1, "failed")))
+    ending = wait("--pipeline-id", add(jobs=(job,)).id)
+    assert ending.code == 1
+    assert "\x1b" not in ending.stderr + ending.stdout
+    assert "\u202e" not in ending.stderr + ending.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -332,3 +332,42 @@ def test_a_second_failure_settles_anew(waiting: type[Run]) -> None:
     run = waiting({7: steps}, WaitPolicy(settle=10, interval=1))()
     assert codes(run) == [1]
     assert 40 <= run.clock.at <= 42
+
+
+def test_a_failure_beside_another_pipeline_settles_by_the_clock(waiting: type[Run]) -> None:
+    quiet, other = ((0, "running"), (5, "failed")), ((0, "running"), (500, "success"))
+    run = waiting({1: quiet, 2: other}, WaitPolicy(settle=10))()
+    assert codes(run) == [1, 0]
+    [ended] = [
+        event for event in run.events
+        if isinstance(event, Finished) and event.pipeline and event.pipeline.id == 1
+    ]  # fmt: skip
+    assert run.events.index(ended) < len(run.events) - 2
+
+
+def test_each_error_of_one_failed_poll_holds_its_own_pipeline(waiting: type[Run]) -> None:
+    steps = ((0, "running"), (500, "success"))
+    run = waiting({1: steps, 2: steps})
+    run.gitlab.faults[6] = UnavailableError("502 Bad Gateway")
+    run()
+    held = [
+        [result.id for result in outcome.results if isinstance(result, WaitResult)]
+        for outcome in run.engine.outcomes
+        if isinstance(outcome, CommandError)
+    ]
+    assert held == [[1], [2]]
+
+
+def test_a_hint_during_a_poll_starts_no_second_one(waiting: type[Run]) -> None:
+    run = waiting({7: ((0, "running"), (30, "success"))}, WaitPolicy(interval=5.0))
+    polled = run.gitlab.get_list
+
+    def hinting(path: str, **query: object) -> Any:
+        run.clock.hint("1")
+        return polled(path, **query)
+
+    run.gitlab.get_list = hinting  # type: ignore[method-assign]
+    run()
+    assert codes(run) == [0]
+    at = [moment for moment, _ in run.gitlab.polls]
+    assert min(later - earlier for earlier, later in pairwise(at)) >= 1

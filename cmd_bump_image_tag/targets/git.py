@@ -127,10 +127,10 @@ class GitRepository:
 
     def _run_fetch(self, *arguments: str) -> None:
         try:
-            self.git.run(*arguments)
+            self.git.ask(*arguments)
         except ObjectFormatError:
             self.git.init("sha256")
-            self.git.run(*arguments)
+            self.git.ask(*arguments)
 
     def _entries(self, revision: str) -> dict[str, _Entry]:
         listed = self.git.run("ls-tree", "-r", "-z", "--full-tree", revision)
@@ -197,7 +197,7 @@ def default_branch(git: Git) -> str:
         CommandError: git reaches no repository.
     """
     listed = retry(
-        lambda: git.run("ls-remote", "--symref", "--", git.remote.url, "HEAD"),
+        lambda: git.ask("ls-remote", "--symref", "--", git.remote.url, "HEAD"),
         Backoff(git.remote.retry_for),
     )
     found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", listed.decode(), re.MULTILINE)

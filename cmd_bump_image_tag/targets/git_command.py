@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cicd_common import cleaning
-from cicd_common.errors import UnavailableError, UsageError
+from cicd_common.errors import NotFoundError, UnavailableError, UsageError
 from cicd_common.gitlab.connection import DEFAULT_REQUEST_TIMEOUT, DEFAULT_RETRY_FOR
 from cicd_common.gitlab.session import origin, same_origin
 from cicd_common.gitlab.tokens import TokenKind
@@ -143,6 +143,36 @@ class Git:
         if done.returncode:
             raise error_of((done.stdout + b"\n" + done.stderr).decode(errors="replace"))
         return done.stdout
+
+    def ask(self, *arguments: str) -> bytes:
+        """Runs git to read from the remote, and makes sure that the remote is git.
+
+        Over HTTP, git takes any page for a repository without branches, of the old kind that it
+        calls dumb. GitLab has no such repositories.
+
+        Args:
+            arguments: As for `run`.
+
+        Raises:
+            UnavailableError: What answered does not speak git's protocol.
+            CommandError: It failed.
+        """
+        packets = self.folder / "packets"
+        packets.unlink(missing_ok=True)
+        nothing = UnavailableError(
+            f"What answers at {self.remote.url} is not git.",
+            why="A proxy, or another server, may have answered.",
+            hint="Check the address; see the server's status.",
+        )
+        try:
+            answer = self.run(*arguments, environment={"GIT_TRACE_PACKET": str(packets)})
+        except NotFoundError as error:
+            if "remote ref" not in error.message or packets.exists():
+                raise
+            raise nothing from error
+        if not packets.exists():
+            raise nothing
+        return answer
 
     def init(self, object_format: str = "sha1") -> None:
         """Makes the repository anew, empty.

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox import Fault
+from sandbox import Access, Fault
 from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB, Run, log, text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox import Sandbox
-    from sandbox.model import Project, Token
+    from sandbox.model import Project, Token, User
     from tests.functional.conftest import Start
 
 BUMP = ("--image", WEB, "--tag", "v1.1.0", "--project", "tech-lunch/k8s")
@@ -281,6 +281,30 @@ def test_a_failure_that_passes_is_ridden_out(
     assert ending.code == 0, ending.stderr
     assert fault.fired == 1
     assert log(project) == ["Update image tag to v1.1.0 [skip ci]", "Initial commit"]
+
+
+@pytest.mark.parametrize("body", ["", "<html><body>Log in</body></html>"], ids=["empty", "HTML"])
+@pytest.mark.parametrize("first", [1, None], ids=["once", "lasting"])
+@pytest.mark.parametrize("more", [(), ("--branch", "main")], ids=["default", "branch"])
+def test_what_is_not_gits_protocol_is_not_a_repository_without_branches(
+    run: Run, gitlab: Sandbox, project: Project, body: str, first: int | None,
+    more: tuple[str, ...],
+) -> None:  # fmt: skip
+    gitlab.fault(Fault(path=r"info/refs\?service=git-upload", first=first, status=200, body=body))
+    repository = ("--repository", f"{gitlab.url}/{project.path}.git")
+
+    ending = run(*BUMP[:4], *repository, *more, "--retry-for", "3")
+
+    assert ending.code == (0 if first else 8), ending.stderr
+
+
+@pytest.mark.usefixtures("project")
+def test_4_a_branch_that_does_not_exist_and_an_empty_repository_are_told_apart_from_that(
+    run: Run, gitlab: Sandbox, executor: User
+) -> None:
+    assert run(*BUMP, "--via", "git", "--branch", "nowhere").code == 4
+    empty = gitlab.add_project("tech-lunch/empty", {}, members={executor: Access.MAINTAINER})
+    assert run(*BUMP[:4], "--repository", f"{gitlab.url}/{empty.path}.git").code == 4
 
 
 @WAYS

@@ -95,6 +95,7 @@ class Pipeline:
             pipelines of a project are waited for there are none until the end.
         tests: The counts of its test report, if there is one and it was read.
         yaml_errors: What is wrong with its configuration, where that failed it at once.
+        iid: Its number within the project; 0 where nothing told it.
     """
 
     project: str
@@ -113,6 +114,7 @@ class Pipeline:
     jobs: tuple[Job, ...] = ()
     tests: ReportedTests | None = None
     yaml_errors: str = ""
+    iid: int = 0
 
     def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
         """The pipeline with its jobs as they are now; stages keep the order they were seen in."""
@@ -203,9 +205,11 @@ class WaitResult:
     Attributes:
         project: The project's path.
         id: The pipeline's id.
+        iid: Its number within the project.
         status: Its last status.
         ref: The branch or tag.
         sha: The commit.
+        created_at: When it was created, in UTC.
         web_url: Its page.
         duration: Seconds that its jobs have run, if that is known.
         failed_jobs: The jobs that failed, downstream too; those that may fail included.
@@ -214,9 +218,11 @@ class WaitResult:
 
     project: str
     id: int
+    iid: int
     status: str
     ref: str
     sha: str
+    created_at: str
     web_url: str
     duration: float | None
     failed_jobs: tuple[FailedJob, ...] = ()
@@ -237,9 +243,11 @@ def result_of(pipeline: Pipeline) -> WaitResult:
     return WaitResult(
         project=pipeline.project,
         id=pipeline.id,
+        iid=pipeline.iid,
         status=pipeline.status,
         ref=pipeline.ref,
         sha=pipeline.sha,
+        created_at=pipeline.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         web_url=pipeline.web_url,
         duration=pipeline.duration,
         failed_jobs=tuple(failed_jobs(pipeline)),
@@ -397,6 +405,7 @@ def parse_pipeline(gitlab: GitLab, answer: JsonObject) -> Pipeline:
         updated_at=fields.optional_time(answer, "updated_at") or created_at,
         tag=None if answer.get("tag") is None else fields.flag(answer, "tag"),
         yaml_errors=one_line(fields.optional_text(answer, "yaml_errors")),
+        iid=fields.number(answer, "iid") if "iid" in answer else 0,
     )
 
 

@@ -172,6 +172,14 @@ def test_its_layers_are_the_same_wherever_and_whenever_they_are_built(
     assert second == first
 
 
+def test_localhost_is_the_container_itself_and_is_tried_once(run: Run) -> None:
+    environment = {"CI_SERVER_URL": "http://127.0.0.1:9", "COMMANDS_API_TOKEN": "glpat-of-nobody"}
+    ending = run("--project", "a/b", "--tag-name", "v1", environment=environment)
+    assert ending.code == 8
+    assert "this address is the container itself" in ending.stderr
+    assert "Trying again" not in ending.stderr
+
+
 def test_the_doctor_is_in_every_image(
     run: Run, images: dict[str, str], command: str, gitlab: Sandbox, token: Token
 ) -> None:

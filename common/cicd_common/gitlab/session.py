@@ -17,6 +17,7 @@ import contextlib
 import logging
 import re
 import ssl
+import sys
 import time
 from datetime import datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
@@ -60,6 +61,7 @@ BAD_ADDRESS = (
 )
 # Docker and Podman make these files: https://docs.podman.io/en/latest/markdown/podman-run.1.html
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
+IMAGE_PREFIX = "/opt/ci-cd-commands"  # where our own images have Python: dockerfiles/Dockerfile
 # What OpenSSL calls an answer in plain HTTP, by its version.
 NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 LONGEST_TAIL = 2**20
@@ -90,6 +92,7 @@ class SafeSession(requests.Session):
         self.timeouts = (min(CONNECT_TIMEOUT, request_timeout), request_timeout)
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._ahead = timedelta()
+        self._was_reached = False
         adapter = Adapter(ca_file)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
@@ -162,7 +165,11 @@ class SafeSession(requests.Session):
             _read_body(response, tail=options["stream"] is TAIL)
         except (OSError, ValueError) as error:  # requests.RequestException is an OSError
             log.debug("%s failed after %.0f ms: %s", request, _ms(started), type(error).__name__)
-            raise _failure(error, request, self.base_url, self.timeouts[1]) from error
+            failure = _failure(error, request, self.base_url, self.timeouts[1])
+            if not self._was_reached and _is_image_itself(failure, self.base_url):
+                failure.retryable = False
+            raise failure from error
+        self._was_reached = True
         log.debug("%s %d %.0f ms", request, response.status_code, _ms(started))
         self._note_time(response)
         if response.is_redirect:
@@ -329,6 +336,16 @@ def _unreachable(inner: list[BaseException], request: str, base_url: str) -> Una
         root = f"{root}; in a container, this address is the container itself"
         hint = "Give the host's address in --base-url, or run the container with --network host."
     return UnavailableError(f"{where} cannot be reached: {root} ({request})", sent=False, hint=hint)
+
+
+def _is_image_itself(failure: UnavailableError | UsageError, base_url: str) -> bool:
+    """Whether one of our images finds nothing at its own address, where no GitLab will appear."""
+    return (
+        isinstance(failure, UnavailableError)
+        and not failure.sent
+        and sys.prefix == IMAGE_PREFIX
+        and is_loopback(urlsplit(base_url).hostname or "")
+    )
 
 
 def _explain_tls(error: ssl.SSLError, where: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import io
 import socket
 import ssl
 import struct
+import sys
 import time
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -332,6 +333,19 @@ def test_in_a_container_its_own_address_is_explained_at_once(
     assert ("the container itself" in error.message) is is_container
     assert ("--network host" in error.hint) is is_container
     assert error.retryable
+
+
+def test_in_an_image_its_own_address_is_tried_once_until_it_answers(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cicd_common.gitlab.session.IMAGE_PREFIX", sys.prefix)
+    with listening(answer(OK)) as port:
+        reached = session(f"http://127.0.0.1:{port}")
+        reached.get(f"http://127.0.0.1:{port}/x")
+    started = time.monotonic()
+    assert not failure(session(f"http://127.0.0.1:{port}", retry_for=60.0), "GET").retryable
+    assert time.monotonic() - started < 10
+    assert failure(reached, "GET").retryable  # a server that restarts, with --network host
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])

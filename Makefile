@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto
 EXACTLY := --no-deps --only-binary :all: --require-hashes --requirement
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test unit fault-matrix test-gitlab lint format docs pictures lock check-lock audit renew-images
+.PHONY: help demo test unit fault-matrix protections test-gitlab lint format docs pictures lock check-lock audit renew-images
 
 help: ## Show this list; the times are those of 2 cores, the first set-up takes 1 min more
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ unit: $(READY) ## Run the unit tests alone (40 s)
 
 fault-matrix: $(READY) ## Have each request of each command meet each fault; show a table (15 min)
 	$(PYTEST) --whole-matrix --tb no --quiet $(ARGS) tests/fault_matrix
+
+protections: $(READY) ## Take each protection out, and see which test notices (10 min)
+	$(BIN)/python tests/protections.py
 
 test-gitlab: $(READY) ## Run the tests of any server on GITLAB_URL, with GITLAB_TOKEN (1 min)
 	@: $${GITLAB_URL:?names the server} $${GITLAB_TOKEN:?is an access token with the api scope}

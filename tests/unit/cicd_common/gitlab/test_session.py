@@ -93,6 +93,16 @@ def test_nonsense_is_an_error_of_ours(answer: bytes) -> None:
         client.get(f"{url}/x")
 
 
+def test_a_request_to_another_server_is_stopped_before_it_is_sent(requests_mock: Mocker) -> None:
+    with (
+        session("https://gitlab.example.com") as client,
+        pytest.raises(UnavailableError, match="was stopped") as stopped,
+    ):
+        client.get("https://elsewhere.example.com/api/v4/projects")
+    assert not stopped.value.sent
+    assert requests_mock.call_count == 0
+
+
 def test_a_redirect_in_circles_ends() -> None:
     circle = b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"
     with (

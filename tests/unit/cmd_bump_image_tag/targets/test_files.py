@@ -113,7 +113,7 @@ def repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["build/*.yaml", "a.yaml"], {"build/out.yaml", "a.yaml"}),
         (["node_modules/x/chart.yaml"], {"node_modules/x/chart.yaml"}),
     ],
-    ids=str,
+    ids=["no pattern", "glob", "folder", "glob and file", "file"],
 )
 def test_what_git_ignores_is_chosen_only_if_it_is_named(
     repository: Path, patterns: list[str], chosen: set[str]

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cicd_common import cleaning
 from cicd_common.errors import NotFoundError, UnavailableError, UsageError
 from cicd_common.gitlab.connection import DEFAULT_REQUEST_TIMEOUT, DEFAULT_RETRY_FOR
 from cicd_common.gitlab.session import origin, same_origin
 from cicd_common.gitlab.tokens import TokenKind
+from cicd_common.gitlab.transport import is_loopback
 from cmd_bump_image_tag.targets.git_errors import error_of
 
 if TYPE_CHECKING:
@@ -257,6 +259,9 @@ class Git:
             ]
             if self.remote.ca_file:
                 settings.append(f"http.{where}.sslCAInfo={self.remote.ca_file}")
+        server = urlsplit(self.remote.url)
+        if is_loopback(server.hostname or ""):
+            settings.append(f"http.{server.scheme}://{server.netloc}.proxy=")
         return settings
 
     def _environment(self) -> dict[str, str]:

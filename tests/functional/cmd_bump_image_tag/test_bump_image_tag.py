@@ -60,6 +60,19 @@ def test_one_commit_changes_the_tag_and_no_other_byte(
 
 
 @WAYS
+def test_this_machine_is_never_asked_through_a_proxy(
+    run: Run, gitlab: Sandbox, project: Project, via: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+    ending = run(*BUMP, "--via", via, "--retry-for", "0")
+
+    assert ending.code == 0, ending.stderr
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED
+
+
+@WAYS
 def test_a_second_run_finds_it_up_to_date_and_commits_nothing(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
-from cmd_trigger_pipeline.variables import Variable, read_text
+from cmd_trigger_pipeline.variables import Variable, read_option_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -49,7 +49,7 @@ def read_variables(path: Path) -> list[Variable]:
     Raises:
         UsageError: The file cannot be read, or a value in it is no text, number or boolean.
     """
-    text = read_text(path, OPTION).removeprefix("\ufeff")
+    text = read_option_file(path, OPTION).removeprefix("\ufeff")
     pairs = _reader(path, text)(path, text)
     return [Variable(key, value) for key, value in pairs]
 

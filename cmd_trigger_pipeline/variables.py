@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from cicd_common.errors import UsageError
+from cicd_common.files import UnreadableError, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,7 +66,7 @@ def parse_file_variable(text: str) -> Variable:
         UsageError: It is nothing of the kind, or the file cannot be read.
     """
     key, path = split_pair(text, "--variable-file", "KEY=PATH")
-    return Variable(key, read_text(Path(path), "--variable-file"), "file")
+    return Variable(key, read_option_file(Path(path), "--variable-file"), "file")
 
 
 def split_pair(text: str, option: str, form: str) -> tuple[str, str]:
@@ -88,17 +89,16 @@ def split_pair(text: str, option: str, form: str) -> tuple[str, str]:
     return key, value
 
 
-def read_text(path: Path, option: str) -> str:
-    """Reads a file that an option names, as UTF-8.
+def read_option_file(path: Path, option: str) -> str:
+    """Reads a file of UTF-8 text that an option names.
 
     Raises:
-        UsageError: It cannot be read, or is no text.
+        UsageError: It cannot be read, or is not text.
     """
     try:
-        return path.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UsageError(f"{option}: {path} cannot be read: {reason}.") from error
+        return read_text(path)
+    except UnreadableError as error:
+        raise UsageError(f"{option}: {path} cannot be read: {error}.") from error
 
 
 def parse_inputs(texts: Iterable[str]) -> dict[str, Any]:

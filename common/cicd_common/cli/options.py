@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from cicd_common import __version__
 from cicd_common.cli import console
 from cicd_common.cli.output import Output
 from cicd_common.errors import ALL_ERRORS, UsageError
+from cicd_common.files import UnreadableError, read_text
 from cicd_common.gitlab.connection import (
     DEFAULT_REQUEST_TIMEOUT,
     DEFAULT_RETRY_FOR,
@@ -91,11 +91,9 @@ def positive_seconds(given: str | float) -> float:
 def text_file(path: str) -> str:
     """Reads a file of UTF-8 text, `-` for stdin; a type for `click.option`."""
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        return data.decode("utf-8")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise click.BadParameter(f"{path!r} cannot be read: {reason}.") from error
+        return read_text(Path(path))
+    except UnreadableError as error:
+        raise click.BadParameter(f"{path!r} cannot be read: {error}.") from error
 
 
 class Option(click.Option):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cicd_common import cleaning
 from cicd_common.errors import UsageError
+from cicd_common.files import UnreadableError, read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,12 +76,9 @@ def read_token_file(path: Path, source: str) -> Token:
         UsageError: The file cannot be read, or what it holds cannot be a token.
     """
     try:
-        secret = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise UsageError(
-            f"The token file {path} from {source} cannot be read: {reason}."
-        ) from error
+        secret = read_text(path)
+    except UnreadableError as error:
+        raise UsageError(f"The token file {path} from {source} cannot be read: {error}.") from error
     return token_of(TokenKind.ACCESS, secret, source)
 
 

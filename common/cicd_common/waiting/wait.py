@@ -13,6 +13,7 @@ from cicd_common.waiting.clock import Clock
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.events import Finished, Presenter
 from cicd_common.waiting.pipelines import result_of
+from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.push.listener import Push
 from cicd_common.waiting.show.junit import JUnitFile
 from cicd_common.waiting.show.presenter import Together
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cicd_common.gitlab.client import GitLab
-    from cicd_common.waiting.policy import WaitPolicy
     from cicd_common.waiting.state import Outcome
     from cicd_common.waiting.targets import Target
 
@@ -208,7 +208,11 @@ def find_pipelines(gitlab: GitLab, targets: Sequence[Target]) -> list[Outcome]:
     Returns:
         For each pipeline, in the order of the targets: its result as it is now; an error for a
         target that has none.
+
+    Raises:
+        UsageError: A lock would wait for its own pipeline.
     """
+    check_lock(targets, WaitPolicy(), os.environ)
 
     def find(target: Target) -> list[Outcome]:
         finder = Finder(gitlab, target, own_job(os.environ))

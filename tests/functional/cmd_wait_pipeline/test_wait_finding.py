@@ -524,3 +524,35 @@ def test_names_of_the_server_do_not_command_a_terminal(add: Add, wait: Wait) -> 
     assert ending.code == 1
     assert "\x1b" not in ending.stderr + ending.stdout
     assert "\u202e" not in ending.stderr + ending.stdout
+
+
+def test_a_pipeline_of_the_same_id_on_another_server_is_not_the_jobs_own(
+    gitlab: Sandbox, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = add((0, "running"), (2.5, "success"))
+    monkeypatch.setenv("CI_PIPELINE_ID", str(pipeline.id))
+    monkeypatch.setenv("CI_SERVER_URL", "https://gitlab.example.com")
+    ending = wait("--base-url", gitlab.url, "--all-running", "--output", "json")
+    assert found(ending) == [pipeline.id]
+
+
+def test_2_a_dry_run_of_a_lock_needs_the_pipeline_too(
+    gitlab: Sandbox, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    assert wait("--all-running", "--dry-run").code == 2
+    assert len(gitlab.requests) == 0
+
+
+def test_a_project_that_was_renamed_meanwhile_knows_its_own_pipeline(
+    project: Project, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, own = add((0, "running"), (2.5, "success")), add((0, "running"))
+    for name, value in {
+        "CI_PIPELINE_ID": str(own.id),
+        "CI_PROJECT_PATH": "old/name",
+        "CI_PROJECT_ID": str(project.id),
+    }.items():
+        monkeypatch.setenv(name, value)
+    ending = wait("--project", project.id, "--all-running", "--output", "json")
+    assert found(ending) == [before.id]

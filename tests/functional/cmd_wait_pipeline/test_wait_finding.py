@@ -157,7 +157,7 @@ def test_the_pipeline_of_a_tag_that_is_yet_to_come(
     pipeline = add(*SOON, ref="v3", after=0.5)
     ending = wait("--tag", "v3", "--output", "json")
     assert found(ending) == [pipeline.id]
-    assert "Looking for" in ending.stderr
+    assert "to appear" in ending.stderr
 
 
 def test_once_found_it_is_known_by_its_id(add: Add, wait: Wait) -> None:

@@ -156,7 +156,7 @@ class Lines(Presenter):
         match event:
             case Searching() if event.what not in self._announced:
                 self._announced.add(event.what)
-                yield f"Looking for {one_line(event.what)}, for up to {in_words(event.left)}"
+                yield f"Waiting up to {in_words(event.left)} for {one_line(event.what)} to appear"
             case Found():
                 yield from found_lines(event, self.now(), self._column)
             case Changed():
@@ -170,7 +170,7 @@ class Lines(Presenter):
 
     def _heartbeat(self, tick: Tick) -> Iterator[str]:
         for what in self._progress.searched:
-            yield f"Still looking for {one_line(what)}"
+            yield f"Still waiting for {one_line(what)} to appear"
         pending = self._progress.pending()
         for watched in pending[:MOST_NAMED]:
             yield heartbeat_line(watched, tick.at, self._column)

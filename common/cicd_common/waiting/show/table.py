@@ -121,7 +121,10 @@ def render(progress: Progress, now: datetime, canvas: Canvas) -> list[Text]:
         Lines, none wider and no more of them than the canvas allows.
     """
     watched = list(progress.watched.values())
-    around = [canvas.line((f"looking for {one_line(what)}", QUIET)) for what in progress.searched]
+    around = [
+        canvas.line((f"waiting for {one_line(what)} to appear", QUIET))
+        for what in progress.searched
+    ]
     if progress.left is not None:
         around.append(canvas.line((f"time limit in {in_words(progress.left)}", QUIET)))
     around = around[: canvas.height]

@@ -29,7 +29,7 @@ def lines(scene: Scene) -> Lines:
 def test_what_does_not_exist_yet_is_told_once(lines: Lines, stderr: Stderr) -> None:
     for left in (60, 55):
         lines.show(Searching("the pipeline of tag v1 in group/api", left))
-    assert stderr() == ["Looking for the pipeline of tag v1 in group/api, for up to 1 min 0 s"]
+    assert stderr() == ["Waiting up to 1 min 0 s for the pipeline of tag v1 in group/api to appear"]
 
 
 def test_a_found_pipeline_is_told_with_its_address_and_what_it_usually_takes(
@@ -161,7 +161,7 @@ def test_a_heartbeat_says_what_is_still_looked_for(
     lines.show(Searching("the pipeline of tag v1 in group/api", 600))
     scene.seconds = 60
     lines.show(Tick(scene.now(), left=3600))
-    assert stderr()[1:] == ["Still looking for the pipeline of tag v1 in group/api"]
+    assert stderr()[1:] == ["Still waiting for the pipeline of tag v1 in group/api to appear"]
     lines.show(Finished(NotFoundError("none")))
     scene.seconds = 120
     lines.show(Tick(scene.now(), left=3600))

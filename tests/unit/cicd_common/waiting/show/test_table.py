@@ -181,7 +181,7 @@ def test_wide_characters_keep_the_columns(scene: Scene) -> None:
 def test_what_does_not_exist_yet_is_named(scene: Scene) -> None:
     progress = board_of(Searching("the pipeline of tag v1 in group/api", 60))
     assert drawn(scene, progress, Canvas(80, 20)) == [
-        "looking for the pipeline of tag v1 in group/api"
+        "waiting for the pipeline of tag v1 in group/api to appear"
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,10 @@ from cicd_common.cli.options import (
 from cicd_common.cli.output import print_lines
 from cicd_common.errors import ALL_ERRORS
 from cicd_doctor.findings import Questions, Verdict
+
+if TYPE_CHECKING:
+    from cicd_common.errors import CommandError
+    from cicd_doctor.findings import Finding
 
 EXAMPLES = {
     "The server and the token": "cicd-doctor --base-url https://gitlab.example.com",
@@ -72,14 +77,19 @@ def cli(
     if not connection.retry_for_given:
         connection = replace(connection, retry_for=RETRY_FOR)
     findings = run_checks(connection, questions)
-    first = next((each for each in findings if each.verdict is Verdict.FAILED), None)
+    failures = [each for each in findings if each.verdict is Verdict.FAILED]
     if settings.output.format == "text":
         print_lines(table(findings))
-        return first.exit_code if first else 0
-    if first:
-        kind = next(kind for kind in ALL_ERRORS if kind.exit_code == first.exit_code)
-        raise kind(first.message, why=first.why, hint=first.hint, results=findings)
-    return settings.output.finish(findings, several=True)
+        return failures[0].exit_code if failures else 0
+    errors = [_error_of(each) for each in failures]
+    if errors:
+        errors[0].results = tuple(findings)
+    return settings.output.finish(errors or findings, several=True)
+
+
+def _error_of(finding: Finding) -> CommandError:
+    kind = next(kind for kind in ALL_ERRORS if kind.exit_code == finding.exit_code)
+    return kind(finding.message, why=finding.why, hint=finding.hint)
 
 
 def _adapt_shared_options() -> None:

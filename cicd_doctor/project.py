@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cicd_common.errors import ForbiddenError, NotFoundError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.projects import parse_project
+from cicd_common.gitlab.tokens import job_token_since
 from cicd_doctor.facts import ADMINISTRATOR
 from cicd_doctor.findings import not_applicable, passed, warning
 
@@ -196,14 +197,19 @@ def check_job_token(facts: ProjectFacts) -> Outcome:
 
 def _check_own_job_token(facts: ProjectFacts) -> Outcome:
     """Check that the job token can read pipelines, which a wait needs."""
+    route = facts.route("pipelines")
+    said = "This job's token cannot read the list of pipelines"
     try:
-        facts.gitlab.get_list(facts.route("pipelines"), per_page=1)
-    except (NotFoundError, ForbiddenError) as error:
+        facts.gitlab.get_list(route, per_page=1)
+    except NotFoundError as error:
+        # The project exists and allows the job: only that the token is ignored explains it.
         return warning(
-            f"This job's token cannot read the list of pipelines: {error.message}",
-            error.hint or error.remedy,
-            error.why,
+            f"{said}: {error.message}",
+            "To wait for pipelines, use an access token with the read_api scope.",
+            f"Servers before GitLab {job_token_since('GET', route)} ignore job tokens here.",
         )
+    except ForbiddenError as error:
+        return warning(f"{said}: {error.message}", error.hint or error.remedy, error.why)
     return passed("This job's token can read pipelines.")
 
 

@@ -35,7 +35,7 @@ def check_server(facts: TokenFacts) -> Outcome:
     try:
         version = None if facts.is_job_token and facts.job else facts.version
     except (AuthError, ForbiddenError):
-        # Only GitLab answers so; the next check says what is wrong with the token.
+        # The server works; the next check says what is wrong with the token.
         return passed(f"{where} answers.")
     except NotFoundError as error:
         raise NotFoundError(
@@ -47,7 +47,7 @@ def check_server(facts: TokenFacts) -> Outcome:
         ) from error
     if facts.is_job_token:
         return passed(f"{where} answers; GitLab shows its version to access tokens only.")
-    if version is None:  # what is wrong with the token, the next check tells
+    if version is None:
         return passed(f"{where} answers.")
     number = facts.version_number
     if number is not None and number < OLDEST_SUPPORTED:

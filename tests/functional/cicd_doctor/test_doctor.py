@@ -456,6 +456,9 @@ def test_json_holds_every_finding_and_the_first_error(doctor: Doctor, project: P
     assert document["error"]["message"] == "v1 is protected by v*, for No one."
     (failed,) = [found for found in document["results"] if found["verdict"] == "failed"]
     assert (failed["check"], failed["project"], failed["exit_code"]) == ("protected tag", NAME, 6)
+    ending = doctor("--tag-name", "v1", "--ref", "none", "--output", "json")
+    assert [each["code"] for each in json.loads(ending.stdout)["errors"]] == [6, 4]
+    assert ending.code == 6
     well = json.loads(doctor("--output", "json").stdout)
     assert [found["verdict"] for found in well if found["check"] == "token"] == ["passed"]
 

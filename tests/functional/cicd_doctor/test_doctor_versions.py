@@ -177,11 +177,24 @@ def test_what_older_servers_ignore_of_a_job_token_says_nothing_about_the_project
     mark, _ = line(ending, "job token")
     if number(gitlab) < (19, 0):
         assert mark == "warn"
-        assert "Servers before GitLab 19.0 ignore job tokens here" in below(ending, "job token")[0]
+        why, _ = below(ending, "job token")
+        assert why == "        why: Servers before GitLab 19.0 ignore job tokens here."
     else:
         assert mark == "ok"
     command = invoke(trigger_pipeline, "--project", project.path, "--ref", "main")
     assert command.code == 0, command.stderr
+
+
+@pytest.mark.usefixtures("job")
+def test_a_permission_that_a_job_token_lacks_is_named(
+    doctor: Doctor, gitlab: Sandbox, project: Project
+) -> None:
+    project.job_token_allowlist = {"tech-lunch"}
+    text = "403 Forbidden - The following token permission is required: read_pipelines."
+    gitlab.fault(Fault(path="/pipelines", status=403, body={"message": text}))
+    ending = doctor()
+    assert (ending.code, line(ending, "job token")[0]) == (0, "warn")
+    assert "lacks the permission read_pipelines" in below(ending, "job token")[0]
 
 
 @each_version

@@ -4,7 +4,8 @@ import pytest
 import yaml
 
 from cicd_common.errors import RefusedError
-from cmd_bump_image_tag.yaml_text.edit import UnsafeError, _verify, edit
+from cmd_bump_image_tag.yaml_text import edit as module
+from cmd_bump_image_tag.yaml_text.edit import Splice, UnsafeError, _verify, edit
 from cmd_bump_image_tag.yaml_text.scan import scan
 
 
@@ -35,6 +36,15 @@ def test_any_other_difference_is_refused(edited: str) -> None:
     _verify(text, "a: '2'\nb: &x [c]\n---\nd: 2\n", {text.index("1"): "2"})
     with pytest.raises(UnsafeError):
         _verify(text, edited, {text.index("1"): "2"})
+
+
+def test_every_edit_is_checked_before_it_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "a: one\nb: two\n"
+    [scalar] = [scalar for scalar in scan(text).scalars if scalar.value == "one"]
+    # A mistake of ours that takes the next line away, too.
+    monkeypatch.setattr(module, "splices", lambda *_: [Splice(scalar.start, len(text), "1st\n")])
+    with pytest.raises(UnsafeError, match="differ in more"):
+        edit(text, {scalar: "1st"})
 
 
 def test_pyyaml_without_libyaml_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

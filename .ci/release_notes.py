@@ -1,9 +1,9 @@
 """Prints the notes of a release: what CHANGELOG.md says of its version.
 
-    python3 .ci/release_notes.py vX.Y.Z
+    python3 .ci/release_notes.py X.Y.Z
 
-Ends with 1 if that is not the code's version, or CHANGELOG.md says nothing of it. Needs nothing
-but Python, so that the job that runs it has nothing to install.
+Ends with 1 if the code or a component has another version, or CHANGELOG.md says nothing of it.
+Needs only Python, so that the job that runs it has nothing to install.
 """
 # ruff: noqa: INP001 - a script, no part of a package
 
@@ -32,16 +32,31 @@ def notes(changelog: str, version: str) -> str:
     return section[1].strip()
 
 
-def main(tag: str) -> str:
-    """The notes of a tag's release.
+def versions() -> dict[str, str]:
+    """The version that the code has, and that of each component's image, by file."""
+    code = "common/cicd_common/__init__.py"
+    places = {code: r'^__version__ = "(.+)"$'}
+    for path in sorted(ROOT.glob("templates/*.yml")):
+        places[f"templates/{path.name}"] = rf"default: \S+/{path.stem}:(\S+)$"
+    found = {}
+    for path, pattern in places.items():
+        text = (ROOT / path).read_text(encoding="utf-8")
+        (found[path],) = re.findall(pattern, text, re.MULTILINE)
+    return found
+
+
+def main(version: str) -> str:
+    """The notes of a release.
+
+    Args:
+        version: The version, which is the tag's name: one name for tag, component, image and wheel.
 
     Raises:
-        ValueError: There are none, or the tag is not that of the code's version.
+        ValueError: There are none, or the code or a component has another version.
     """
-    code = (ROOT / "common/cicd_common/__init__.py").read_text(encoding="utf-8")
-    (version,) = re.findall(r'^__version__ = "(.+)"$', code, re.MULTILINE)
-    if tag != f"v{version}":
-        raise ValueError(f"The tag is {tag}, the code's __version__ {version}.")
+    for path, other in versions().items():
+        if version != other:
+            raise ValueError(f"The tag is {version}, the version in {path} {other}.")
     return notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version)
 
 

@@ -52,6 +52,7 @@ _FIELDS: dict[str, Reader] = {
     "timeout": keywords.duration,
     "environment": entries.environment,
     "resource_group": keywords.text,
+    "release": entries.release,
     "trigger": entries.trigger,
     "interruptible": keywords.boolean,
 }

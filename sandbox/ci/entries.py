@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from sandbox.ci import expressions, keywords
 from sandbox.ci.document import includes
-from sandbox.ci.plan import Artifacts, Environment, Image, Need, Policy, Retry, Rule, Trigger, When
+from sandbox.ci.plan import (
+    Artifacts,
+    Environment,
+    Image,
+    Need,
+    Policy,
+    ReleasePlan,
+    Retry,
+    Rule,
+    Trigger,
+    When,
+)
 from sandbox.model import Variable
 
 if TYPE_CHECKING:
@@ -104,6 +115,14 @@ def image(value: object, where: str) -> Image:
     fields = keywords.known(value, where, ("name", "entrypoint", "pull_policy"))
     name = keywords.text(fields.get("name"), f"{where}:name")
     return Image(name, **_read(fields, where, {"entrypoint": keywords.texts}))
+
+
+def release(value: object, where: str) -> ReleasePlan:
+    """The release of a tag that is there already."""
+    fields = keywords.known(value, where, ("tag_name", "description", "name"))
+    required = ("tag_name", "description")
+    texts = {key: keywords.text(fields.get(key), f"{where}:{key}") for key in required}
+    return ReleasePlan(**texts, **_read(fields, where, {"name": keywords.text}))
 
 
 def artifacts(value: object, where: str) -> Artifacts:

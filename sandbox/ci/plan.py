@@ -84,6 +84,15 @@ class Retry:
 
 
 @dataclass(frozen=True)
+class ReleasePlan:
+    """The release that a job makes of a tag; its texts may hold variables."""
+
+    tag_name: str
+    description: str  # or the path of a file that has it
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class Include:
     """A piece of configuration from elsewhere, named by exactly one of the first three."""
 
@@ -134,6 +143,7 @@ class JobPlan:
     environment: Environment | None = None
     interruptible: bool = False
     resource_group: str | None = None
+    release: ReleasePlan | None = None
     trigger: Trigger | None = None
     ignored: tuple[str, ...] = ()  # keywords that the sandbox reads past
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sandbox import git
-from sandbox.ci import artifacts, executor, predefined
+from sandbox.ci import artifacts, executor, predefined, release
 from sandbox.ci.environment import variables_of, with_files
 from sandbox.ci.executor import Container, Shell
 from sandbox.ci.plan import Image
@@ -171,6 +171,8 @@ class JobRun:
 
     def _execute(self) -> Outcome:
         outcome = self._script()
+        if self._plan.release and outcome.status == "success" and not self._release():
+            outcome = Outcome("failed", "script_failure", 1)
         if self._plan.after_script and not self._stopped.is_set():
             with self._trace.section("after_script", "Running after_script"):
                 self._after_script(outcome)
@@ -190,6 +192,23 @@ class JobRun:
         if code is None:
             return Outcome("failed", "job_execution_timeout")
         return Outcome("failed", "script_failure", code) if code else Outcome("success", None, 0)
+
+    def _release(self) -> bool:
+        """Makes the job's release. Returns False if that fails."""
+        plan = self._plan.release
+        if plan is None:
+            return True
+        with self._trace.section("release", 'Executing "step_release" stage of the job script'):
+            try:
+                with self._state.lock:
+                    tag = release.publish(
+                        self._state, self._job, plan, self._directory, self._values
+                    )
+            except release.ReleaseError as error:
+                self._trace.line(f"ERROR: {error}", colour=_RED)
+                return False
+            self._trace.line(f"Release {tag} is created.")
+        return True
 
     def _after_script(self, outcome: Outcome) -> None:
         code = self._shell(

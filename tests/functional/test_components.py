@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 import yaml
 
+from cicd_common import __version__
 from sandbox import Access, Sandbox, git
 from sandbox.ci.document import Library, compose
 from sandbox.ci.plan import Include
@@ -57,16 +59,15 @@ class World:
 
     def render(self, component: str, given: Mapping[str, object]) -> dict[str, Any]:
         """What an include of the component with these inputs amounts to."""
-        image = {"command-image": f"registry.example.com/{HOME}/{component}:1.0.0"}
         address = f"$CI_SERVER_FQDN/{HOME}/{component}@1.0.0"
-        inputs = {**image, **REQUIRED[component], **given}
+        inputs = {**REQUIRED[component], **given}
         return dict(compose(self.library(), [Include(component=address)], inputs))
 
     def run(self, component: str, given: Mapping[str, object], more: str = "") -> Pipeline:
         """Pushes a configuration that includes the component; its pipeline, ended."""
         include = {
             "component": f"$CI_SERVER_FQDN/{HOME}/{component}@1.0.0",
-            "inputs": {"command-image": f"{component}:1.0.0", **REQUIRED[component], **given},
+            "inputs": {**REQUIRED[component], **given},
         }
         config = yaml.safe_dump({"include": [include]}) + more
         self.gitlab.commit(self.here, {".gitlab-ci.yml": config})
@@ -120,7 +121,7 @@ def test_every_input_is_described_and_typed(component: str) -> None:
     inputs = header(component)
     assert all(each["description"] and each["type"] for each in inputs.values())
     without_default = {name for name, each in inputs.items() if "default" not in each}
-    assert without_default == {"command-image", *REQUIRED[component]}
+    assert without_default == {*REQUIRED[component]}
     body = (TEMPLATES / f"{component}.yml").read_text().partition("---\n")[2]
     assert set(re.findall(r"inputs\.([\w-]+)", body)) == set(inputs)
 
@@ -193,24 +194,89 @@ def test_the_defaults_of_the_project_that_includes_it_do_not_reach_it(world: Wor
     assert "docker login" not in log(pipeline)
 
 
-def pasted() -> list[tuple[str, dict[str, object]]]:
-    """What the documents show to paste: components with their inputs."""
+def test_the_image_is_that_of_the_components_own_version(world: World) -> None:
+    given = {"command-image": f"registry.example.com/{HOME}/other:1"}
+    for component in COMPONENTS:
+        default, other = (world.render(component, each) for each in ({}, given))
+        image = f"$CI_REGISTRY/$CI_PROJECT_ROOT_NAMESPACE/ci-cd-commands/{component}:{__version__}"
+        assert [job["image"]["name"] for job in default.values()] == [image]
+        assert [job["image"]["name"] for job in other.values()] == list(given.values())
+
+
+def test_the_log_shows_the_command_line_but_no_value_of_a_variable(world: World) -> None:
+    world.here.variables.append(Variable("LEVEL", "a-value-that-is-not-masked"))
+    given = {"wait": False, "options": "--variable LEVEL=$LEVEL"}
+    pipeline = world.run("cmd-trigger-pipeline", given)
+    shown = "cmd-trigger-pipeline --project tech-lunch/service-tests --dotenv pipeline.env\n"
+    assert shown in log(pipeline)
+    assert '$ cmd-trigger-pipeline "$@" --variable LEVEL=$LEVEL' in log(pipeline)
+    assert "a-value-that-is-not-masked" not in log(pipeline)
+
+
+def pasted() -> list[str]:
+    """The pipelines with components that the documents show."""
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     blocks = (block for path in documents for block in YAML_BLOCK.findall(path.read_text("utf-8")))
-    return [
-        (include["component"].rpartition("/")[2].partition("@")[0], include["inputs"])
-        for block in blocks
-        for include in (yaml.safe_load(block) or {}).get("include", [])
-    ]
+    return [block for block in blocks if "component: " in block]
 
 
 def test_the_documents_show_every_component() -> None:
-    assert {component for component, _ in pasted()} == set(COMPONENTS)
+    text = "".join(pasted())
+    assert set(re.findall(rf"/{HOME}/([\w-]+)@", text)) == set(COMPONENTS)
 
 
-@pytest.mark.parametrize(("component", "inputs"), pasted())
-def test_what_the_documents_show_can_be_pasted(
-    world: World, component: str, inputs: dict[str, object]
-) -> None:
-    assert world.render(component, inputs)
-    assert {"command-image", *REQUIRED[component]} <= set(inputs)
+@pytest.fixture
+def released() -> Iterator[World]:
+    """The same projects, after this one was released as its pipeline does it."""
+    with Sandbox(shell_runner=True) as gitlab:
+        executor = gitlab.add_user("ci-cd-executor")
+        roles = {executor: Access.MAINTAINER}
+        token = gitlab.add_token(executor)
+        gitlab.state.registry = "registry.example.com"
+        gitlab.state.group_variables["tech-lunch"] = [
+            Variable("COMMANDS_API_TOKEN", token.secret, masked=True)
+        ]
+        home = gitlab.add_project(HOME, release_alone(), members=roles)
+        start_by_tag(gitlab, home, token, __version__)
+        here = gitlab.add_project("tech-lunch/hello-world", members=roles)
+        tests = {".gitlab-ci.yml": "tested: {script: echo tested}"}
+        service_tests = gitlab.add_project("tech-lunch/service-tests", members=roles)
+        gitlab.commit(service_tests, tests)
+        pod = {
+            "pod.yaml": POD.replace("registry.example.com/web", f"registry.example.com/{here.path}")
+        }
+        gitlab.add_project("tech-lunch/deployment", pod, members=roles)
+        assert set(home.releases) == {__version__}
+        yield World(gitlab, executor, token, here, service_tests)
+
+
+def release_alone() -> dict[str, str | bytes]:
+    """This project's files, with the jobs of its pipeline that release."""
+    config = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
+    jobs = {name: config[name] for name in ("stages", "version", "release")}
+    files: dict[str, str | bytes] = {".gitlab-ci.yml": yaml.safe_dump(jobs)}
+    for path in (".ci/release_notes.py", "common/cicd_common/__init__.py", "CHANGELOG.md"):
+        files[path] = (ROOT / path).read_bytes()
+    return files | {f"templates/{path}": content for path, content in tree(TEMPLATES).items()}
+
+
+def start_by_tag(gitlab: Sandbox, project: Project, token: Token, tag: str) -> Pipeline:
+    """Tags the default branch by the API, as a person does; the tag's pipeline, ended."""
+    url = f"{gitlab.url}/api/v4/projects/{project.id}/repository/tags"
+    named = {"tag_name": tag, "ref": project.default_branch}
+    headers = {"PRIVATE-TOKEN": token.secret}
+    requests.post(url, params=named, headers=headers, timeout=10).raise_for_status()
+    gitlab.wait_until(lambda: any(each.ref == tag for each in gitlab.pipelines(project)))
+    pipeline = next(each for each in gitlab.pipelines(project) if each.ref == tag)
+    gitlab.wait_until(lambda: pipeline.status in ENDED)
+    assert pipeline.status == "success", log(pipeline)
+    return pipeline
+
+
+@pytest.mark.parametrize("block", pasted())
+def test_what_the_documents_show_can_be_pasted(released: World, block: str) -> None:
+    gitlab, here = released.gitlab, released.here
+    gitlab.commit(here, {".gitlab-ci.yml": block}, start_pipeline=False)
+    pipeline = start_by_tag(gitlab, here, released.token, "v1.4.0")
+    image = f"registry.example.com/{HOME}/cmd-"
+    assert all(image in each.trace.decode() for each in pipeline.jobs)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 COMMANDS = [script for script in SCRIPTS if script.startswith("cmd-")]
-LABELS = {"VERSION": "1.2.3", "REVISION": "0" * 40, "SOURCE": "https://gitlab.example.com/images"}
 # An address that leads out (RFC 5737); nothing is sent there.
 OUTSIDE = "192.0.2.1"
 
@@ -81,11 +80,10 @@ def registry(
 
 def build(command: str, tag: str, *options: str, tree: Path = ROOT) -> None:
     """Builds the image of a command, by the CLI, because the SDK knows no BuildKit."""
-    arguments = [f"--build-arg={key}={value}" for key, value in LABELS.items()]
     subprocess.run(
         [
             *("docker", "build", "--file=dockerfiles/Dockerfile", f"--target={command}"),
-            *("--build-arg=PYTHON_IMAGE", *arguments, f"--tag={tag}", *options, "."),
+            *("--build-arg=PYTHON_IMAGE", f"--tag={tag}", *options, "."),
         ],
         cwd=tree,
         check=True,

@@ -11,7 +11,7 @@ import pytest
 
 from cicd_common import __version__
 from sandbox import Fault
-from tests.images.conftest import build
+from tests.images.conftest import SCRIPTS, build
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -112,6 +112,12 @@ def test_a_job_whose_image_it_is_finds_the_command_in_a_shell(run: Run) -> None:
     assert __version__ in ending.stdout
 
 
+def test_its_path_has_the_commands_and_python_but_no_script_of_a_dependency(run: Run) -> None:
+    ending = run("-c", "ls /opt/ci-cd-commands/bin", entrypoint=["sh"])
+    others = {name for name in ending.stdout.split() if not name.startswith("python")}
+    assert others == set(SCRIPTS)
+
+
 def test_its_python_has_the_function_for_scripts(run: Run) -> None:
     ending = run("-c", "from cmd_tag_project import tag_project", entrypoint=["python"])
     assert (ending.code, ending.stderr) == (0, "")
@@ -131,9 +137,7 @@ def test_its_settings_are_a_numeric_user_the_console_script_and_the_labels(
     assert labels.pop("description")
     assert labels == {
         "title": command,
-        "version": "1.2.3",
-        "revision": "0" * 40,
-        "source": "https://gitlab.example.com/images",
+        "vendor": "The ci-cd-commands developers",
         "licenses": "MIT",
     }
 

@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import threading
 import tomllib
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -39,7 +40,9 @@ pytestmark = pytest.mark.docker
 ROOT = Path(__file__).parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 COMMANDS = [script for script in SCRIPTS if script.startswith("cmd-")]
-BUILDS = {f"build-and-push: [{command}]" for command in COMMANDS}
+NAMES = [*COMMANDS, "ci-cd-commands"]
+BUILDS = {f"build-and-push: [{name}]" for name in NAMES}
+USES = {f"use-{command}" for command in COMMANDS}
 NOTES = "### Added\n\n- Everything."
 CHANGELOG = f"# Changelog\n\n## [Unreleased]\n\n## [{__version__}] - 2026-01-31\n\n{NOTES}\n"
 # What a use of the image prints, by command.
@@ -48,6 +51,7 @@ USED = {
     "cmd-trigger-pipeline": "a pipeline would be started",
     "cmd-wait-pipeline": "cmd-wait-pipeline, version",  # nothing else runs: it says nothing
     "cmd-bump-image-tag": "would make 1 change in 1 file",
+    "ci-cd-commands": "git version",
 }
 
 
@@ -80,7 +84,6 @@ def project(
         members={gitlab.add_user("developer"): Access.MAINTAINER},
     )
     variables = {
-        "BUILDER": "engine",  # BuildKit's own image cannot be pulled on every machine
         "CI_REGISTRY_USER": registry.user,
         "CI_REGISTRY_PASSWORD": registry.password,
         "UV_PUBLISH_URL": f"http://127.0.0.1:{packages.server_port}/pypi",
@@ -142,12 +145,12 @@ def working_tree() -> dict[str, str | bytes]:
 def publishing_alone() -> str:
     """The configuration without its checks, for a shell runner, which ignores `image`.
 
-    But for that of the release, which is an image that this pipeline publishes.
+    But for the components, whose images this pipeline publishes.
     """
     config: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
     for name in ("lint", "audit", "test-oldest", "test-newest"):
         del config[name]
-    for name in ("version", "build-and-push", "wheel"):
+    for name in ("version", "build-and-push", "wheel", "release"):
         del config[name]["image"]
     return yaml.safe_dump(config)
 
@@ -192,8 +195,8 @@ def test_a_push_to_the_default_branch_publishes_each_command_at_the_edge(
 ) -> None:
     pipeline = run(gitlab, project, "main")
     assert pipeline.status == "success", log(pipeline)
-    assert {each.name for each in pipeline.jobs} == BUILDS
-    for command in COMMANDS:
+    assert {each.name for each in pipeline.jobs} == BUILDS | USES
+    for command in NAMES:
         trace = job(pipeline, f"build-and-push: [{command}]").trace.decode()
         assert f"Removing login credentials for {registry.address}" in trace
         assert registry.password not in trace
@@ -201,22 +204,27 @@ def test_a_push_to_the_default_branch_publishes_each_command_at_the_edge(
         repository = f"{project.path}/{command}"
         assert set(published(registry, repository)) == {"edge"}
         labels = engine.images.get(f"{registry.address}/{repository}:edge").labels
-        assert labels["org.opencontainers.image.version"] == "edge"
-        assert labels["org.opencontainers.image.revision"] == gitlab.sha(project)
-        assert labels["org.opencontainers.image.source"] == f"{gitlab.url}/{project.path}"
+        named = {key.removeprefix("org.opencontainers.image."): v for key, v in labels.items()}
+        assert named["version"] == "edge"
+        assert named["revision"] == gitlab.sha(project)
+        assert named["source"] == named["url"] == f"{gitlab.url}/{project.path}"
+        assert named["documentation"].startswith(f"{named['source']}/-/blob/{named['revision']}/")
+        assert datetime.fromisoformat(named["created"]).tzinfo
+        assert {"vendor", "licenses", "title", "description", "base.name"} <= set(named)
+        assert all(named.values())
 
 
 def test_a_tag_publishes_images_wheel_and_release_once_per_version(
     gitlab: Sandbox, project: Project, registry: Registry, packages: PackageRegistry
 ) -> None:
-    tag = f"v{__version__}"
+    tag = __version__
     pipeline = run(gitlab, project, tag)
     assert pipeline.status == "success", log(pipeline)
-    assert {each.name for each in pipeline.jobs} == {*BUILDS, "version", "wheel", "release"}
+    assert {each.name for each in pipeline.jobs} == {*BUILDS, *USES, "version", "wheel", "release"}
     before = {}
-    for command in COMMANDS:
+    for command in NAMES:
         before[command] = published(registry, f"{project.path}/{command}")
-        assert set(before[command]) == {__version__, "latest"}
+        assert set(before[command]) == {__version__, __version__.rpartition(".")[0], "latest"}
         assert len(set(before[command].values())) == 1
     (wheel,) = packages.files
     assert ZipFile(BytesIO(packages.files[wheel])).testzip() is None
@@ -226,17 +234,17 @@ def test_a_tag_publishes_images_wheel_and_release_once_per_version(
     for name in BUILDS:
         post(gitlab, project, f"jobs/{job(pipeline, name).id}/retry")
     gitlab.wait_until(lambda: pipeline.status in ENDED)
-    assert log(pipeline).count("is published under a version never changes") == len(COMMANDS)
+    assert log(pipeline).count("is published under a version never changes") == len(NAMES)
     assert before == {
-        command: published(registry, f"{project.path}/{command}") for command in COMMANDS
+        command: published(registry, f"{project.path}/{command}") for command in NAMES
     }
 
 
 def test_a_tag_of_another_version_than_the_codes_publishes_nothing(
     gitlab: Sandbox, project: Project, registry: Registry, packages: PackageRegistry
 ) -> None:
-    pipeline = run(gitlab, project, "v99.0.0")
+    pipeline = run(gitlab, project, "99.0.0")
     assert pipeline.status == "failed"
-    assert f"The tag is v99.0.0, the code's __version__ {__version__}." in log(pipeline)
+    assert "The tag is 99.0.0, the version in common/cicd_common/__init__.py " in log(pipeline)
     assert published(registry, f"{project.path}/{COMMANDS[0]}") == {}
     assert (packages.files, project.releases) == ({}, {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +17,8 @@ from cicd_common import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SCRIPT = Path(__file__).parents[2] / ".ci/release_notes.py"
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / ".ci/release_notes.py"
 CHANGELOG = """\
 # Changelog
 
@@ -35,7 +38,7 @@ CHANGELOG = """\
 
 ## [1.0.0] - 2026-01-01
 
-[1.10.0]: https://gitlab.example.com/group/name/-/compare/v1.1.0...v1.10.0
+[1.10.0]: https://gitlab.example.com/group/name/-/compare/1.1.0...1.10.0
 """
 
 
@@ -74,9 +77,31 @@ def test_a_version_without_notes_is_refused(notes: Callable[[str, str], str], ve
         notes(CHANGELOG, version)
 
 
-def test_a_tag_of_another_version_than_the_codes_is_refused() -> None:
+@pytest.mark.parametrize("tag", ["99.0.0", f"v{__version__}"])
+def test_a_tag_of_another_version_than_the_codes_is_refused(tag: str) -> None:
     done = subprocess.run(
-        [sys.executable, SCRIPT, "v99.0.0"], check=False, capture_output=True, text=True
+        [sys.executable, SCRIPT, tag], check=False, capture_output=True, text=True
     )
+    place = "common/cicd_common/__init__.py"
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"error: The tag is v99.0.0, the code's __version__ {__version__}.\n"
+    assert done.stderr == f"error: The tag is {tag}, the version in {place} {__version__}.\n"
+
+
+def test_a_component_that_takes_another_versions_image_is_refused(tmp_path: Path) -> None:
+    for path in (".ci/release_notes.py", "common/cicd_common/__init__.py", "CHANGELOG.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, tmp_path / path)
+    shutil.copytree(ROOT / "templates", tmp_path / "templates")
+    component = tmp_path / "templates/cmd-wait-pipeline.yml"
+    component.write_text(component.read_text().replace(f":{__version__}", ":0.0.9"))
+    command = [sys.executable, tmp_path / ".ci/release_notes.py", __version__]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the version in templates/cmd-wait-pipeline.yml 0.0.9." in done.stderr
+
+
+def test_the_documents_show_the_version_that_there_is() -> None:
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    shown = re.compile(r"ci-cd-commands(?:/cmd-[\w-]+)?[@:](\d[\w.]*)")
+    found = {version for path in documents for version in shown.findall(path.read_text())}
+    assert found == {__version__}

@@ -4,6 +4,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING
 
+from sandbox import git
 from sandbox.ci import Scheduler
 from sandbox.model import TestCounts, Variable
 
@@ -324,3 +325,30 @@ def test_stopping_ends_running_jobs_at_once(still: World) -> None:
     still.wait(pipeline, "running")
     still.scheduler.stop()
     assert pipeline.jobs[0].status == "canceled"
+
+
+RELEASING = """\
+release:
+  script: echo "what is new" > notes.md
+  release: {tag_name: "$VERSION", description: notes.md}
+  variables: {VERSION: "1.0.0"}
+"""
+
+
+def test_a_job_releases_a_tag_with_the_description_in_a_file(world: World) -> None:
+    project = world.project("group/name", RELEASING)
+    sha = world.commit(project, {"a": "b"})
+    author, now = world.user, world.state.clock.now()
+    git.write_tag(project.repository, "1.0.0", sha, message="", author=author, when=now)
+    first, second = world.run(project), world.run(project)
+    release = project.releases["1.0.0"]
+    assert (first.status, release.name) == ("success", "1.0.0")
+    assert release.description == "what is new\n"
+    assert second.status == "failed"
+    assert "Release 1.0.0 already exists." in world.log(second, "release")
+
+
+def test_a_job_cannot_release_a_tag_that_is_not_there(world: World) -> None:
+    project = world.project("group/name", RELEASING)
+    assert world.run(project).status == "failed"
+    assert project.releases == {}

@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## Show this list; the times are those of 2 cores, the first set-up takes 1 min more
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-demo: $(READY) ## Run the examples on an embedded GitLab: tag, trigger, wait, bump (20 s)
+demo: $(READY) ## Run the examples on an embedded GitLab: tag, trigger, wait, bump (45 s)
 	$(BIN)/python -m sandbox.demo
 
 test: $(READY) ## Run all tests, or a part: ARGS="-k name"; image tests skip without Docker (4 min)

@@ -1,4 +1,4 @@
-"""Serves a small world until Ctrl-C or SIGTERM: `python -m sandbox`."""
+"""Serves projects to try the commands on, until Ctrl-C or SIGTERM: `python -m sandbox`."""
 
 from __future__ import annotations
 
@@ -7,41 +7,9 @@ import signal
 import threading
 from contextlib import suppress
 
-from sandbox.model import Access
+from sandbox import tour
 from sandbox.versions import DEFAULT
 from sandbox.world import Sandbox
-
-_HELLO_WORLD = """\
-unit-tests:
-  script:
-    - echo "tested $CI_PROJECT_PATH at $CI_COMMIT_SHORT_SHA"
-"""
-_SERVICE_TESTS = """\
-run-on-upstream:
-  only: [tags]
-  script:
-    - echo "service tests for $CI_COMMIT_TAG"
-
-run-on-commit:
-  only: [branches]
-  script:
-    - echo "service tests for $CI_COMMIT_SHORT_SHA"
-"""
-_SHOP = """\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: shop  # v1.3.0 of the shop
-spec:
-  containers:
-    - name: shop
-      image: registry.example.com:5000/tech-lunch/shop:v1.3.0
-"""
-_PROJECTS = {
-    "hello-world": {".gitlab-ci.yml": _HELLO_WORLD},
-    "service-tests": {".gitlab-ci.yml": _SERVICE_TESTS},
-    "deployment": {"k8s/shop.yaml": _SHOP},
-}
 
 
 def main() -> None:
@@ -67,11 +35,7 @@ def serve(host: str, port: int, version: str) -> None:
         KeyboardInterrupt: The signal has come, and everything is cleaned up.
     """
     with Sandbox(host=host, port=port, version=version) as gitlab:
-        user = gitlab.add_user("ci-cd-executor")
-        for name, files in _PROJECTS.items():
-            gitlab.add_project(f"tech-lunch/{name}", files, members={user: Access.MAINTAINER})
-        print(f"GITLAB_SERVER_BASE_URL={gitlab.url}")
-        print(f"COMMANDS_API_TOKEN={gitlab.add_token(user).secret}", flush=True)
+        print(tour.guide(gitlab.url, tour.set_up(gitlab)), flush=True)
         threading.Event().wait()
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import traceback
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from sandbox import auth, background, git_http
+from sandbox import auth, background, git_http, pages
 from sandbox.api import ROUTER
 from sandbox.context import Call, Instance
 from sandbox.web import ApiError, Response, as_json, read_params
@@ -50,7 +51,18 @@ class Application:
             return git_http.answer(
                 self._instance, request, repository["project"], repository["rest"]
             )
-        return Response(404, _NO_PAGE, {"Content-Type": "text/html; charset=utf-8"})
+        return self._page(request) or Response(
+            404, _NO_PAGE, {"Content-Type": "text/html; charset=utf-8"}
+        )
+
+    def _page(self, request: Request) -> Response | None:
+        """A page for a browser, if there is one at the path."""
+        if request.method not in ("GET", "HEAD"):
+            return None
+        state = self._instance.state
+        with state.lock:
+            background.catch_up(state)
+            return pages.answer(state, unquote(request.path.removeprefix(self._root)))
 
     def _answer_api(self, request: Request, path: str) -> Response:
         try:

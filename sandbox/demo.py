@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sandbox import tour
 from sandbox.scenarios import DOCKER_STAND_IN, argo, job, newest_pipeline, push, tech_lunch
 from sandbox.world import Sandbox
 
@@ -24,6 +27,8 @@ IMAGES = {name: f"{REGISTRY}/{name}:latest" for name in COMMANDS}
 RUNNER_LINES = ("Running after_script", "Uploading", "Cleaning", "Job succeeded", "ERROR: Job")
 STAND_IN = "docker (the sandbox's stand-in"
 WIDTH = 150
+# The prefixes of the variables that name a server, a token or a job.
+OTHER_SERVERS = ("CI_", "GITLAB_", "COMMANDS_", "TRIGGER_")
 NOISE = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|section_(?:start|end):\d+:\S+\r|\r")
 
 
@@ -40,11 +45,14 @@ def main() -> int:
         for act in (tag_chain, bump_chain):
             with Sandbox(job_path=DOCKER_STAND_IN) as gitlab:
                 act(gitlab)
+        with Sandbox() as gitlab:
+            live_wait(gitlab)
     except (StepFailed, TimeoutError) as failure:
         say(f"\n{colour('31', 'The demo failed:')} {failure}")
         return 1
     say(f"\n{colour('32', 'Every step happened')} ({time.monotonic() - started:.0f} s).")
     say("The projects are in examples/. A command's help: .venv/bin/cmd-tag-project --help")
+    say("Try the commands by hand: .venv/bin/python -m sandbox")
     return 0
 
 
@@ -96,6 +104,19 @@ def bump_chain(gitlab: Sandbox) -> None:
     check(downstream.status == "success", f"k8s-repo's pipeline is {downstream.status}")
     check(gitlab.sha(k8s_repo) != before, "k8s-repo's main has no new commit")
     check(len(gitlab.pipelines(k8s_repo)) == 1, "the bump has started a pipeline of its own")
+
+
+def live_wait(gitlab: Sandbox) -> None:
+    """A wait as a user sees it: a live table on a terminal, else a line for each change."""
+    step("a wait: cmd-trigger-pipeline --project tech-lunch/runs-downstream --wait")
+    token = tour.set_up(gitlab)
+    # A job that runs the demo has variables of its own, which say something about another server.
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(OTHER_SERVERS)}
+    settings = {"CI_SERVER_URL": gitlab.url, "COMMANDS_API_TOKEN": token.secret}
+    command = Path(sys.executable).parent / "cmd-trigger-pipeline"
+    arguments = ["--project", f"{tour.GROUP}/runs-downstream", "--wait"]
+    done = subprocess.run([command, *arguments], env={**kept, **settings}, check=False)
+    check(done.returncode == 0, f"cmd-trigger-pipeline ended with {done.returncode}")
 
 
 def step(text: str) -> None:

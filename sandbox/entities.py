@@ -252,6 +252,11 @@ def pipeline_url(state: State, pipeline: Pipeline) -> str:
     return f"{project_url(state, pipeline.project)}/-/pipelines/{pipeline.id}"
 
 
+def job_url(state: State, job: Job) -> str:
+    """A job's web address."""
+    return f"{project_url(state, job.pipeline.project)}/-/jobs/{job.id}"
+
+
 def pipeline_basic(state: State, pipeline: Pipeline) -> dict[str, Any]:
     """A pipeline in a list: neither `tag` nor times of start and end."""
     return {
@@ -349,7 +354,7 @@ def job_basic(state: State, job: Job) -> dict[str, Any]:
         "commit": commit(state, of.project, of.sha),
         "pipeline": pipeline_basic(state, of),
         "failure_reason": job.failure_reason,
-        "web_url": f"{project_url(state, of.project)}/-/jobs/{job.id}",
+        "web_url": job_url(state, job),
         "project": {"ci_job_token_scope_enabled": of.project.job_token_allowlist is not None},
     }
 

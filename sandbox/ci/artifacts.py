@@ -44,8 +44,10 @@ def download(state: State, job: Job, directory: Path) -> list[Job]:
         The jobs that they came from.
     """
     found = [source for source in sources(job) if _store(state, source).is_dir()]
+    mode = directory.stat().st_mode
     for source in found:
         shutil.copytree(_store(state, source), directory, dirs_exist_ok=True, symlinks=True)
+    directory.chmod(mode)  # which the user of a job's image writes to; copytree changed it
     return found
 
 

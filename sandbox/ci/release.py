@@ -50,6 +50,6 @@ def publish(
         name=expand(plan.name or tag, values),
         description=file.read_text("utf-8") if "\n" not in text and file.is_file() else text,
         created_at=state.clock.now(),
-        author=job.user,
+        author=job.user or job.pipeline.user,
     )
     return tag

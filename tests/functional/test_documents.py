@@ -117,7 +117,7 @@ def world(gitlab: Sandbox, executor: User) -> Project:
     failing = ScriptedJob(
         name="end-to-end",
         stage="test",
-        timeline=((0, "running"), (1, "failed")),
+        timeline=((0, "running"), (5, "failed")),
         trace="Opening the shop...\nthe basket is empty: expected 3 items\n",
     )
     gitlab.add_pipeline(project, ScriptedPipeline(jobs=(failing,)), user=executor, ref="v1.3.0")

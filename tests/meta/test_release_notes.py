@@ -94,7 +94,7 @@ def test_a_component_that_takes_another_versions_image_is_refused(tmp_path: Path
     shutil.copytree(ROOT / "templates", tmp_path / "templates")
     component = tmp_path / "templates/cmd-wait-pipeline.yml"
     component.write_text(component.read_text().replace(f":{__version__}", ":0.0.9"))
-    command = [sys.executable, tmp_path / ".ci/release_notes.py", __version__]
+    command = [sys.executable, str(tmp_path / ".ci/release_notes.py"), __version__]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "the version in templates/cmd-wait-pipeline.yml 0.0.9." in done.stderr

@@ -218,12 +218,9 @@ def find_matches(source: Source, updates: Updates) -> list[Match]:
     others = [_marked(mark, updates.by_policy[mark.policy]) for mark in marked]
     for path, update in updates.paths:
         nodes = source.locate(path)
+        found = [match for match in found if not _is_bare(match, nodes)]
         if update is not None:
-            found = [
-                _owned(match, nodes, found, update) for match in found if not _is_bare(match, nodes)
-            ]
-        else:
-            found = [match for match in found if not _is_bare(match, nodes)]
+            found = [_owned(match, nodes, found, update) for match in found]
         others += _at_path(path, nodes, source, update, updates)
     if not others:
         return found
@@ -255,9 +252,8 @@ def _marked(mark: Marked, update: Update) -> Match | None:
 
 
 def _is_bare(match: Match, nodes: Sequence[Node]) -> bool:
-    """Returns whether a path names a value that only looks like an image: a tag below `image`."""
-    image = match.image
-    return match.update is None and image.reference in nodes and not image.name.suffix
+    """Returns whether a path names a value without a tag: a name, or a bare tag below `image`."""
+    return match.image.reference in nodes and not match.image.name.suffix
 
 
 def _owned(match: Match, nodes: Sequence[Node], found: Sequence[Match], update: Update) -> Match:

@@ -151,6 +151,7 @@ def test_a_policy_of_two_images_is_refused() -> None:
         ("a:⟦→ v2⟧", "a", "web=v2"),
         ("a: ⟦v1→v2⟧\n---\na: ⟦v0→v2⟧\n---\nb: v1", "a", "web=v2"),
         ("image: web:⟦v1→v2⟧", "image", "web=v2"),
+        ("image: web⟦→:v2⟧", "image", "web=v2"),
     ],
 )
 def test_a_path_edits_its_key_as_well(template: str, path: str, update: str, check: Check) -> None:

@@ -216,7 +216,8 @@ def test_the_result_says_where_all_is_as_wanted(check: Check) -> None:
         *(("1.25.3", "1.25.3-alpine"), ("1.25.3-alpine", "1.25.3"), ("2.0.0", "2.0.0-ubi9")),
         *(("7.4.2-bookworm", "7.4.2-alpine"), ("1.4.0-SNAPSHOT", "1.4.0-9")),
         *(("1.0.0", "1.0.0-rc.1"), ("1.0.0-rc.1", "1.0.0-alpha.2"), ("1.0.0-rc.1", "1.0.0-rc.1.2")),
-        *(("20240102", "20231231"), ("1.2.3.4", "1.2.3.3"), ("x1.2.3", "x1.2.2")),
+        *(("1.9.0-rc.2", "1.9-rc.1"), ("20240102", "20231231")),
+        *(("1.2.3.4", "1.2.3.3"), ("x1.2.3", "x1.2.2")),
     ],
 )
 def test_a_higher_version_or_another_kind_of_tag_is_set(old: str, new: str, check: Check) -> None:

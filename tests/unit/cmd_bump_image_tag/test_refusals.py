@@ -217,6 +217,8 @@ def test_a_wish_that_is_none_is_a_usage_error(update: str) -> None:
 def test_two_tags_for_one_image_are_a_usage_error() -> None:
     error = failure({"app.yaml": "image: web:1"}, "web=1", "docker.io/library/web=2")
     assert isinstance(error, UsageError)
+    error = failure({"app.yaml": "image: web:1"}, "web=1", f"web=1@{OLD}")
+    assert isinstance(error, UsageError)
 
 
 def test_a_name_takes_the_tag_that_is_given_beside_it() -> None:

@@ -141,6 +141,16 @@ FRAGMENTS = [
     *(">-\n", "\n", "\n  ", "\n    ", "\r\n", "\r", "\t", "'", '"', "\\", "\\x77eb", "=web"),
     *("name: ", "services: ", "images: ", "newTag: ", "---\n", "...\n", "%YAML 1.2\n", "${X}"),
     *("# bump: ignore", ' # {"$imagepolicy": "a:b"}', ' # {"$imagepolicy": "a:b:tag"}'),
+    *("hub: ", "host: ", "image_tag: ", "image: $X/web:1", "useDigest: true", OLD[7:], "a: |\n  "),
+    *(
+        "images: {",
+        "valuesInline: ",
+        "env: ",
+        "args:\n  ",
+        "# bump: ignore\n",
+        "web:1-rc.1",
+        "apps/",
+    ),
     *("\ufeff", "\u2028", "\x85", "😀", "\x00", "apiVersion: v1\nkind: X\n"),
 ]
 fragments = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join)
@@ -151,26 +161,40 @@ def scalars(data: bytes) -> list[str]:
     return [event.value for event in events if isinstance(event, yaml.ScalarEvent)]
 
 
-def hold(path: str, data: bytes) -> None:
-    """Update a file that may be anything, and hold the outcome against what must be true."""
+PATHS = ("a.tag", "a:image", "a", "[0]:a", "X/web:a.b", "a[name=web].image", "image", "a:b:c")
+
+
+def hold(path: str, data: bytes, key_path: str = "a.tag") -> None:
+    """Bump a file that may be anything, and hold the outcome against what must be true."""
     update = [Update("web", "v2")]
+    paths = [key_path] if b"a:" in data else []
     try:
-        result = plan({path: data}, update, paths=["a.tag"] if b"a:" in data else ())
+        result = plan({path: data}, update, paths=paths)
     except CommandError:
         return
     after = result.contents.get(path, data)
-    assert plan({path: after}, update).contents == {}
+    assert plan({path: after}, update, paths=paths).contents == {}
     if result.contents:
         old, new = scalars(data), scalars(after)
         changed = [pair for pair in zip(old, new, strict=True) if pair[0] != pair[1]]
-        assert all(text.endswith((":v2", "v2")) or text == "" for _, text in changed)
+        assert all("v2" in text or text == "" for _, text in changed)
         assert len(changed) <= len(result.changes)
 
 
 @settings(max_examples=1000, deadline=None)
-@given(st.sampled_from(["a.yaml", "kustomization.yaml", ".gitlab-ci.yml"]), fragments)
-def test_no_text_is_too_odd(path: str, text: str) -> None:
-    hold(path, text.encode())
+@given(
+    st.sampled_from(["a.yaml", "kustomization.yaml", ".gitlab-ci.yml", ".argocd-source-a.yaml"]),
+    fragments,
+    st.sampled_from(PATHS),
+)
+def test_no_text_is_too_odd(path: str, text: str, key_path: str) -> None:
+    hold(path, text.encode(), key_path)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("ab.[]=:\\/0A'\"\n", max_size=12), fragments)
+def test_no_path_is_too_odd(key_path: str, text: str) -> None:
+    hold("a.yaml", f"a: b\n{text}".encode(), key_path)
 
 
 @settings(max_examples=300, deadline=None)

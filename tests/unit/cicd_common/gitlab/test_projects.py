@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from cicd_common.errors import UsageError
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
-from cicd_common.gitlab.projects import find_default_branch, find_project, parse_project
+from cicd_common.gitlab.projects import (
+    find_default_branch,
+    find_project,
+    parse_project,
+    parse_projects,
+)
 from cicd_common.gitlab.tokens import Token, TokenKind
 
 if TYPE_CHECKING:
@@ -78,6 +83,19 @@ def test_a_password_in_an_address_is_not_printed(text: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_project(text, BASE)
     assert "hush" not in str(raised.value) + raised.value.why + raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["a/b", "a/b"], ["a/b", "c/d", "A/B"], ["a/b", f"{BASE}/a/b"], ["7", "7"]],
+)
+def test_a_project_that_is_named_twice_is_refused(texts: list[str]) -> None:
+    with pytest.raises(UsageError, match="twice"):
+        parse_projects(texts, BASE)
+
+
+def test_several_projects_stay_in_their_order() -> None:
+    assert parse_projects(["z/b", f"{BASE}/a/b", "7"], BASE) == ["z/b", "a/b", "7"]
 
 
 @given(st.text())

@@ -205,6 +205,16 @@ def test_what_many_do_at_once_is_done_once_each(writer: Writer, workshop: Worksh
     assert workshop.left() == []
 
 
+def test_of_many_that_make_the_same_tag_one_makes_it(workshop: Workshop) -> None:
+    writer = Writer("same tag", "cmd-tag-project", ("--tag-name", "same"))
+
+    endings = workshop.run(writer)
+
+    assert [ended.code for ended in endings] == [0] * workshop.processes, endings
+    assert made(workshop) == {"tag same": 1}
+    assert sum(result(ended)["created"] for ended in endings) == 1
+
+
 def test_of_many_that_propose_the_same_bump_one_proposes_it(workshop: Workshop) -> None:
     arguments = ("--image", "example.com/image-0=new", "--merge-request")
     writer = Writer("same merge request", "cmd-bump-image-tag", arguments)

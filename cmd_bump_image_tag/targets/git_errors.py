@@ -64,9 +64,9 @@ _REFUSALS = (
         "Run the container as a user that it has, mount an /etc/passwd, or use HTTPS.",
     ),
     Refusal(
-        r"HTTP/0\.9",
+        r"HTTP/0\.9|git-http-push failed",
         UnavailableError,
-        "The answer is not HTTP.",
+        "The answer is not HTTP, or not git's.",
         "Check the address; see the server's status.",
     ),
     Refusal(

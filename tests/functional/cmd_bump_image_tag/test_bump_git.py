@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from cmd_bump_image_tag.cli import cli
+from sandbox import Fault
 from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB, Run, log, text
 
 if TYPE_CHECKING:
@@ -96,6 +97,33 @@ def test_3_a_wrong_token_is_not_made_up_for_by_a_netrc(
     assert ending.code == 3, ending.stderr
     assert git_credentials(gitlab) == {"oauth2:glpat-wrong-wrong-wrong"}
     assert log(project) == ["Initial commit"]
+
+
+@pytest.mark.parametrize("service", ["upload-pack", "receive-pack"])
+def test_an_answer_whose_head_is_cut_off_is_asked_for_again(
+    run: Run, gitlab: Sandbox, project: Project, service: str
+) -> None:
+    # What is left of it is, to git, an empty list of branches.
+    cut = gitlab.fault(Fault(path=f"info/refs.*{service}", nth=1, status=200, body=""))
+
+    ending = run(*BUMP)
+
+    assert ending.code == 0, ending.stderr
+    assert cut.fired == 1
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED
+
+
+def test_an_address_whose_first_answer_is_cut_off_has_a_default_branch(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
+    cut = gitlab.fault(Fault(path="info/refs", nth=1, status=200, body=""))
+    address = f"{gitlab.url}/tech-lunch/k8s.git"
+
+    ending = run("--image", WEB, "--tag", "v1.1.0", "--repository", address)
+
+    assert ending.code == 0, ending.stderr
+    assert cut.fired == 1
+    assert text(gitlab, project, "apps/web.yaml") == BUMPED
 
 
 def test_an_address_without_git_at_its_end_is_served(

@@ -69,6 +69,7 @@ def test_every_wording_of_a_lost_race_is_one(output: str) -> None:
         ("fatal: unable to access 'x': The requested URL returned error: 302", 8, "302"),
         ("fatal: unable to access 'x': Could not resolve host: nowhere", 8, "nowhere"),
         ("Host key verification failed.\nfatal: Could not read from remote", 8, "Could not"),
+        ("error: Cannot access URL x, return code 22\nfatal: git-http-push failed", 8, "http-push"),
         ("something that nobody has seen", 8, "something that nobody has seen"),
         ("", 8, "git failed"),
     ],
@@ -87,6 +88,7 @@ def test_every_failure_is_an_exit_code_in_the_servers_own_words(
         ("fatal: unable to access 'x': Failed to connect to x port 443: refused", False, True),
         ("ssh: connect to host x port 22: Connection timed out", False, True),
         ("error: RPC failed; curl 56 Recv failure: Connection reset by peer", True, True),
+        ("error: Cannot access URL x, return code 22\nfatal: git-http-push failed", True, True),
         ("fatal: unable to access 'x': SSL certificate problem: self signed", False, False),
     ],
 )

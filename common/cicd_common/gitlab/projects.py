@@ -164,8 +164,9 @@ def find_default_branch(gitlab: GitLab, project: Project) -> str:
         return project.default_branch
     if gitlab.token_kind is TokenKind.JOB:
         for branch in gitlab.get_all(f"projects/{project.id}/repository/branches"):
+            name = fields.word(branch, "name")
             if fields.flag(branch, "default"):
-                return fields.word(branch, "name")
+                return name
     raise NotFoundError(
         f"{project.path} has no default branch.",
         why="Its repository is empty.",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cicd_common.errors import UsageError
+from cicd_common.errors import UnavailableError, UsageError
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.projects import (
@@ -117,3 +117,13 @@ def test_with_a_job_token_the_default_branch_is_the_one_that_is_marked(
     )
     gitlab = GitLab(Connection(BASE, Token(TokenKind.JOB, "the test", "hush-hush"), retry_for=0))
     assert find_default_branch(gitlab, find_project(gitlab, "a/b")) == "main"
+
+
+@pytest.mark.parametrize("branch", [{}, {"name": None, "default": None}, {"name": 1}])
+def test_branches_that_are_not_gitlabs_do_not_make_a_repository_empty(
+    requests_mock: Mocker, branch: dict[str, object]
+) -> None:
+    requests_mock.get(f"{BASE}/api/v4/projects/a%2Fb/repository/branches", json=[branch])
+    gitlab = GitLab(Connection(BASE, Token(TokenKind.JOB, "the test", "hush-hush"), retry_for=0))
+    with pytest.raises(UnavailableError, match="name"):
+        find_default_branch(gitlab, find_project(gitlab, "a/b"))

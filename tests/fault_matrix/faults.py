@@ -301,7 +301,7 @@ def _transport() -> Iterator[Fault]:
     yield fault("close before", _close_before, everything)
     yield fault("close after", _close_after, writes)
     yield fault("truncated body", _truncate)
-    yield fault("truncated head", _truncate_head, recovers=False)  # it looks like an empty answer
+    yield fault("truncated head", _truncate_head)
     yield fault("not HTTP", _garbage)
 
 

@@ -85,19 +85,32 @@ class _LimitedReader(io.RawIOBase):
         super().close()
 
 
+class _LineReader(io.BufferedReader):
+    """What a socket receives, and the last of its lines."""
+
+    line = b""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self.line = super().readline(size)
+        return self.line
+
+
 class _LimitedResponse(HTTPResponse):
-    """An answer whose timeout is that of all of it."""
+    """An answer whose headers are whole, and whose timeout is that of all of it."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **settings: Any) -> None:
         super().__init__(sock, *arguments, **settings)
+        reader = self.fp.detach()
         if (limit := sock.gettimeout()) is not None:
-            reader = _LimitedReader(self.fp.detach(), sock, time.monotonic() + limit)
-            self.fp = io.BufferedReader(reader)
+            reader = _LimitedReader(reader, sock, time.monotonic() + limit)
+        self.fp = self._lines = _LineReader(reader)
 
     def begin(self) -> None:
         super().begin()
-        # Headers that end half-way leave a body that ends with the connection: an empty one.
-        if self.msg.defects and self.length is None and not self.chunked:
+        # To http.client the end of the connection ends the headers too, and a line that is none
+        # hides those after it: either way an empty body would follow.
+        has_lost = self.msg.defects and self.length is None and not self.chunked
+        if has_lost or self._lines.line not in {b"\r\n", b"\n"}:
             raise HTTPException("the headers are not whole")
 
 

@@ -72,6 +72,26 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
+@pytest.mark.parametrize(
+    "end", [8, 12, 15, 17, 20, 49, 60, 69], ids=lambda end: repr(OK[:end][-12:])
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_headers_that_are_cut_off_are_never_an_empty_body(
+    end: int, method: str, listening: Listening
+) -> None:
+    assert b"\r\n\r\n" not in OK[:end]
+    with listening(answer(OK[:end].replace(b"Content-Length", b"X-Length"))) as port:
+        error = failure(session(f"http://127.0.0.1:{port}"), method)
+    assert error.sent
+    assert error.retryable
+
+
+def test_a_body_can_be_empty_and_end_with_the_connection(listening: Listening) -> None:
+    with listening(answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n")) as port:
+        client = session(f"http://127.0.0.1:{port}")
+        assert client.request("GET", f"{client.base_url}/api/v4/x").content == b""
+
+
 def drip(*parts: bytes, pause: float = 0.05) -> Serve:
     """Sends the first part at once, the second byte by byte for ever."""
 

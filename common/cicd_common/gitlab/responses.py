@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 # The statuses of temporary failures; 520 to 530 are those of a proxy in front (Cloudflare):
 # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
 TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
-# Of these the server behind the proxy was never reached, so that a write cannot have happened.
-NOT_REACHED = frozenset({522, 523})
+# The server behind the proxy was never reached, so that a write cannot have happened. A 522 can
+# come after the connection too, if the server does not acknowledge the request:
+# https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/error-522/
+NOT_REACHED = 523
 # A proxy, or the server itself, stopped waiting: as after a 5xx, a write can have happened.
 UNCLEAR = frozenset({408, 425, 499})
 LONGEST_TEXT = 500
@@ -139,7 +141,7 @@ def error_of(answer: Answer, request: str) -> CommandError:
     if not is_clear or (answer.is_garbled and not is_read):
         return UnavailableError(
             message,
-            sent=answer.status not in NOT_REACHED,
+            sent=answer.status != NOT_REACHED,
             retryable=is_temporary(answer.status),
             why="The server, or a proxy before it, failed.",
             hint="Try again later; see the server's status.",

@@ -73,7 +73,7 @@ def reconcile(
 def _can_have_happened(failure: CommandError) -> TypeGuard[UnavailableError]:
     """Whether a write can have happened although it failed.
 
-    What a proxy answers without having reached the server (522, 523) says that it did not; to check
+    What a proxy answers without having reached the server (523) says that it did not; to check
     costs one request.
     """
     if not isinstance(failure, UnavailableError):

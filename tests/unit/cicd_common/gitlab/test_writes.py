@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOST = UnavailableError("reset")
 NEVER_SENT = UnavailableError("refused", sent=False)
-NOT_PASSED_ON = UnavailableError("522", sent=False, answer=Answer(522, ""))
+NOT_PASSED_ON = UnavailableError("523", sent=False, answer=Answer(523, ""))
 THROTTLED = TimeLimitError("429", answer=Answer(429, ""), retryable=True)
 REDIRECTED = UnavailableError("redirect", sent=False, retryable=False)
 NOT_SUPPORTED = UnavailableError("501", retryable=False)

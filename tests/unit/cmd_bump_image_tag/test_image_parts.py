@@ -150,6 +150,12 @@ def test_a_digest_that_nothing_shows_to_be_the_images_is_refused(text: str) -> N
     assert not plan(files, [Update(WEB, "v1")]).contents, "its tag stays"
 
 
+def test_a_new_digest_with_several_places_for_it_is_refused() -> None:
+    text = f"image: {{repository: {WEB}, tag: v1, aDigest: {OLD}, bDigest: {OLD}, useDigest: true}}"
+    with pytest.raises(RefusedError, match="would outlive its tag"):
+        plan({"a.yaml": text.encode()}, [Update(WEB, "v2", NEW)])
+
+
 def test_a_reference_that_loses_its_pin_says_so() -> None:
     result = plan({"a.yaml": f"image: {WEB}@{OLD}".encode()}, [Update(WEB, "v2")])
     assert result.contents["a.yaml"] == f"image: {WEB}:v2".encode()

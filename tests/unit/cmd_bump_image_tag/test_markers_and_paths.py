@@ -306,3 +306,13 @@ def test_a_path_into_a_frozen_string_is_left_alone(check: Check) -> None:
     template = "image: web:⟦v1→v2⟧\nvalues: | # bump: ignore\n  tag: v1\n"
     result = check(template, "web=v2", paths=["values:tag"])
     assert texts(result) == ("app.yaml:3: Left alone, as '# bump: ignore' asks.",)
+
+
+def test_of_several_documents_in_a_string_a_path_takes_the_first(check: Check) -> None:
+    check("a: |\n  b: ⟦v1→v2⟧\n  ---\n  b: v1\n", "web=v2", paths=["a:b"])
+
+
+def test_an_image_keeps_its_own_update_whatever_its_tags_marker_says() -> None:
+    text = f"a: web:v1 {mark('f:web')}\nb:\n  repository: api\n  tag: v1 {mark('f:web:tag')}\n"
+    result = plan({"a.yaml": text.encode()}, [Update("web", "v2"), Update("api", "v3")])
+    assert f"tag: v3 {mark('f:web:tag')}".encode() in result.contents["a.yaml"]

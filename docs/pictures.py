@@ -158,6 +158,8 @@ def save(name: str, shown: str) -> None:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(f"$ {' '.join(COMMAND)}\n{shown.strip()}"))
     svg = console.export_svg(title=COMMAND[0], unique_id=name)
+    # Some viewers drop leading spaces otherwise, and with them the indentation.
+    svg = svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
     (FOLDER / f"{name}.svg").write_text(FONT.sub("", svg), encoding="utf-8")
 
 

@@ -31,6 +31,12 @@ def test_a_picture_loads_nothing_and_names_no_machine(picture: Path) -> None:
     assert "127.0.0.1" not in text
 
 
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.stem)
+def test_a_picture_keeps_its_indentation_in_every_viewer(picture: Path) -> None:
+    space = "{http://www.w3.org/XML/1998/namespace}space"
+    assert ET.parse(picture).getroot().get(space) == "preserve"  # noqa: S314 - our own file
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("wait", "left  3 of 5 jobs done"), ("failure", "why: Failed: basket")]
 )

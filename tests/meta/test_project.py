@@ -60,9 +60,17 @@ def test_the_image_is_built_from_every_package_of_the_wheel() -> None:
         )
 
 
-def test_the_pipeline_publishes_every_command() -> None:
+def test_the_pipeline_publishes_every_target_of_the_dockerfile() -> None:
     (matrix,) = PIPELINE["build-and-push"]["parallel"]["matrix"]
-    assert set(matrix["COMMAND"]) == COMMANDS
+    dockerfile = (ROOT / "dockerfiles/Dockerfile").read_text()
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE))
+    assert set(matrix["COMMAND"]) == stages - {"build", "runtime"} == COMMANDS | {"ci-cd-commands"}
+
+
+def test_the_pipeline_uses_every_component_of_its_own_commit() -> None:
+    used = {include["component"] for include in PIPELINE["include"]}
+    home = "$CI_SERVER_FQDN/$CI_PROJECT_PATH"
+    assert used == {f"{home}/{command}@$CI_COMMIT_SHA" for command in COMMANDS}
 
 
 def test_the_pipeline_tests_with_the_oldest_python_and_the_newest() -> None:
@@ -83,7 +91,7 @@ def test_the_pipeline_and_the_check_of_a_change_make_the_same() -> None:
 
 def test_the_pipeline_names_each_image_where_it_is_renewed() -> None:
     text = (ROOT / ".gitlab-ci.yml").read_text()
-    used = re.findall(r"^ +(?:- )?(?:image|name|\w+_IMAGE): (\S+)$", text, re.MULTILINE)
+    used = re.findall(r"^ {2,4}(?:- )?(?:image|name|\w+_IMAGE): (\S+)$", text, re.MULTILINE)
     assert used
     for image in used:
         assert image.startswith(("*", "$CI_REGISTRY_IMAGE/"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -71,6 +72,38 @@ def test_the_wheel_holds_the_commands_and_what_they_share_and_nothing_else(wheel
         f"{package}/py.typed" for package in ("cicd_common", "cicd_doctor", *PACKAGES)
     }
     assert f"{metadata}/licenses/LICENSE" in names
+
+
+def test_a_wheel_of_a_servers_job_leads_back_to_its_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = "https://gitlab.example.com/group/name"
+    monkeypatch.setenv("CI_PROJECT_URL", project)
+    monkeypatch.setenv("CI_COMMIT_TAG", "1.2.3")
+    metadata = metadata_of(build(ROOT, tmp_path))
+    assert f"Project-URL: Homepage, {project}\n" in metadata
+    assert f"Project-URL: Changelog, {project}/-/blob/1.2.3/CHANGELOG.md\n" in metadata
+    assert f"]({project}/-/raw/1.2.3/docs/pictures/wait.svg)" in metadata
+    assert f"]({project}/-/blob/1.2.3/docs/install.md)" in metadata
+    assert set(re.findall(r"\]\(([^)]*)\)", metadata)) == set(
+        re.findall(rf"\]\(({project}/[^)]*)\)", metadata)
+    )
+
+
+def test_a_wheel_from_elsewhere_names_no_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI_PROJECT_URL", raising=False)
+    metadata = metadata_of(build(ROOT, tmp_path))
+    assert "Project-URL" not in metadata
+    assert (ROOT / "README.md").read_text() in metadata
+
+
+def metadata_of(wheel: Path) -> str:
+    """The text of a wheel's METADATA."""
+    with ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        return archive.read(name).decode()
 
 
 def test_the_wheel_is_the_same_wherever_and_whenever_it_is_built(

@@ -28,6 +28,7 @@ NAMES = {
     "--asset": "assets",
     "--gitlab": "gitlab",
     "--input": "inputs",
+    "--job": "jobs",
     "--no-realtime": "realtime",
     "--timeout": "wait",  # a part of the policy
     "--variable": "variables",

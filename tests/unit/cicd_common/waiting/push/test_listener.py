@@ -216,7 +216,7 @@ def test_without_pings_it_is_stale(
         world.gitlab.cable.faults.no_pings = True
         until(lambda: not push.covers(pipeline.id))
         until(lambda: world.gitlab.cable.accepted == 2)
-    assert "GitLab's push broke off: nothing came for 0.3 s" in caplog.messages
+    assert "The connection of GitLab's push was closed: nothing came for 0.3 s" in caplog.messages
 
 
 # Renewed

@@ -154,7 +154,7 @@ def check_not_older(
     """Makes sure that no newer pipeline of the same project has bumped the same images before.
 
     Args:
-        upstream: The URL of the pipeline that updates now; nothing is looked at if it is none.
+        upstream: The URL of the pipeline that updates now; another address is not compared.
         changes: What would change.
         messages: The messages of the last commits that touched a file, the newest first.
 

@@ -1,4 +1,4 @@
-"""The ways in which a bump is written: a working directory, GitLab's commits API, git."""
+"""Where a bump is written: a working directory, GitLab's commits API, git."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LostRaceError(ConflictError):
-    """Somebody else was faster: what was read is not what is there any more."""
+    """Another writer was faster: the files are no longer what was read."""
 
 
 @dataclass(frozen=True)

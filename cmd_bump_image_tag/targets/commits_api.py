@@ -1,8 +1,8 @@
-"""A bump by GitLab's commits API: one commit for all files, which overwrites nobody's edit.
+"""A bump by GitLab's commits API: one commit for all files, which overwrites no other edit.
 
 GitLab compares no branch heads there. It compares, file by file, the last commit that touched the
 file with that of `last_commit_id`, then writes, and locks nothing in between: so the commit's
-parent is looked at afterwards, and what was overwritten in that moment is put back.
+parent is checked afterwards, and what was overwritten in that moment is put back.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Archive:
         """Reads a tar.gz as `git archive` makes it; all that it holds is below one folder.
 
         Raises:
-            UnavailableError: It is no such archive.
+            UnavailableError: It is not such an archive.
         """
         files: dict[str, bytes] = {}
         links: dict[str, str] = {}
@@ -84,7 +84,7 @@ class Archive:
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise UnavailableError(
                 "The archive that GitLab sent cannot be read.",
-                why=f"It broke off, or is none: {error}",
+                why=f"It was cut off, or is something else: {error}",
                 retryable=False,
             ) from error
         is_commit = re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit)
@@ -101,7 +101,7 @@ def merge_lines(path: str, before: bytes, theirs: bytes, now: bytes) -> bytes:
         now: The file as it is; where it differs from `before`, it stays as it is.
 
     Raises:
-        ConflictError: Lines were added or removed, so that nobody can tell which is which.
+        ConflictError: Lines were added or removed, so that it is unknown which is which.
     """
     lines = [data.split(b"\n") for data in (before, theirs, now)]
     if len({len(each) for each in lines}) > 1:
@@ -165,7 +165,7 @@ def _text(content: bytes) -> str:
     return content.decode(errors="surrogateescape")
 
 
-# How many commits are looked at for a trailer, or for the commit whose answer was lost.
+# How many commits are searched for a trailer, or for the commit whose answer was lost.
 HISTORY = 50
 
 _PROTECTED = "not allowed to push into this branch"
@@ -280,7 +280,7 @@ class CommitsApi:
     def write(self, before: Snapshot, after: Mapping[str, bytes], message: str) -> str:
         """Commits all files at once."""
         answer = self._commit(after, before.revisions, message)
-        self._mend(answer, before, after)
+        self._restore(answer, before, after)
         return fields.text(answer, "id")
 
     def messages(self, path: str) -> Iterable[str]:
@@ -405,8 +405,8 @@ class CommitsApi:
                 return commit
         return None
 
-    def _mend(self, commit: JsonObject, before: Snapshot, after: Mapping[str, bytes]) -> None:
-        """Puts back what somebody wrote between GitLab's check and its write."""
+    def _restore(self, commit: JsonObject, before: Snapshot, after: Mapping[str, bytes]) -> None:
+        """Puts back what another wrote between GitLab's check and its write."""
         parents = fields.texts(commit, "parent_ids")
         unsure = [path for path in after if parents and before.revisions[path] != parents[0]]
         theirs = self._read_files(unsure, parents[0]) if unsure else {}

@@ -249,7 +249,7 @@ def _open_beside(target: Path, *, nameless: bool) -> _Fresh:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Removes what a run that was killed has left beside a file."""
+    """Removes what a run that was killed has left next to a file."""
     name = re.compile(_LEFTOVER.format(re.escape(target.name)))
     for entry in target.parent.iterdir():
         if name.fullmatch(entry.name):

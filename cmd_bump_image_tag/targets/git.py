@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger("cicd_common.bump")
 
-# How many commits are looked at for a trailer, or for the commit whose push was lost.
+# How many commits are searched for a trailer, or for the commit whose push was lost.
 HISTORY = 50
 
 _REGULAR = ("100644", "100755")

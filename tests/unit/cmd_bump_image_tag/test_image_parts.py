@@ -47,6 +47,7 @@ NEW = "sha256:" + "b" * 64
         "{registry: registry.example.com, imageRepository: shop/web, imageTag: TAG}",
         "{image: {host: registry.example.com, repository: shop/web, tag: TAG}}",
         "{host: shop.example.com, image: WEB, tag: TAG}",
+        "{apiRegistry: other.example.com, image: WEB, tag: TAG}",
         "{repository: WEB, tag: TAG, imageRepository: other, imageTag: v1}",
         "{repository: other, tag: v1, imageRepository: WEB, imageTag: TAG}",
         "images: [{name: WEB, tag: TAG}]",
@@ -111,6 +112,7 @@ def test_a_name_whose_registry_stands_beside_it_is_not_docker_hubs(text: str) ->
         "{image: 'WEB:v⟦1→2⟧', apiImage: 'api:v1', apiDigest: OLD}",
         '{aImage: WEB, aTag: v⟦1→2⟧, aDigest: ⟦OLD→""⟧, bImage: b, bTag: v1, bDigest: OLD}',
         "{image: 'WEB:v⟦1→2⟧', sha: abc1234, hash: x}",
+        '{repository: WEB, image: other/api, tag: v⟦1→2⟧, digest: ⟦OLD→""⟧}',
     ],
 )
 def test_no_digest_outlives_its_tag_whatever_its_key(template: str, check: Check) -> None:

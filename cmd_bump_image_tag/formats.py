@@ -441,14 +441,19 @@ class _Finder:
             return
         found = list(self._in_parts(mapping, node, own))
         yield from found
-        names = names_of_parts(own, found) if found else set()
+        names: set[Scalar] = set()
+        free = own
+        if found:
+            names = names_of_parts(own, found)
+            taken = {scalar for image in found for scalar in image.scalars}
+            free = {name: entry for name, entry in own.items() if entry[1] not in taken}
         for key, value in mapping.entries:
             shapes = node.shapes_of(key.value)
             if not shapes:
                 continue
             for scalar in _scalars(value):
                 if scalar not in names:
-                    yield from _whole(key, scalar, shapes, own, node.key)
+                    yield from _whole(key, scalar, shapes, free, node.key)
 
     def _in_parts(self, mapping: Mapping, node: _Node, own: Entries) -> Iterator[Image]:
         if node.is_settings or mapping.number in self.done:
@@ -514,7 +519,7 @@ def _whole(
         obstacle = "has no tag here"
     if has_variable(name.suffix):
         obstacle = f"is filled in later: {text}"
-    digests = digests_beside(entries, key.value)
+    digests = digests_beside(entries if name.suffix else {}, key.value)
     yield Image(
         name,
         reference=value,

@@ -113,6 +113,7 @@ def test_a_name_whose_registry_stands_beside_it_is_not_docker_hubs(text: str) ->
         '{aImage: WEB, aTag: v⟦1→2⟧, aDigest: ⟦OLD→""⟧, bImage: b, bTag: v1, bDigest: OLD}',
         "{image: 'WEB:v⟦1→2⟧', sha: abc1234, hash: x}",
         '{repository: WEB, image: other/api, tag: v⟦1→2⟧, digest: ⟦OLD→""⟧}',
+        "{repository: WEB, image: 'other/api:v1', tag: v⟦1→2⟧, digest: ⟦OLD→\"\"⟧}",
     ],
 )
 def test_no_digest_outlives_its_tag_whatever_its_key(template: str, check: Check) -> None:

@@ -108,3 +108,18 @@ def test_a_commit_at_the_end_of_what_is_read_counts_only_for_what_it_touched(
 
     assert from_pipeline(41, f"{WEB}=build-41", via) == 0
     assert "build-41" in text(gitlab, project, "apps/web.yaml")
+
+
+@WAYS
+def test_12_an_older_pipeline_does_not_change_the_open_merge_request_of_a_newer(
+    from_pipeline: FromPipeline, gitlab: Sandbox, project: Project, via: str
+) -> None:
+    assert from_pipeline(42, f"{WEB}=build-42", via, "--merge-request") == 0
+    [request] = project.merge_requests
+
+    assert from_pipeline(41, f"{WEB}=build-41", via, "--merge-request") == 12
+    assert project.merge_requests == [request]
+    assert "build-42" in request.title
+    assert "build-42" in text(gitlab, project, "apps/web.yaml", request.source_branch)
+    assert from_pipeline(43, f"{WEB}=build-43", via, "--merge-request") == 0
+    assert "build-43" in request.title

@@ -1,8 +1,8 @@
-"""Draws the pictures of the documents: what a terminal shows while a pipeline is waited for.
+"""Draws the pictures of the documents: what a terminal shows while the commands run.
 
-`make pictures` runs it. The console script really waits, on a terminal of its own, for a pipeline
-of the embedded GitLab; what stands on that terminal becomes an SVG, once on the way and once at
-the end.
+`make pictures` runs it. The console scripts really run, each on a terminal of its own, against the
+embedded GitLab; the terminal's content becomes an SVG: of the wait once on the way and once at the
+end, of the others at the end.
 """
 
 from __future__ import annotations
@@ -25,13 +25,29 @@ from rich.text import Text
 from sandbox import Access, Sandbox, ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from sandbox.model import Steps
+    from sandbox.model import Pipeline, Project, Steps, User
 
 FOLDER = Path(__file__).parent / "pictures"
 SERVER = "https://gitlab.example.com"
-COMMAND = ("cmd-wait-pipeline", "--project", "tech-lunch/service-tests", "--ref", "main")
+WAIT = "cmd-wait-pipeline --project tech-lunch/service-tests --ref main"
+LOCK = "cmd-wait-pipeline --project tech-lunch/service-tests --ref main --all-running"
+TAG = "cmd-tag-project --project tech-lunch/service-tests --tag-name v1.4.0"
+IMAGE = "registry.example.com:5000/tech-lunch/shop"
+BUMP = f"cmd-bump-image-tag --project tech-lunch/deployment \\\n    --image {IMAGE} --tag v1.4.0"
+POD = f"""\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: shop  # v1.3.0 of the shop
+spec:
+  containers:
+    - name: shop
+      image: {IMAGE}:v1.3.0
+    - name: metrics
+      image: registry.example.com:5000/tech-lunch/shop-metrics:v1.3.0
+"""
 COLUMNS, ROWS = 110, 30
 AGE = 130.0  # of the pipeline when the wait begins, in seconds
 ON_THE_WAY = "00:02:16"  # how long it has run in the first picture
@@ -65,29 +81,56 @@ class Screen:
 
 
 def main() -> None:
-    """Runs the wait, and writes the pictures."""
+    """Runs the commands, and writes the pictures."""
     with Sandbox(run_jobs=False) as gitlab:
         user = gitlab.add_user("ci-cd-executor")
-        project = gitlab.add_project(
-            "tech-lunch/service-tests", {"a": "b"}, members={user: Access.MAINTAINER}
-        )
+        secret = gitlab.add_token(user).secret
+        members = {user: Access.MAINTAINER}
+        project = gitlab.add_project("tech-lunch/service-tests", {"a": "b"}, members=members)
+        gitlab.add_project("tech-lunch/deployment", {"k8s/shop.yaml": POD}, members=members)
+        save("tag", [(TAG, run(gitlab, secret, TAG)), (TAG, run(gitlab, secret, TAG))])
+        save("diff", [(BUMP, run(gitlab, secret, BUMP))])
         for hours in (1, 2, 3):
-            job = ScriptedJob(name="end-to-end", timeline=((0, "running"), (200, "success")))
-            gitlab.add_pipeline(
-                project, ScriptedPipeline(jobs=(job,)), user=user, after=-3600 * hours
-            )
-        gitlab.add_pipeline(project, failing(), user=user, after=-AGE)
-        screen = Screen()
-        on_the_way = ""
-        for text in terminal(gitlab.url, gitlab.add_token(user).secret):
-            screen.write(text)
-            shown = "\n".join(screen.lines).replace(gitlab.url, SERVER)
-            if ON_THE_WAY in shown and not on_the_way:
-                on_the_way = shown
-        if not on_the_way:
-            sys.exit("This machine was too busy to draw every second; run it again.")
-        save("wait", on_the_way)
-        save("failure", shown)
+            add(gitlab, project, user, (200, "success"), -3600 * hours)
+        draw_wait(gitlab, project, user, secret)
+        add(gitlab, project, user, (44, "success"), -40)
+        newest = add(gitlab, project, user, (200, "success"), 0)
+        save("lock", [(LOCK, run(gitlab, secret, LOCK, CI_PIPELINE_ID=str(newest.id)))])
+
+
+def add(
+    gitlab: Sandbox, project: Project, user: User, end: tuple[float, str], after: float
+) -> Pipeline:
+    """Adds a pipeline of one job, which ends so many seconds after it began."""
+    job = ScriptedJob(name="end-to-end", timeline=((0, "running"), end))
+    return gitlab.add_pipeline(project, ScriptedPipeline(jobs=(job,)), user=user, after=after)
+
+
+def draw_wait(gitlab: Sandbox, project: Project, user: User, secret: str) -> None:
+    """Writes the two pictures of a wait."""
+    gitlab.add_pipeline(project, failing(), user=user, after=-AGE)
+    on_the_way = ""
+    for shown in screens(gitlab, secret, WAIT):
+        if ON_THE_WAY in shown and not on_the_way:
+            on_the_way = shown
+    if not on_the_way:
+        sys.exit("This machine was too busy to draw every second; run it again.")
+    save("wait", [(WAIT, on_the_way)])
+    save("failure", [(WAIT, shown)])
+
+
+def run(gitlab: Sandbox, secret: str, command: str, **variables: str) -> str:
+    """Returns what a terminal shows when a command has ended."""
+    return list(screens(gitlab, secret, command, **variables))[-1]
+
+
+def screens(gitlab: Sandbox, secret: str, command: str, **variables: str) -> Iterator[str]:
+    """What a terminal shows after each piece that a command writes."""
+    screen = Screen()
+    settings = {"CI_SERVER_URL": gitlab.url, "COMMANDS_API_TOKEN": secret, **variables}
+    for text in terminal(command, settings):
+        screen.write(text)
+        yield "\n".join(screen.lines).replace(gitlab.url, SERVER)
 
 
 def failing() -> ScriptedPipeline:
@@ -133,7 +176,7 @@ AssertionError: the basket is empty: expected 3 items
 """
 
 
-def terminal(url: str, secret: str) -> Iterator[str]:
+def terminal(command: str, variables: Mapping[str, str]) -> Iterator[str]:
     """What the command writes to a terminal, piece by piece."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -141,10 +184,11 @@ def terminal(url: str, secret: str) -> Iterator[str]:
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "TERM": "xterm-256color",
         "LANG": "C.UTF-8",
-        "CI_SERVER_URL": url,
-        "COMMANDS_API_TOKEN": secret,
+        **variables,
     }
-    with subprocess.Popen(COMMAND, stdin=its, stdout=its, stderr=its, env=environment):
+    with subprocess.Popen(
+        command.replace("\\\n", " ").split(), stdin=its, stdout=its, stderr=its, env=environment
+    ):
         os.close(its)
         try:
             while data := os.read(ours, 1 << 16):
@@ -153,11 +197,12 @@ def terminal(url: str, secret: str) -> Iterator[str]:
             pass  # Linux's way to say that nobody has the other end open any more
 
 
-def save(name: str, shown: str) -> None:
-    """Writes a picture of lines with ANSI's colours."""
+def save(name: str, shown: Iterable[tuple[str, str]]) -> None:
+    """Writes a picture of commands and what they printed, with ANSI's colours."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(f"$ {' '.join(COMMAND)}\n{shown.strip()}"))
-    svg = console.export_svg(title=COMMAND[0], unique_id=name)
+    for command, printed in shown:
+        console.print(Text.from_ansi(f"$ {command}\n{printed.strip()}"))
+    svg = console.export_svg(title=command.partition(" ")[0], unique_id=name)
     # Some viewers drop leading spaces otherwise, and with them the indentation.
     svg = svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
     (FOLDER / f"{name}.svg").write_text(FONT.sub("", svg), encoding="utf-8")

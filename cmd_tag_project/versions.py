@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from semver import Version
 
+from cicd_common.cleaning import one_line
 from cicd_common.errors import RefusedError
 from cicd_common.gitlab import fields
 from cicd_common.versions import parse_version
@@ -129,7 +130,8 @@ def part_by_commits(gitlab: GitLab, project: Project, highest: Highest, commit: 
     for answer in answers:
         message = fields.optional_text(answer, "message")
         if part := part_of(message):
-            log.info("%s: %s %s", part, fields.word(answer, "id")[:8], message.split("\n", 1)[0])
+            first_line = one_line(message.split("\n", 1)[0])
+            log.info("%s: %s %s", part, fields.word(answer, "id")[:8], first_line)
             asked.add(part)
     highest_part = max(asked, key=_ORDER.index, default=None)
     is_initial = highest.version is None or highest.version.major == 0

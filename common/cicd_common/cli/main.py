@@ -65,11 +65,13 @@ def _outcome(command: click.Command, arguments: list[str]) -> int:
     except click.ClickException as error:
         failure = UsageError(error.format_message(), hint=f"See {command.name} --help.")
     except Interrupted as signaled:
-        console.say(f"{command.name}: ended by {signaled}")
-        return outputs[-1].finish(signaled.outcomes, interrupted=signaled)
+        return _report_signal(command, outputs[-1], signaled)
     except BrokenPipeError:
         raise
     except Exception as bug:  # noqa: BLE001 - the boundary: nothing is above it
+        # What a descriptor's `__set_name__` raises, Python 3.11 wraps in a RuntimeError.
+        if isinstance(bug.__cause__, Interrupted):
+            return _report_signal(command, outputs[-1], bug.__cause__)
         return _report_bug(command, bug)
     if console.shows_tracebacks():
         console.say("".join(traceback.format_exception(failure)))
@@ -83,6 +85,11 @@ def _asks_for_json(arguments: list[str]) -> bool:
         pair[0] in {"--output=json", "-ojson"} or pair in {("--output", "json"), ("-o", "json")}
         for pair in pairs
     )
+
+
+def _report_signal(command: click.Command, output: Output, signaled: Interrupted) -> int:
+    console.say(f"{command.name}: ended by {signaled}")
+    return output.finish(signaled.outcomes, interrupted=signaled)
 
 
 def _report_bug(command: click.Command, bug: Exception) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,24 @@ def test_json_is_wanted_even_where_the_options_are_wrong(
         boundary.run(nothing, [*asked, "--none"])
     assert ending.value.code == 2
     assert capsys.readouterr().out.startswith("{")
+
+
+class Named:
+    def __set_name__(self, owner: type, name: str) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@click.command("cmd-slow-import")
+def slow_import() -> int:
+    """Make a class, as each import does."""
+    type("Class", (), {"attribute": Named()})
+    return 0
+
+
+def test_143_a_signal_in_the_making_of_a_class_is_no_bug(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ending:
+        boundary.run(slow_import, [])
+    assert ending.value.code == 143
+    assert capsys.readouterr().err == "cmd-slow-import: ended by SIGTERM\n"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from sandbox.model import Project
+    from sandbox.model import Project, Token, User
     from tests.functional.conftest import Ending, Invoke, SkippingClock
 
 TAGS = r"/repository/tags$"
@@ -186,3 +188,90 @@ def test_a_renamed_project_is_found_under_its_new_name(
     assert ending.code == 0, ending.stderr
     assert ending.stdout.startswith("tech-lunch/service-tests: tag v1 created")
     assert list(gitlab.tags(project)) == ["v1"]
+
+
+def _each_value(value: object) -> Callable[[Any], Any]:
+    """Puts a value in place of each text, number and null of an answer."""
+
+    def edit(answer: Any) -> Any:
+        if isinstance(answer, dict):
+            return {key: edit(each) for key, each in answer.items()}
+        if isinstance(answer, list):
+            return [edit(each) for each in answer]
+        return value
+
+    return edit
+
+
+@pytest.mark.parametrize("value", [None, 1, [], {}], ids=repr)
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("access", ("--tag-name", "v0.0.1")),
+        ("access", ("--next", "patch")),
+        ("access", ("--tag-name", "v0.0.1", "--release")),
+        ("job", ("--tag-name", "v0.0.1", "--release")),
+    ],
+    ids=["name", "next", "release", "release with a job token"],
+)
+def test_an_answer_of_other_types_is_looked_after_and_leaves_one_tag(
+    writes: Callable[[], list[str]],
+    invoke: Invoke,
+    gitlab: Sandbox,
+    project: Project,
+    token: Token,
+    executor: User,
+    kind: str,
+    arguments: tuple[str, ...],
+    value: object,
+) -> None:
+    project.job_token_allowlist = None
+    job_token = gitlab.add_running_job(project, executor).token
+    credential = {
+        "access": ("--api-access-token", token.secret),
+        "job": ("--job-token", job_token),
+    }
+    route = r"/releases$" if "--release" in arguments else TAGS
+    spoiled = gitlab.fault(Fault(path=route, method="POST", nth=1, edit=_each_value(value)))
+
+    ending = invoke(
+        cli, "--base-url", gitlab.url, *credential[kind], "--project", project.path, *arguments
+    )
+
+    assert ending.code == 0, ending.stderr
+    assert "v0.0.1 created" in ending.stdout
+    assert spoiled.fired == 1
+    assert list(gitlab.tags(project)) == ["v0.0.1"]
+    assert len(writes()) == 1
+
+
+@pytest.mark.parametrize("listed", [[{}], [None], [{"name": None}], [{"name": {}}], {}, 1])
+def test_8_a_list_of_tags_that_is_none_names_no_next_version(
+    writes: Callable[[], list[str]],
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    listed: object,
+) -> None:
+    gitlab.fault(Fault(path=r"/repository/tags\?", method="GET", edit=lambda _: listed))
+
+    ending = tag("--next", "patch", "--retry-for", "0", "--output", "json")
+
+    assert ending.code == 8, ending.stderr
+    assert json.loads(ending.stdout)["error"]["code"] == 8
+    assert gitlab.tags(project) == {}
+    assert writes() == []
+
+
+def test_a_tag_that_another_made_first_is_not_created(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project, tmp_path: Path
+) -> None:
+    gitlab.fault(
+        Fault(path=TAGS, method="POST", nth=1, meanwhile=lambda: gitlab.tag(project, "v1"))
+    )
+
+    ending = tag("--tag-name", "v1", "--output", "json", "--dotenv", str(tmp_path / "result.env"))
+
+    assert ending.code == 0, ending.stderr
+    assert json.loads(ending.stdout)["created"] is False
+    assert "TAG_CREATED=false" in (tmp_path / "result.env").read_text().splitlines()

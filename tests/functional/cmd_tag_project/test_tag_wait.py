@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cicd_common.waiting.policy import WaitPolicy
 from cmd_tag_project import tag_project
-from sandbox import Sandbox, ScriptedJob, ScriptedPipeline
+from sandbox import Fault, Sandbox, ScriptedJob, ScriptedPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,6 +91,19 @@ def test_a_limit_cancels_the_pipeline_that_this_tag_started(
 
     assert ending.code == 7
     assert gitlab.pipelines(project)[0].status == "canceled"
+
+
+def test_a_limit_does_not_cancel_where_the_answer_to_the_tag_was_lost(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    """Another job can have made the tag that is found then, and its pipeline."""
+    project.script = ScriptedPipeline(jobs=(ScriptedJob(name="tests", timeline=((0, "running"),)),))
+    gitlab.fault(Fault(path=r"/repository/tags$", method="POST", nth=1, reset="after"))
+
+    ending = tag("--tag-name", "v1", "--wait", "--timeout", "60", "--cancel-on", "timeout")
+
+    assert ending.code == 7
+    assert gitlab.pipelines(project)[0].status == "running"
 
 
 def test_from_python_with_a_wait(gitlab: Sandbox, token: Token, project: Project) -> None:

@@ -98,7 +98,7 @@ class PipelineFailedError(CommandError):
 
     exit_code = 1
     kind = "failed"
-    remedy = "See the failed jobs, mend them, and start the pipeline again."
+    remedy = "Fix the failed jobs, then start the pipeline again."
     meaning = "The pipeline failed."
 
 

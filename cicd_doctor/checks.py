@@ -1,4 +1,4 @@
-"""The list of checks, and the function that runs them."""
+"""The list of checks and the function that runs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cicd_common.gitlab.connection import Connection
     from cicd_doctor.findings import Questions
 
-    # Says what it found, or raises what a command would end with.
+    # Returns what it found, or raises the error that a command would end with.
     Check = tuple[str, Callable[[Any], Outcome]]
 
 
@@ -39,7 +39,7 @@ OF_A_PROJECT: tuple[Check, ...] = (
 )
 OF_A_REGISTRY: tuple[Check, ...] = (("registry", check_registry),)
 
-# If one of these fails, the checks after it in its list, and in the projects', are not made.
+# If one of these fails, the later checks of its list, and those of the projects, are not made.
 GATES = frozenset({"server", "token", "project"})
 
 
@@ -86,7 +86,7 @@ def _attempt(name: str, check: Callable[[Any], Outcome], subject: object) -> Out
     try:
         return check(subject)
     except CommandError as error:
-        # No command makes the request of such a check, so that none fails over it.
+        # No command sends the request of such a check, so no command fails because of it.
         if lacks_permission(error) and name not in GATES:
             return not_applicable(f"GitLab does not show this to the token: {error.message}")
         return failed(error)

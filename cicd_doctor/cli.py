@@ -33,9 +33,9 @@ EXAMPLES = {
         "cicd-doctor --project group/k8s-repo --source-project group/code-repo"
     ),
 }
-# The doctor tells what is wrong now: it asks once.
+# The doctor reports what is wrong now, so it sends each request once.
 RETRY_FOR = 0.0
-# It changes nothing, and has nothing for later jobs; pipelines can give these options all the same.
+# Options without a meaning here; they are accepted, because pipelines give them to all commands.
 MEANINGLESS = frozenset({"dotenv", "dotenv_prefix", "dry_run"})
 
 
@@ -68,7 +68,7 @@ def cli(
 
     Changes nothing. The exit code is that of the first check that failed.
     """
-    # Only now: python-gitlab is slow to import, and neither --help nor a wrong option needs it.
+    # Imported here: python-gitlab is slow to import; --help and a wrong option do not need it.
     from cicd_doctor.checks import run_checks  # noqa: PLC0415
     from cicd_doctor.table import table  # noqa: PLC0415
 
@@ -104,5 +104,5 @@ _adapt_shared_options()
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script."""
     run(cli)

@@ -1,4 +1,4 @@
-"""What GitLab tells about the token and a project: each is asked for once, when it is needed."""
+"""What GitLab tells about the token and a project; each request is sent once, when it is needed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cicd_doctor.findings import Questions
 
 ADMINISTRATOR = 60
-# To a token that is valid, but not told about itself: an OAuth token (400, 404), a fine-grained
+# Answers to a valid token that cannot read about itself: an OAuth token (400, 404), a fine-grained
 # one without the permission (403), a server before 15.5 (404).
 _NOT_TOLD = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
 
@@ -40,22 +40,22 @@ class TokenFacts:
 
     @cached_property
     def gitlab(self) -> GitLab:
-        """The client; `UsageError` if no server was given."""
+        """Returns the client; raises `UsageError` if no server was given."""
         return GitLab(self.connection)
 
     @property
     def is_job_token(self) -> bool:
-        """Return True for a CI job token, which GitLab accepts on few routes."""
+        """Returns True for a CI job token, which GitLab accepts on few routes."""
         return self.gitlab.token_kind is TokenKind.JOB
 
     @cached_property
     def job(self) -> JsonObject:
-        """The job that the job token belongs to."""
+        """Returns the job that the job token belongs to."""
         return self.gitlab.get("job")
 
     @cached_property
     def version(self) -> str | None:
-        """The server's version; None if the token is not told it."""
+        """Returns the server's version; None if GitLab does not tell it to this token."""
         if self.is_job_token:
             return None
         try:
@@ -65,13 +65,13 @@ class TokenFacts:
 
     @property
     def version_number(self) -> tuple[int, int] | None:
-        """Major and minor version; None if they are not known."""
+        """Returns the server's major and minor version; None if they are not known."""
         found = re.match(r"(\d{1,4})\.(\d{1,4})", self.version or "")
         return (int(found[1]), int(found[2])) if found else None
 
     @cached_property
     def description(self) -> JsonObject | None:
-        """Name, scopes and expiry of an access token; None if GitLab does not tell them."""
+        """Returns the access token's name, scopes and expiry; None if GitLab does not tell them."""
         try:
             return self.gitlab.get("personal_access_tokens/self")
         except CommandError as error:
@@ -81,12 +81,12 @@ class TokenFacts:
 
     @cached_property
     def user(self) -> JsonObject:
-        """The user that the token belongs to."""
+        """Returns the user that the token belongs to."""
         return fields.record(self.job, "user") if self.is_job_token else self.gitlab.get("user")
 
     @property
     def username(self) -> str | None:
-        """The user's name; None if the token's scopes or permissions hide it."""
+        """Returns the user's name; None if the token's scopes or permissions hide it."""
         try:
             return fields.text(self.user, "username")
         except AuthError as error:
@@ -109,27 +109,27 @@ class ProjectFacts:
 
     @property
     def gitlab(self) -> GitLab:
-        """The client."""
+        """Returns the client."""
         return self.token.gitlab
 
     @property
     def questions(self) -> Questions:
-        """What else to check."""
+        """Returns what else to check."""
         return self.token.questions
 
     @cached_property
     def project(self) -> Project:
-        """The project; with a job token as the user named it."""
+        """Returns the project; with a job token, as the user named it."""
         return find_project(self.gitlab, self.name)
 
     @cached_property
     def details(self) -> JsonObject:
-        """The project as GitLab describes it to access tokens."""
+        """Returns the project as GitLab describes it to access tokens."""
         return self.gitlab.get(self.route())
 
     @cached_property
     def role(self) -> int:
-        """The access level of the token's user; 0 if the user is not a member."""
+        """Returns the access level of the token's user; 0 if the user is not a member."""
         user = self.token.user
         try:
             member = self.gitlab.get(self.route(f"members/all/{fields.number(user, 'id')}"))
@@ -138,18 +138,18 @@ class ProjectFacts:
         return fields.number(member, "access_level")
 
     def route(self, below: str = "") -> str:
-        """A route of the project."""
+        """Returns the path of an API route of the project."""
         return f"projects/{self.project.id}/{below}".rstrip("/")
 
     def settings(self, below: str) -> list[JsonObject] | None:
-        """A list among the settings; None if the role is too low to see it."""
+        """Returns a list among the settings; None if the user's role is too low to see it."""
         try:
             return list(self.gitlab.get_all(self.route(below)))
         except ForbiddenError:
             return None
 
     def is_readable(self, below: str) -> bool:
-        """Return True if GitLab lets the token read a list of the project."""
+        """Returns True if GitLab lets the token read a list of the project."""
         try:
             self.gitlab.get_list(self.route(below), per_page=1)
         except (NotFoundError, ForbiddenError):
@@ -157,7 +157,7 @@ class ProjectFacts:
         return True
 
     def is_public(self) -> bool:
-        """Return True if the project can be read without any token."""
+        """Returns True if the project can be read without any token."""
         anonymous = GitLab(replace(self.token.connection, token=None))
         try:
             anonymous.get(self.route())
@@ -166,14 +166,14 @@ class ProjectFacts:
         return True
 
     def branch(self, name: str) -> JsonObject | None:
-        """A branch; None if there is none."""
+        """Returns a branch; None if it does not exist."""
         return self._ref("branches", name)
 
     def has_tag(self, name: str) -> bool:
-        """Return True if there is a tag of this name."""
+        """Returns True if the project has a tag of this name."""
         return self._ref("tags", name) is not None
 
     def _ref(self, kind: str, name: str) -> JsonObject | None:
-        """Find a ref in its list: servers before 18.8 ignore a job token on a single tag."""
+        """Finds a ref in its list: servers before 18.8 ignore a job token on a single tag."""
         found = self.gitlab.get_all(self.route(f"repository/{kind}"), search=f"^{name}$")
         return next((each for each in found if fields.text(each, "name") == name), None)

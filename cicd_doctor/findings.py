@@ -1,4 +1,4 @@
-"""What the checks are asked, and what they find."""
+"""The questions to the checks, and their findings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Verdict(StrEnum):
-    """What a check found, in a word: the value in the JSON."""
+    """What a check found, in one word; the value in the JSON output."""
 
     PASSED = "passed"
     WARNING = "warning"
@@ -23,12 +23,12 @@ class Outcome(NamedTuple):
     """What a check found.
 
     Attributes:
-        verdict: In a word.
+        verdict: The result in one word.
         message: What was found.
         why: Why, if that is known.
-        hint: What to do; empty if nothing is to be done.
+        hint: What to do; empty if there is nothing to do.
         exit_code: If the check failed: the code that a command would end with; else 0.
-        blocked_by: The check that failed before, so that this one was not made; usually empty.
+        blocked_by: The failed check because of which this one was not made; usually empty.
     """
 
     verdict: Verdict
@@ -40,27 +40,27 @@ class Outcome(NamedTuple):
 
 
 def passed(message: str) -> Outcome:
-    """The set-up is right."""
+    """Returns the outcome of a correct set-up."""
     return Outcome(Verdict.PASSED, message)
 
 
 def warning(message: str, hint: str, why: str = "") -> Outcome:
-    """It is a problem for some commands, or will be one."""
+    """Returns the outcome of a problem for some commands, or of one to come."""
     return Outcome(Verdict.WARNING, message, why, hint)
 
 
 def not_applicable(message: str) -> Outcome:
-    """There is nothing to check, or GitLab does not tell."""
+    """Returns the outcome of a check that has nothing to check, or no answer from GitLab."""
     return Outcome(Verdict.NOT_APPLICABLE, message)
 
 
 def blocked(by: str) -> Outcome:
-    """The check was not made, because another one failed."""
+    """Returns the outcome of a check that was not made because another one failed."""
     return Outcome(Verdict.NOT_APPLICABLE, f"Not checked: {by} failed.", blocked_by=by)
 
 
 def failed(error: CommandError) -> Outcome:
-    """A command would end with this error."""
+    """Returns the outcome of a check that found an error; a command would end with it."""
     return Outcome(
         Verdict.FAILED, error.message, error.why, error.hint or error.remedy, error.exit_code
     )
@@ -96,7 +96,7 @@ class Finding:
         message: What was found.
         why: Why, if that is known.
         hint: What to do.
-        exit_code: What a command would end with.
+        exit_code: The exit code that a command would end with.
         blocked_by: The check that failed before.
     """
 
@@ -110,9 +110,9 @@ class Finding:
     blocked_by: str = ""
 
     def text(self) -> str:
-        """The finding on one line."""
+        """Returns the finding on one line."""
         return f"{self.check}: {self.verdict}: {self.message}"
 
     def dotenv(self) -> dict[str, str]:
-        """Nothing: later jobs get no variables of it."""
+        """Returns no variables: later jobs need none from the doctor."""
         return {}

@@ -40,7 +40,7 @@ FOR_ACCESS_TOKENS = "GitLab shows this to access tokens only."
 
 
 def check_project(facts: ProjectFacts) -> Outcome:
-    """Check that the token sees the project; a job token: that it is allowed in."""
+    """Checks that the token sees the project, or that the project allows the job token."""
     if facts.token.is_job_token:
         return _check_lets_job_in(facts)
     if fields.flag(facts.details, "archived"):
@@ -57,11 +57,11 @@ def check_project(facts: ProjectFacts) -> Outcome:
 
 
 def _check_lets_job_in(facts: ProjectFacts) -> Outcome:
-    """Check that the project allows the job's token."""
+    """Checks that the project allows the job's token."""
     try:
         facts.gitlab.get_list(facts.route("repository/tags"), per_page=1)
     except (NotFoundError, ForbiddenError):
-        # A Guest sees the pipelines and not the repository; only newer servers show them.
+        # A Guest sees the pipelines but not the repository; only newer servers show the pipelines.
         if not facts.is_readable("pipelines"):
             raise
     if facts.is_public():
@@ -74,7 +74,7 @@ def _check_lets_job_in(facts: ProjectFacts) -> Outcome:
 
 
 def check_role(facts: ProjectFacts) -> Outcome:
-    """Check that the token's user can change something in the project."""
+    """Checks that the token's user can change something in the project."""
     if facts.token.is_job_token:
         return not_applicable(FOR_ACCESS_TOKENS)
     username = fields.text(facts.token.user, "username")
@@ -95,7 +95,7 @@ def check_role(facts: ProjectFacts) -> Outcome:
 
 
 def check_tag(facts: ProjectFacts) -> Outcome:
-    """Check that the rules for protected tags allow the tag to create."""
+    """Checks that the rules for protected tags allow the tag to create."""
     if facts.token.is_job_token:
         return not_applicable(FOR_ACCESS_TOKENS)
     rules = facts.settings("protected_tags")
@@ -123,7 +123,7 @@ def check_tag(facts: ProjectFacts) -> Outcome:
 
 
 def check_branch(facts: ProjectFacts) -> Outcome:
-    """Check that the rules for protected branches allow a push, or a pipeline."""
+    """Checks that the rules for protected branches allow a push, or a pipeline."""
     name = facts.questions.ref
     if name is None:
         return not_applicable("--ref was not given.")
@@ -144,7 +144,7 @@ def check_branch(facts: ProjectFacts) -> Outcome:
 
 
 def check_variables(facts: ProjectFacts) -> Outcome:
-    """Check that the token can set variables of a pipeline."""
+    """Checks that the token can set variables of a pipeline."""
     if facts.token.is_job_token:
         return not_applicable(FOR_ACCESS_TOKENS)
     setting = "ci_pipeline_variables_minimum_override_role"
@@ -172,7 +172,7 @@ def check_variables(facts: ProjectFacts) -> Outcome:
 
 
 def check_job_token(facts: ProjectFacts) -> Outcome:
-    """Check what job tokens can do here: this job's own, or those of another project."""
+    """Checks what job tokens can do in the project: this job's own, or those of another project."""
     if facts.token.is_job_token:
         return _check_own_job_token(facts)
     source = facts.questions.source_project
@@ -196,13 +196,13 @@ def check_job_token(facts: ProjectFacts) -> Outcome:
 
 
 def _check_own_job_token(facts: ProjectFacts) -> Outcome:
-    """Check that the job token can read pipelines, which a wait needs."""
+    """Checks that the job token can read pipelines, which a wait needs."""
     route = facts.route("pipelines")
     said = "This job's token cannot read the list of pipelines"
     try:
         facts.gitlab.get_list(route, per_page=1)
     except NotFoundError as error:
-        # The project exists and allows the job: only that the token is ignored explains it.
+        # The project exists and allows the job, so the server must have ignored the token.
         return warning(
             f"{said}: {error.message}",
             "To wait for pipelines, use an access token with the read_api scope.",
@@ -214,14 +214,14 @@ def _check_own_job_token(facts: ProjectFacts) -> Outcome:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Return True if a rule is for a name: GitLab's only wildcard is `*` (`RefMatcher`)."""
+    """Returns True if a rule is for a name: GitLab's only wildcard is `*` (`RefMatcher`)."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
 
 
 def _admits(level: JsonObject, facts: ProjectFacts) -> bool:
-    """Return True if one line of a rule admits the token's user.
+    """Returns True if one line of a rule allows the token's user.
 
-    A deploy key's line has the access level of a Maintainer and admits no token:
+    A deploy key's line has the access level of a Maintainer and allows no token:
     https://docs.gitlab.com/api/protected_tags/
     """
     if level.get("deploy_key_id") is not None or level.get("group_id") is not None:
@@ -233,7 +233,7 @@ def _admits(level: JsonObject, facts: ProjectFacts) -> bool:
 
 
 def _listed(wanted: str, projects: list[JsonObject], groups: list[JsonObject]) -> bool:
-    """Return True if an allowlist has the project, or a group above it."""
+    """Returns True if an allowlist has the project, or a group above it."""
     named = {str(fields.number(each, "id")) for each in projects}
     named |= {fields.text(each, "path_with_namespace") for each in projects}
     paths = [fields.url(group, "web_url").partition("/groups/")[2] for group in groups]

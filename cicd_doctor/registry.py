@@ -1,4 +1,4 @@
-"""The check of a container registry's login."""
+"""The check of the login to a container registry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_registry(facts: TokenFacts) -> Outcome:
-    """Check whether the container registry accepts a login that exists."""
+    """Checks that there is a login for the container registry, and that the registry accepts it."""
     named = facts.questions.registry
     if named is None:
         return not_applicable("Neither --registry nor CI_REGISTRY was given.")

@@ -1,4 +1,4 @@
-"""The checks of the server and the token, whatever the project."""
+"""The checks of the server and the token, which do not depend on a project."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KINDS = (
 
 
 def check_server(facts: TokenFacts) -> Outcome:
-    """Check that GitLab answers, and that its version is supported."""
+    """Checks that GitLab answers, and that its version is supported."""
     where = facts.gitlab.base_url
     try:
         version = None if facts.is_job_token and facts.job else facts.version
@@ -59,7 +59,7 @@ def check_server(facts: TokenFacts) -> Outcome:
 
 
 def check_token(facts: TokenFacts) -> Outcome:
-    """Check that GitLab accepts the token, and say of which kind it is."""
+    """Checks that GitLab accepts the token, and says which kind it is."""
     facts.gitlab.require_token()
     credential = facts.connection.token
     source = f"from {credential.source}" if credential else ""
@@ -80,7 +80,7 @@ def check_token(facts: TokenFacts) -> Outcome:
 
 
 def check_scopes(facts: TokenFacts) -> Outcome:
-    """Check that the token's scopes are enough."""
+    """Checks that the token's scopes are enough for the commands."""
     if facts.is_job_token:
         return not_applicable(
             "A job token has none: it creates releases, starts pipelines, and reads."
@@ -100,7 +100,7 @@ def check_scopes(facts: TokenFacts) -> Outcome:
 
 
 def check_expiry(facts: TokenFacts) -> Outcome:
-    """Check that the token does not expire soon."""
+    """Checks that the token does not expire soon."""
     if facts.is_job_token:
         return not_applicable("A job token expires with its job.")
     if facts.description is None:
@@ -119,7 +119,7 @@ def check_expiry(facts: TokenFacts) -> Outcome:
 
 
 def check_inputs(facts: TokenFacts) -> Outcome:
-    """Check that the server passes inputs to pipelines: older ones ignore them silently."""
+    """Checks that the server passes inputs to pipelines: older ones ignore them silently."""
     number = facts.version_number
     if number is None:
         return not_applicable("The server's version is not known; --input needs GitLab 18.1.")

@@ -24,9 +24,9 @@ _COLORS = {Verdict.WARNING: "yellow", Verdict.FAILED: "red"}
 
 
 def table(findings: Sequence[Finding]) -> list[str]:
-    """The lines of the table: one for each check, and why and what to do below it.
+    """Returns the lines of the table: one for each check, with the reason and the remedy below it.
 
-    The checks that were not made stand together in the last line.
+    The last lines name the checks that were not made.
 
     Args:
         findings: What the checks found.
@@ -44,7 +44,7 @@ def _rows(finding: Finding) -> Iterator[str]:
 
 
 def _unchecked(findings: Sequence[Finding]) -> Iterator[str]:
-    """A line for each check that failed and kept others from being made."""
+    """Yields a line for each failed check, with the checks that were not made because of it."""
     names: dict[tuple[str, str | None], list[str]] = {}
     for each in findings:
         if each.blocked_by:

@@ -61,26 +61,25 @@ def tag_project(
         tag_name: The tag's name; or else
         next: `major`, `minor` or `patch`: the version that follows the project's highest; `auto`
             goes by the commits since then.
-        prefix: What stands before the version; default: what the project's own versions have, or
-            `v`.
-        within: The line of versions that counts, such as `1.4`; default: all.
+        prefix: The text before the version; default: that of the project's own versions, or `v`.
+        within: Only versions of this line count, such as `1.4`; default: all.
         ref: The branch, tag or SHA to tag; default: the project's default branch.
         message: Makes the tag annotated, unless it is empty.
         release: Whether to create the release as well.
         release_notes: The release's description, in Markdown; implies the release.
         assets: The release's links: URLs by name; implies the release.
         wait: Whether, or how, to wait for the end of the tag's pipeline.
-        dry_run: Whether to change nothing.
+        dry_run: Whether only to return what would happen.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 
     Returns:
-        The tag, after a wait with its pipeline; `created` is False if it existed, at the same
+        The tag, after a wait with its pipeline; `created` is False if it existed at the same
         commit.
 
     Raises:
-        CommandError: It does not exist, or its pipeline did not end well; the subclass says why,
-            and its `results` hold what exists.
+        CommandError: The tag was not created, or its pipeline did not succeed; the subclass says
+            why, and its `results` hold what exists.
     """
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
     from cicd_common.parallel import results_of  # noqa: PLC0415

@@ -103,7 +103,7 @@ def cli(
     That the tag exists already, at the same commit, is success too. In a GitLab job a tag that
     is not named is ${CI_PROJECT_PATH_SLUG}_${CI_COMMIT_SHA}_${CI_JOB_ID}.
     """
-    # Only now: what sends requests is slow to import, and --help does not need it.
+    # Imported here: what sends requests is slow to import, and --help does not need it.
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_tag_project.run import run as tag  # noqa: PLC0415
 
@@ -122,11 +122,11 @@ def cli(
 
 
 def _job_tag_name() -> str | None:
-    """The name of a tag that stands for this job; None outside a job."""
+    """Returns the default tag name of this GitLab job; None outside a job."""
     parts = [os.environ.get(name, "") for name in JOB_TAG_NAME]
     return "_".join(parts) if all(parts) else None
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script."""
     process.run(cli)

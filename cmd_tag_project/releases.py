@@ -1,4 +1,4 @@
-"""The release of a tag: its notes, and its links to assets."""
+"""The release of a tag: its notes and its links to assets."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def update_release(gitlab: GitLab, project: Project, name: str, request: TagRequ
         gitlab: The client.
         project: The project.
         name: The tag.
-        request: What is wanted; what it does not name stays as it is.
+        request: The requested notes and assets; the others stay as they are.
 
     Returns:
-        What became of the release: `exists`, `updated`, `would be updated`.
+        The state of the release: `exists`, `updated` or `would be updated`.
 
     Raises:
-        CommandError: It could not be updated, or there was no usable answer.
+        CommandError: GitLab did not update it, or gave no usable answer.
     """
     if request.release_notes is None and not request.assets:
         return "exists"
@@ -69,7 +69,7 @@ def _notes(release: JsonObject) -> str:
 
 
 def _links(release: JsonObject) -> dict[str, tuple[str, int]]:
-    """The URL and the id of each link, by its name."""
+    """Returns the URL and the id of each link, by its name."""
     return {
         fields.text(link, "name"): (fields.text(link, "url"), fields.number(link, "id"))
         for link in fields.records(release, "assets", "links")

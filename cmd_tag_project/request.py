@@ -1,4 +1,4 @@
-"""What tag is wanted."""
+"""The request for a tag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Next = Literal["major", "minor", "patch", "auto"]
 
-# GitLab asks `git check-ref-format` and adds rules of its own: lib/gitlab/git_ref_validator.rb.
+# GitLab runs `git check-ref-format` and adds rules of its own: lib/gitlab/git_ref_validator.rb.
 _RULES: tuple[tuple[str, str], ...] = (
     (r"^$", "is empty"),
     (r"^HEAD$", "is HEAD"),
@@ -37,10 +37,10 @@ _RULES: tuple[tuple[str, str], ...] = (
 
 
 def check_tag_name(name: str) -> None:
-    """Makes sure, before anything is sent, that a name can become a tag.
+    """Checks, before anything is sent, that git and GitLab accept a tag's name.
 
     Raises:
-        UsageError: git or GitLab would not take it; the message says why.
+        UsageError: git or GitLab would refuse the name; the message says why.
     """
     for pattern, problem in _RULES:
         if re.search(pattern, name):
@@ -51,7 +51,7 @@ def check_tag_name(name: str) -> None:
             )
 
 
-# The line of versions that `within` names: 1, or 1.4.
+# The form of `within`: 1, or 1.4.
 _LINE = re.compile(r"(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8}))?", re.ASCII)
 _PARTS_BY_LINE = {1: ("minor", "patch", "auto"), 2: ("patch", "auto")}
 _ASSET_URL = re.compile(r"(https?|ftp)://[^\s/]+.*")
@@ -59,21 +59,21 @@ _ASSET_URL = re.compile(r"(https?|ftp)://[^\s/]+.*")
 
 @dataclass(frozen=True)
 class TagRequest:
-    """What tag is wanted; the same for every project.
+    """The request for a tag; the same for every project.
 
     Attributes:
-        projects: Where: each project's path, numeric id, or URL.
+        projects: The projects to tag: each one's path, numeric id, or URL.
         tag_name: Its name; None for the next version.
         next: Which part of the version to count up, instead of a name; `auto` goes by the commits.
-        prefix: What stands before the version; None for what the project's own versions have.
-        within: The line of versions that counts, such as `1.4`; None for all.
+        prefix: The text before the version; None for that of the project's own versions.
+        within: Only versions of this line count, such as `1.4`; None for all.
         ref: The branch, tag or SHA to tag; None for the default branch.
         message: Makes the tag annotated, unless it is empty.
         release: Whether to create the release as well.
         release_notes: The release's description, in Markdown; not None implies the release.
         assets: Links of the release: name and URL; one implies the release.
         wait: How to wait for the end of the tag's pipeline; None not to wait.
-        dry_run: Whether to change nothing.
+        dry_run: Whether only to return what would happen.
     """
 
     projects: tuple[str, ...]
@@ -91,18 +91,18 @@ class TagRequest:
 
     @property
     def wants_release(self) -> bool:
-        """Whether a release is to be there in the end."""
+        """Returns True if the tag is to have a release."""
         return self.release or self.release_notes is not None or bool(self.assets)
 
     def check(self, token: Token | None) -> None:
-        """Finds what can be known to be wrong before anything is sent.
+        """Checks the request before anything is sent.
 
         Args:
             token: The connection's token, if any.
 
         Raises:
-            UsageError: The request makes no sense, or the name cannot be a tag's.
-            AuthError: GitLab does not take this token for it.
+            UsageError: Options contradict each other, or the name is not valid for a tag.
+            AuthError: GitLab does not accept this kind of token for the request.
         """
         if (self.tag_name is None) == (self.next is None):
             raise UsageError(

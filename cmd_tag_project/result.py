@@ -1,4 +1,4 @@
-"""What a tag command reached."""
+"""The result of the tag command."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TagResult:
-    """A tag that is there now, or would be but for the dry run.
+    """A tag that exists now, or that a dry run would have created.
 
     Attributes:
         project: The project's path.
         tag: The tag's name.
-        commit: The full SHA of the commit it stands at.
+        commit: The full SHA of its commit.
         created: Whether this call created it.
-        web_url: Its page.
-        release: What became of its release: `created`, `exists`, `updated`, or `would be` and one
-            of these; None if none was wanted.
+        web_url: The URL of its page.
+        release: The state of its release: `created`, `exists`, `updated`, or `would be` and one
+            of these; None if no release was requested.
         would_create: Whether a dry run found that the tag would be created.
-        pipeline: The tag's pipeline, as it ended, if it was waited for.
+        pipeline: The tag's pipeline as it ended, if the command waited for it.
 
     Args:
         awaited: The pipeline to wait for; None if there is none.
@@ -42,10 +42,10 @@ class TagResult:
     awaited: InitVar[Newest | None] = None
 
     def __post_init__(self, awaited: Newest | None) -> None:
-        object.__setattr__(self, "_awaited", awaited)  # not a field, for it is not JSON
+        object.__setattr__(self, "_awaited", awaited)  # not a field: not in the JSON
 
     def text(self) -> str:
-        """One short line for a person."""
+        """Returns one short line for the user."""
         if not self.tag:
             return f"{self.project}: there is no version, and no commit asks for one"
         state = "would be created" if self.would_create else "already exists"
@@ -55,7 +55,7 @@ class TagResult:
         return f"{line} at {self.commit[:8]}{release}{ended}"
 
     def dotenv(self) -> dict[str, str]:
-        """The variables that later jobs get."""
+        """Returns the dotenv variables for later jobs."""
         tag = {
             "TAG_NAME": self.tag,
             "TAG_COMMIT_SHA": self.commit,
@@ -65,11 +65,11 @@ class TagResult:
         return tag | (self.pipeline.dotenv() if self.pipeline else {})
 
     def target(self) -> Newest | None:
-        """The tag's pipeline, which GitLab starts a moment after the tag."""
+        """Returns the pipeline to wait for, which GitLab creates shortly after the tag."""
         return cast("Newest | None", getattr(self, "_awaited", None))
 
     def ended(self, end: WaitResult | CommandError) -> TagResult | CommandError:
-        """The tag with its pipeline, as it ended.
+        """Returns the tag with its pipeline as it ended.
 
         Args:
             end: How the wait ended; an error's `results` hold the pipeline, if it was found.

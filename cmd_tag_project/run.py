@@ -1,4 +1,4 @@
-"""Creating a tag in a project exactly once, and saying what is there."""
+"""Creates a tag in a project exactly once, and returns the tag that exists."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class _Tag:
     """A tag as GitLab has it.
 
     Attributes:
-        commit: The commit it is at.
+        commit: Its commit.
         has_release: Whether it has a release.
-        project: The project's path, where the answer tells it.
+        project: The project's path, if the answer tells it.
         is_new: Whether this call created it.
-        is_answered: Whether GitLab said so, in an answer that was not lost.
+        is_answered: Whether GitLab's response to the creation arrived.
     """
 
     commit: str
@@ -69,19 +69,19 @@ class _Tag:
 def run(
     request: TagRequest, connection: Connection, presenter: Presenter | None = None
 ) -> list[TagResult | CommandError]:
-    """Creates the tag in every project, side by side, and waits for its pipelines if wanted.
+    """Creates the tag in every project in parallel, and waits for the pipelines if requested.
 
     Args:
-        request: What is asked for.
+        request: The tag to create.
         connection: The server and the token.
-        presenter: Who shows what happens during a wait; default: nobody.
+        presenter: Shows the progress of a wait; default: nothing is shown.
 
     Returns:
-        For each project, in their order, the tag or the error that it is.
+        The tag or the error of each project, in the order of the projects.
 
     Raises:
-        UsageError: The request makes no sense; nothing was sent.
-        AuthError: There is no token that GitLab takes for this; nothing was sent.
+        UsageError: The request is not valid; nothing was sent.
+        AuthError: GitLab accepts no given token for this request; nothing was sent.
     """
     request.check(connection.token)
     gitlab = GitLab(connection)
@@ -101,19 +101,19 @@ def create_tag(gitlab: GitLab, project: str, request: TagRequest) -> TagResult:
     Args:
         gitlab: The client.
         project: The project's path, numeric id, or URL.
-        request: What tag is wanted; checked already.
+        request: The tag to create; checked already.
 
     Returns:
-        The tag, at the commit that was wanted.
+        The tag, at the requested commit.
 
     Raises:
         NotFoundError: There is no such project or ref, or the token cannot see it.
-        ConflictError: The tag exists, at another commit.
-        ForbiddenError: A protected tag, a role or a hook says no.
-        RefusedError: Which version is the next is not clear.
+        ConflictError: The tag exists at another commit.
+        ForbiddenError: A protected tag, the role or a hook does not allow it.
+        RefusedError: The next version is not clear.
         CommandError: GitLab gave no usable answer.
     """
-    # GitLab is asked for the project only if its default branch is needed, or in a dry run.
+    # The project is requested only if its default branch is needed, or in a dry run.
     asks = request.ref is None or request.dry_run
     found = find_project(gitlab, project) if asks else name_project(gitlab, project)
     try:
@@ -133,7 +133,7 @@ class _Tagging:
     request: TagRequest
 
     def run(self) -> TagResult:
-        """Creates it, under the given name or the next version's."""
+        """Creates the tag, with the given name or with that of the next version."""
         if self.request.tag_name is not None:
             return self._ensure(self.request.tag_name, None)
         commit = self._commit() if self.request.next == "auto" else None
@@ -153,7 +153,7 @@ class _Tagging:
                 backoff.wait(lost)
 
     def _unchanged(self, highest: Highest, commit: str) -> TagResult:
-        """The last version, because no commit since then asks for another."""
+        """Returns the highest version's tag: no commit since then needs a new version."""
         log.info("No commit since %s asks for a version.", highest.tag or "the first one")
         tag = self._find(highest.tag) if highest.tag else None
         return TagResult(
@@ -165,7 +165,7 @@ class _Tagging:
         )
 
     def _ensure(self, name: str, commit: str | None) -> TagResult:
-        """Makes sure that the tag is at the commit, and has its release if one is wanted.
+        """Creates what is missing of the tag and, if requested, of its release.
 
         Args:
             name: The tag's name.
@@ -180,10 +180,10 @@ class _Tagging:
         return self._result(name, tag, newest)
 
     def _ensure_release(self, name: str, commit: str | None) -> TagResult:
-        """As `_ensure`, where the tag is read before anything is written."""
+        """Does the same as `_ensure`, but reads the tag before it writes anything."""
         before = self._find(name)
         if commit is None:
-            # The wish is for the release: of a tag that exists it takes the tag's commit.
+            # Only the release is requested: if the tag exists, the release uses the tag's commit.
             takes_it = before is not None and self.request.ref is None and not self.request.next
             commit = before.commit if before and takes_it else self._commit()
         if before is not None:
@@ -240,12 +240,12 @@ class _Tagging:
         )
 
     def _post_tag(self, name: str, ref: str) -> _Tag:
-        """Creates the tag, or finds the one that exists."""
+        """Creates the tag, or returns the one that exists."""
         body = {"tag_name": name, "ref": ref, "message": self.request.message}
 
         def find() -> _Tag | None:
             tag = self._find(name)
-            # It was absent, or GitLab would have said so: a lost answer leaves it open who was it.
+            # GitLab refuses a tag that exists; after a lost response it is unknown who created it.
             return replace(tag, is_new=tag.commit == self._commit()) if tag else None
 
         try:
@@ -256,7 +256,7 @@ class _Tagging:
             raise _refusal(refusal, name, self.project, exists=False) from refusal
 
     def _post_release(self, name: str, commit: str, before: _Tag | None) -> _Tag:
-        """Creates the release, and the tag with it if there is none."""
+        """Creates the release, and the tag too if it does not exist."""
         body = {
             "tag_name": name,
             "ref": commit,
@@ -295,10 +295,10 @@ class _Tagging:
         )
 
     def _find(self, name: str) -> _Tag | None:
-        """The tag as GitLab has it; None if there is none."""
+        """Returns the tag as GitLab has it; None if it does not exist."""
         path = f"projects/{self.project.id}/repository/tags"
         if self.gitlab.token_kind is TokenKind.JOB:
-            # Servers before about 18.8 take a job token on the list alone.
+            # Servers before about 18.8 accept a job token on the list of tags only.
             listed = self.gitlab.get_list(path, search=f"^{name}$")
             answer = next((tag for tag in listed if tag.get("name") == name), None)
             return _read_tag(answer, self.gitlab.base_url) if answer else None
@@ -310,7 +310,7 @@ class _Tagging:
             return None
 
     def _newest_pipeline(self) -> int:
-        """The id of the newest pipeline before the tag, for a wait; 0 where nothing tells."""
+        """Returns the id of the newest pipeline before the tag, for a wait; 0 if unknown."""
         if self.request.wait is None or self.request.dry_run:
             return 0
         try:
@@ -338,8 +338,8 @@ class _Tagging:
 
 
 def _read_tag(answer: JsonObject, base_url: str) -> _Tag:
-    """Takes the tag out of GitLab's answer, which is a tag or a release."""
-    # Of an annotated tag `target` is the tag object; `commit` is what it points to.
+    """Reads the tag from GitLab's answer, which is a tag or a release."""
+    # For an annotated tag, `target` is the tag object and `commit` the commit that it points to.
     page = fields.optional_text(answer, "commit", "web_url")
     path, found, _ = urlsplit(page).path.partition("/-/commit/")
     root = urlsplit(base_url).path
@@ -351,7 +351,7 @@ def _read_tag(answer: JsonObject, base_url: str) -> _Tag:
 
 
 def _missing(error: NotFoundError, project: Project) -> NotFoundError:
-    """A 404 to a project that was not asked for before says why."""
+    """Returns the error with its reason, if GitLab's 404 was about the project."""
     if error.why or "Project Not Found" not in error.message:
         return error
     return NotFoundError(
@@ -362,8 +362,8 @@ def _missing(error: NotFoundError, project: Project) -> NotFoundError:
     )
 
 
-# What GitLab's Tags::CreateService and its checks before a push say, all of it with status 400.
-# Any other text comes from a hook of the project, which may also refuse without a word.
+# What GitLab's Tags::CreateService and its checks before a push answer, all with status 400.
+# Any other text comes from a hook of the project, which can also refuse without a text.
 _REFUSALS = (
     Refusal(
         r"Target .* is invalid|Target is empty",
@@ -399,7 +399,7 @@ _REFUSALS = (
 
 
 def _refusal(refusal: CommandError, name: str, project: Project, *, exists: bool) -> CommandError:
-    """The error that a refused tag means, or a refused release of a tag that exists."""
+    """Returns the error for a refused tag, or for a refused release of a tag that exists."""
     if row := Refusal.of(refusal.message, _REFUSALS):
         return row.make(refusal.message, why=row.why, hint=row.hint, answer=refusal.answer)
     if isinstance(refusal, ConflictError) or (refusal.answer and refusal.answer.server_error):

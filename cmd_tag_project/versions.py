@@ -36,7 +36,7 @@ class Highest:
     """The highest version among a project's tags.
 
     Attributes:
-        prefix: What stands before the project's versions.
+        prefix: The text before the project's versions.
         version: The version; None if there is none.
     """
 
@@ -45,18 +45,18 @@ class Highest:
 
     @property
     def tag(self) -> str:
-        """The tag of the version; empty if there is none."""
+        """Returns the tag of the version; empty if there is no version."""
         return "" if self.version is None else f"{self.prefix}{self.version}"
 
     def next(self, part: str, within: str | None) -> str:
-        """The name of the tag that follows.
+        """Returns the name of the next version's tag.
 
         Args:
             part: `major`, `minor` or `patch`.
-            within: The line that it has to be of, such as `1.4`; None for any.
+            within: The line that the next version must belong to, such as `1.4`; None for any.
 
         Raises:
-            RefusedError: It would leave the line.
+            RefusedError: The next version does not belong to that line.
         """
         if self.version is not None:
             following = self.version.next_version(part)
@@ -109,7 +109,7 @@ def _is_within(version: Version, within: str | None) -> bool:
 
 
 def part_by_commits(gitlab: GitLab, project: Project, highest: Highest, commit: str) -> str | None:
-    """Which part of the version the commits since the highest one ask for.
+    """Returns the part of the version that the commits since the highest version increase.
 
     Args:
         gitlab: The client.
@@ -118,7 +118,7 @@ def part_by_commits(gitlab: GitLab, project: Project, highest: Highest, commit: 
         commit: The commit to tag.
 
     Returns:
-        `major`, `minor` or `patch`; None if no commit asks for a version. Below 1.0.0 a breaking
+        `major`, `minor` or `patch`; None if no commit needs a new version. Below 1.0.0 a breaking
         change counts as `minor`.
 
     Raises:
@@ -139,7 +139,7 @@ def part_by_commits(gitlab: GitLab, project: Project, highest: Highest, commit: 
 
 
 def part_of(message: str) -> str | None:
-    """Which part of the version a commit's message asks for, by Conventional Commits."""
+    """Returns the part of the version that a Conventional Commits message increases."""
     header = _HEADER.match(message)
     if header is None:
         return None

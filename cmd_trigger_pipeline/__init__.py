@@ -55,21 +55,21 @@ def trigger_pipeline(
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
 ) -> PipelineResult | WaitResult:
-    """Starts a pipeline in a project, exactly once, and may wait for its end; prints nothing.
+    """Starts a pipeline in a project exactly once, and can wait for its end; prints nothing.
 
     Args:
         project: Its path (`group/sub/name`), numeric id, or the URL of its page.
-        ref: The branch or tag, or several, of which the first that exists is used; default: the
+        ref: The branch or tag; if there are several, the first that exists is used; default: the
             project's default branch.
         variables: The pipeline's variables, by key.
         file_variables: Its variables of type file: the files' contents, by key.
         variables_from: A `.env`, JSON or YAML file of variables, or several; the other arguments
             take precedence.
-        inputs: Its inputs, by name; values as JSON has them.
+        inputs: Its inputs, by name; values of any JSON type.
         trigger_token: A pipeline trigger token of the project. Without one, the connection's
-            token starts the pipeline; beside one, it only reads.
+            token starts the pipeline; in addition to one, it only reads.
         wait: Whether, or how, to wait for the pipeline's end.
-        dry_run: Whether to change nothing.
+        dry_run: Whether only to return what would happen.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 
@@ -77,7 +77,7 @@ def trigger_pipeline(
         The pipeline, as it was started or, after a wait, as it ended.
 
     Raises:
-        CommandError: There is none, or it did not end well; the subclass says why, and its
+        CommandError: It was not started, or did not succeed; the subclass says why, and its
             `results` hold the pipeline, if there is one.
     """
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415

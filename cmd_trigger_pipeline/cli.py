@@ -103,7 +103,7 @@ def cli(
     A trigger token, an access token and a job token each take the endpoint that GitLab has for
     them. If the answer is lost, the pipeline is looked for, so that there is one and not two.
     """
-    # Only now: what sends requests is slow to import, and --help does not need it.
+    # Imported here: what sends requests is slow to import, and --help does not need it.
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_trigger_pipeline.run import run as trigger  # noqa: PLC0415
 
@@ -133,5 +133,5 @@ def _trigger_token(secret: str | None) -> Token | None:
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script."""
     process.run(cli)

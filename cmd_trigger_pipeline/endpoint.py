@@ -1,4 +1,4 @@
-"""The ways to start a pipeline: GitLab has an endpoint for each kind of credential."""
+"""The endpoints that start a pipeline: GitLab has one for each kind of credential."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ log = logging.getLogger("cicd_common.trigger")
 
 @dataclass(frozen=True)
 class Way:
-    """One way to start a pipeline.
+    """An endpoint that starts a pipeline, and the credential for it.
 
     Attributes:
-        sender: The client that asks for it.
-        reader: The client that reads; None where no credential can.
+        sender: The client that sends the request.
+        reader: The client that reads; None if no credential can read.
         endpoint: The route below the project.
-        source: GitLab's word for the source of a pipeline that starts this way.
-        token: The credential that goes into the body, if one does.
+        source: GitLab's `source` of a pipeline that this endpoint starts.
+        token: The credential that is sent in the body, if there is one.
     """
 
     sender: GitLab
@@ -37,11 +37,11 @@ class Way:
     token: Token | None = None
 
     def body(self, ref: str, request: TriggerRequest) -> dict[str, object]:
-        """What to send.
+        """Returns the body of the request.
 
         Args:
             ref: The branch or tag.
-            request: What pipeline is wanted.
+            request: The pipeline to start.
         """
         variables: object = [dataclasses.asdict(variable) for variable in request.variables]
         if self.endpoint == "trigger/pipeline":
@@ -55,30 +55,30 @@ class Way:
         return {key: value for key, value in body.items() if value}
 
     def username(self) -> str | None:
-        """Whose pipeline it will be; None if that cannot be known.
+        """Returns the user that the pipeline will belong to; None if that is not known.
 
         Raises:
             CommandError: There was no usable answer.
         """
         if self.reader is None or self.source == "trigger":
-            return None  # the one who made the trigger token, which GitLab tells nobody
+            return None  # the owner of the trigger token, whom GitLab does not tell
         if self.source == "pipeline":
             return fields.text(self.reader.get("job"), "user", "username")
         return fields.text(self.reader.get("user"), "username")
 
 
 def way_of(gitlab: GitLab, trigger_token: Token | None) -> Way:
-    """The way that the credentials at hand take.
+    """Returns the endpoint for the given credentials.
 
-    A trigger token comes first; it is sent without any other, whose limits would count too. Then
-    an access token, then a job token: the client has at most one of them.
+    A trigger token is used first; it is sent alone, because the limits of another token would
+    count too. Then an access token, then a job token: the client has at most one of them.
 
     Args:
         gitlab: The client.
         trigger_token: A pipeline trigger token, if there is one.
 
     Raises:
-        AuthError: There is no credential at all.
+        AuthError: No credential was given.
     """
     if trigger_token:
         log.debug("%s from %s", trigger_token.kind.value.capitalize(), trigger_token.source)

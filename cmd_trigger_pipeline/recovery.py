@@ -1,4 +1,4 @@
-"""Which pipeline is ours, if GitLab's answer to its creation was lost."""
+"""Finds the pipeline that was created if GitLab's response to the request was lost."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from cmd_trigger_pipeline.request import TriggerRequest
     from cmd_trigger_pipeline.result import PipelineResult
 
-# GitLab adds it to what a trigger token or a job token starts:
+# GitLab adds it to a pipeline that a trigger token or a job token starts:
 # https://docs.gitlab.com/ci/triggers/#access-webhook-payload
 PAYLOAD = "TRIGGER_PAYLOAD"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A pipeline that was asked for, and whose answer was lost.
+    """A request for a pipeline whose response was lost.
 
     Attributes:
-        way: How it was asked for.
+        way: The endpoint that was used.
         project: The project.
         ref: The branch or tag.
-        request: What it was to do.
-        began: When it was asked for first, by this machine's monotonic clock.
+        request: The pipeline to start.
+        began: The time of the first request, by this machine's monotonic clock.
     """
 
     way: Way
@@ -44,17 +44,17 @@ class Attempt:
     began: float = field(default_factory=time.monotonic)
 
     def find(self) -> PipelineResult | None:
-        """Finds the pipeline that was asked for.
+        """Finds the pipeline that the request created.
 
-        It was created after the request by the server's clock, and does the same work: it has the
-        same ref, commit, source, variables and, where the token tells, user.
+        By the server's clock it was created after the request, and it has the same ref, commit,
+        source, variables and, if the token's user is known, user.
 
         Returns:
-            The pipeline; None if there is none that it could be.
+            The pipeline; None if no pipeline matches.
 
         Raises:
-            UnavailableError: It cannot be told, because nothing can be read, or what was sent is
-                not shown, or several fit, or one of another commit; they are named.
+            UnavailableError: The answer is not clear: nothing can be read, GitLab does not show
+                what was sent, several pipelines match, or one of another commit; they are named.
             CommandError: There was no usable answer.
         """
         if self.way.reader is None:
@@ -69,7 +69,7 @@ class Attempt:
         raise UnavailableError(f"It can be any of these, or none: {urls}")
 
     def _candidates(self, reader: GitLab) -> list[FoundPipeline]:
-        """The new pipelines of the same kind, but for those that are seen to do other work."""
+        """Returns the new pipelines of the same kind, without those that are known to differ."""
         username = self.way.username()
         listed = reader.get_list(
             f"projects/{self.project.id}/pipelines",
@@ -88,7 +88,7 @@ class Attempt:
         return shown is None or shown == self._sent
 
     def _is_shown(self, pipeline: FoundPipeline) -> bool:
-        """Whether the server shows all that was sent; it never shows inputs."""
+        """Returns True if the server shows everything that was sent; it never shows inputs."""
         if self.request.inputs:
             return False
         return not self.request.variables or self._variables(pipeline) is not None
@@ -101,8 +101,8 @@ class Attempt:
         }
 
     def _variables(self, pipeline: FoundPipeline) -> set[tuple[str, str, str]] | None:
-        """The variables of a pipeline; None if this token cannot read them."""
-        assert self.way.reader is not None  # noqa: S101 - for the type checker; `find` saw to it
+        """Returns the variables of a pipeline; None if this token cannot read them."""
+        assert self.way.reader is not None  # noqa: S101 - for the type checker; `find` checks it
         path = f"projects/{self.project.id}/pipelines/{pipeline.id}/variables"
         try:
             shown = self.way.reader.get_list(path)

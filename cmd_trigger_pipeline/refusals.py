@@ -1,4 +1,4 @@
-"""Why GitLab would not create a pipeline, and what to do about each reason."""
+"""The reasons for which GitLab refuses to create a pipeline, and what to do about each."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ _REFUSALS = (
         "Run this again when the import is complete.",
     ),
     Refusal(
-        # The errors of GitLab's configuration: keys, entries, includes, and the YAML parser's own.
+        # Errors in the CI/CD configuration: keys, entries, includes, and those of the YAML parser.
         r"jobs:|config|\.ya?ml|while (parsing|scanning)|\bkeys?\b|[Ii]nclude|Local file|"
         r"YAML|yaml|^\(<unknown>\)|mapping values|"
         r"undefined (stage|need|dependency)|chosen stage|job .*:|extends",
@@ -136,23 +136,23 @@ _UNKNOWN = Refusal(
     "GitLab gives no other reason.",
     "Start a pipeline of this ref on the project's page, and see what GitLab says there.",
 )
-# GitLab puts a link to its documentation into one of its texts.
+# One of GitLab's texts contains a link to its documentation.
 _LINK = re.compile(r"\s*<a [^>]*>.*?</a>")
 
 
 def explain(
     refusal: RefusedError, attempt: Attempt, saved: Sequence[PipelineResult]
 ) -> CommandError:
-    """The error that a pipeline which GitLab would not create means.
+    """Returns the error for a pipeline that GitLab refused to create.
 
     Args:
-        refusal: What GitLab said.
-        attempt: What was asked for.
-        saved: The pipeline, where GitLab kept one that failed at once.
+        refusal: GitLab's answer.
+        attempt: The request.
+        saved: The pipeline, if GitLab kept one that failed at once.
     """
     message = _LINK.sub("", refusal.message)
     if refusal.answer is None or refusal.answer.server_error:
-        return refusal  # explained already, or not about the pipeline but about the request
+        return refusal  # explained already, or about the request and not about the pipeline
     row = Refusal.of(message, _REFUSALS) or _UNKNOWN
     if row is _VARIABLES and not attempt.request.variables:
         row = _PAYLOAD
@@ -166,7 +166,7 @@ def explain(
 
 
 def explain_not_found(error: NotFoundError, way: Way, project: Project) -> CommandError:
-    """What a 404 to the request means: GitLab hides what a credential may not see."""
+    """Returns the error for a 404: GitLab hides what a credential is not allowed to see."""
     if way.source == "trigger":
         why = f"{project.path} does not exist, or the trigger token is not one of its own."
         hint = "Check the path, and Settings > CI/CD > Pipeline trigger tokens of the project."
@@ -192,7 +192,7 @@ def explain_not_found(error: NotFoundError, way: Way, project: Project) -> Comma
 
 
 def _why_unreadable(way: Way, project: Project) -> ForbiddenError | None:
-    """GitLab hides why a job token cannot start a pipeline, but not why it cannot read one."""
+    """Returns why a job token cannot read pipelines; GitLab hides why it cannot start one."""
     try:
         if way.reader:
             way.reader.get_list(f"projects/{project.id}/pipelines", per_page=1)

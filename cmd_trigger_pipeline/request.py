@@ -1,4 +1,4 @@
-"""What pipeline is wanted."""
+"""The request for a pipeline."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TriggerRequest:
-    """What pipeline is wanted; the same for every project.
+    """The request for a pipeline; the same for every project.
 
     Attributes:
-        projects: Where: each project's path, numeric id, or URL.
-        refs: Branches or tags, of which the first that exists is used; none for the default
-            branch.
+        projects: The projects: each one's path, numeric id, or URL.
+        refs: Branches or tags; the first that exists is used; empty for the default branch.
         variables: Its variables, one of each key.
         inputs: Its inputs, by name; never part of the representation.
         trigger_token: A pipeline trigger token, which starts it instead of the connection's token.
         wait: How to wait for the pipeline's end; None not to wait.
-        dry_run: Whether to change nothing.
+        dry_run: Whether only to return what would happen.
     """
 
     projects: tuple[str, ...]
@@ -40,14 +39,14 @@ class TriggerRequest:
     dry_run: bool = False
 
     def check(self, token: Token | None) -> None:
-        """Finds what can be known to be wrong before anything is sent.
+        """Checks the request before anything is sent.
 
         Args:
             token: The connection's token, if any.
 
         Raises:
-            AuthError: No credential could read how the pipeline ends, or act on it as wanted.
-            UsageError: The request makes no sense, or not with these credentials.
+            AuthError: No credential can read how the pipeline ends, or cancel or start its jobs.
+            UsageError: The request is not valid, or not with these credentials.
         """
         if "" in self.refs:
             raise UsageError("A ref is empty.", hint="Leave out --ref for the default branch.")

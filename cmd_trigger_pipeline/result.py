@@ -1,4 +1,4 @@
-"""What a trigger reached."""
+"""The result of the trigger command."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """A pipeline that was started, or would be but for the dry run.
+    """A pipeline that was started, or that a dry run would have started.
 
     Attributes:
-        project: The project's path, or its id where nothing told the path.
+        project: The project's path, or its id if the path is not known.
         id: The pipeline's id; None in a dry run.
         iid: Its number within the project; None in a dry run.
         status: Its status when it was started; None in a dry run.
         ref: The branch or tag.
         sha: The commit; None if a dry run could not read it.
-        created_at: When GitLab created it, in GitLab's words; None in a dry run.
-        web_url: Its page; of a dry run the project's.
+        created_at: When GitLab created it, as GitLab writes it; None in a dry run.
+        web_url: The URL of its page; in a dry run, that of the project.
     """
 
     project: str
@@ -42,30 +42,30 @@ class PipelineResult:
     ours: ClassVar[bool] = True
 
     def text(self) -> str:
-        """One short line for a person."""
+        """Returns one short line for the user."""
         if self.id is None:
             where = f" at {self.sha[:8]}" if self.sha else ""
             return f"{self.project}: a pipeline would be started on {self.ref}{where}"
         return f"{self.project}: pipeline {self.id} {self.status} {self.web_url}"
 
     def target(self) -> ById:
-        """What to wait for.
+        """Returns the pipeline to wait for.
 
         Raises:
-            ValueError: There is nothing, because of the dry run.
+            ValueError: It is the result of a dry run, which has no pipeline.
         """
         if self.id is None:
             raise ValueError("a dry run starts no pipeline")
         return ById(self.project, self.id, ours=self.ours)
 
     def ended(self, end: WaitResult | CommandError) -> WaitResult | CommandError:
-        """How it ended; an error that holds no pipeline holds this one."""
+        """Returns how the pipeline ended; adds it to an error that has no pipeline."""
         if isinstance(end, CommandError) and not end.results:
             end.results = (self,)
         return end
 
     def dotenv(self) -> dict[str, str]:
-        """The variables that later jobs get; none of a dry run."""
+        """Returns the dotenv variables for later jobs; none in a dry run."""
         if self.id is None:
             return {}
         return pipeline_variables(
@@ -74,7 +74,7 @@ class PipelineResult:
 
 
 class FoundPipeline(PipelineResult):
-    """A pipeline whose answer was lost and that was found: it is never canceled."""
+    """A pipeline that was found after its response was lost; it is never canceled."""
 
     ours = False
 
@@ -83,18 +83,18 @@ P = TypeVar("P", bound=PipelineResult)
 
 
 def read_pipeline(answer: JsonObject, base_url: str, kind: type[P]) -> P:
-    """Takes a pipeline out of GitLab's answer.
+    """Reads a pipeline from GitLab's answer.
 
     Args:
-        answer: One pipeline, in a list or by itself.
+        answer: GitLab's record of one pipeline.
         base_url: The server.
-        kind: `PipelineResult`, or the kind of one that was found.
+        kind: The class of the result: `PipelineResult` or `FoundPipeline`.
 
     Raises:
         UnavailableError: It is not a pipeline.
     """
     web_url = fields.url(answer, "web_url")
-    # The page names the project as GitLab does, whatever the user named it by.
+    # The page's URL has the project's path, even if the user gave an id.
     path = urlsplit(web_url).path.partition("/-/pipelines/")[0]
     return kind(
         project=path.removeprefix(urlsplit(base_url).path).strip("/"),

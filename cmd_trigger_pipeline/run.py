@@ -1,4 +1,4 @@
-"""Starting a pipeline in a project exactly once."""
+"""Starts a pipeline in a project exactly once."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ EXPANDED = re.compile(r"\$(\w|\{)")
 def run(
     request: TriggerRequest, connection: Connection, presenter: Presenter | None = None
 ) -> list[PipelineResult | WaitResult | CommandError]:
-    """Starts the pipeline in every project, side by side, and waits for their end if wanted.
+    """Starts the pipeline in every project in parallel, and waits for their end if requested.
 
     Args:
-        request: What is asked for.
+        request: The pipeline to start.
         connection: The server and the token.
-        presenter: Who shows what happens during a wait; default: nobody.
+        presenter: Shows the progress of a wait; default: nothing is shown.
 
     Returns:
-        For each project, in their order, the pipeline or the error that it is.
+        The pipeline or the error of each project, in the order of the projects.
 
     Raises:
-        UsageError: The request makes no sense; nothing was sent.
-        AuthError: There is no token that GitLab takes for this; nothing was sent.
+        UsageError: The request is not valid; nothing was sent.
+        AuthError: GitLab accepts no given token for this request; nothing was sent.
     """
     request.check(connection.token)
     for variable in request.variables:
@@ -79,22 +79,22 @@ def run(
 def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
     """Starts a pipeline.
 
-    Whether a ref exists is left to GitLab's answer to the request itself: it cannot change in
-    between, it costs no request, and a trigger token has no other way to know.
+    No request checks first that the ref exists. GitLab's answer to this request tells it: the ref
+    cannot change in between, it costs no request, and a trigger token cannot read refs.
 
     Args:
-        way: How to ask for it.
+        way: The endpoint.
         project: The project's path, numeric id, or URL.
-        request: What pipeline is wanted; checked already.
+        request: The pipeline to start; checked already.
 
     Returns:
-        The pipeline; of a dry run, what it would be.
+        The pipeline; in a dry run, the one that would be started.
 
     Raises:
         NotFoundError: There is no such project or ref, or the token cannot see it.
-        ForbiddenError: A role, a protected ref, an allowlist or a setting says no.
-        RefusedError: GitLab would not create it; its `results` hold one that failed at once.
-        UnavailableError: GitLab gave no usable answer, or nobody knows whether it was created.
+        ForbiddenError: A role, a protected ref, an allowlist or a setting does not allow it.
+        RefusedError: GitLab refused to create it; its `results` hold one that failed at once.
+        UnavailableError: GitLab gave no usable answer, or it is unknown whether it was created.
         CommandError: Another reason.
     """
     found, refs = _find(way, project, request)
@@ -115,9 +115,9 @@ def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
 
 
 def _find(way: Way, project: str, request: TriggerRequest) -> tuple[Project, tuple[str, ...]]:
-    """The project, and the refs to try.
+    """Returns the project and the refs to try.
 
-    GitLab is asked for the project only if its default branch is needed, or in a dry run.
+    The project is requested only if its default branch is needed, or in a dry run.
     """
     if way.reader is None or (request.refs and (not request.dry_run or way.source == "trigger")):
         return name_project(way.sender, project), request.refs
@@ -126,11 +126,11 @@ def _find(way: Way, project: str, request: TriggerRequest) -> tuple[Project, tup
 
 
 def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> PipelineResult:
-    """Starts a pipeline of a ref.
+    """Starts a pipeline for a ref.
 
     Raises:
-        RefNotFoundError: There is no such ref.
-        CommandError: It was not started, or nobody knows.
+        RefNotFoundError: The ref does not exist.
+        CommandError: It was not started, or that is unknown.
     """
     attempt = Attempt(way, project, ref, request)
 
@@ -165,7 +165,7 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
 
 
 def _moved(error: NotFoundError, way: Way, project: Project) -> Project | None:
-    """The project under its new path, where GitLab says that it has one."""
+    """Returns the project with its new path, if GitLab says that it was moved."""
     if MOVED_TEXT not in error.message or way.reader is None or project.id.isdecimal():
         return None
     found = find_project(way.reader, project.path)
@@ -173,7 +173,7 @@ def _moved(error: NotFoundError, way: Way, project: Project) -> Project | None:
 
 
 def _saved(refusal: RefusedError, attempt: Attempt) -> Sequence[PipelineResult]:
-    """The pipeline that stays although GitLab refused it, if it can be seen."""
+    """Returns the failed pipeline that GitLab kept after a refusal, if the token can read it."""
     if refusal.answer and refusal.answer.status == HTTPStatus.UNPROCESSABLE_ENTITY:
         with contextlib.suppress(CommandError):
             return [pipeline for pipeline in [attempt.find()] if pipeline]
@@ -181,10 +181,10 @@ def _saved(refusal: RefusedError, attempt: Attempt) -> Sequence[PipelineResult]:
 
 
 def _plan(way: Way, project: Project, ref: str, request: TriggerRequest) -> PipelineResult:
-    """What would be started; of variables and inputs the names alone are said.
+    """Returns what would be started; logs only the names of variables and inputs.
 
     Raises:
-        RefNotFoundError: There is no such ref.
+        RefNotFoundError: The ref does not exist.
         CommandError: There was no usable answer.
     """
     sha = None

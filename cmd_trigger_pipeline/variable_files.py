@@ -1,7 +1,7 @@
 """Many variables from one file: `.env` lines, a JSON object or a YAML mapping.
 
 Values are taken as they are written: `1.10` stays `1.10`, also where YAML or JSON would read a
-number. No error repeats any of them.
+number. No error shows a value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPTION = "--variables-from"
 def collect_variables(
     files: Iterable[Path], file_variables: Iterable[Variable], variables: Iterable[Variable]
 ) -> tuple[Variable, ...]:
-    """Puts variables together; if several have the same key, the last one in this order counts.
+    """Merges variables; if several have the same key, the last one in this order is used.
 
     Args:
         files: Files of many variables.
@@ -40,14 +40,14 @@ def collect_variables(
 
 
 def read_variables(path: Path) -> list[Variable]:
-    """Reads a file of variables; its ending says what it holds, else its first character.
+    """Reads a file of variables; its extension or its first character tells the format.
 
     Args:
         path: `*.json`, `*.yaml` or `*.yml`; anything else is JSON if it starts with `{`, and lines
             of `KEY=value` if not.
 
     Raises:
-        UsageError: The file cannot be read, or a value in it is no text, number or boolean.
+        UsageError: The file cannot be read, or a value in it is not a text, number or boolean.
     """
     text = read_option_file(path, OPTION).removeprefix("\ufeff")
     pairs = _reader(path, text)(path, text)
@@ -65,9 +65,9 @@ def _reader(path: Path, text: str) -> Callable[[Path, str], Iterator[tuple[str, 
 
 
 def _read_env(path: Path, text: str) -> Iterator[tuple[str, str]]:
-    """Lines as python-dotenv reads them, quotes over several lines included.
+    """Reads lines as python-dotenv does, with quotes that span several lines.
 
-    Nothing in them is expanded. What that library warns of, or ignores, is an error here.
+    Nothing in them is expanded. Lines that the library only warns of, or ignores, are errors here.
     """
     from dotenv.parser import parse_stream  # noqa: PLC0415 - slow to import, and few need it
 
@@ -98,7 +98,7 @@ def _read_yaml(path: Path, text: str) -> Iterator[tuple[str, str]]:
     import yaml  # noqa: PLC0415 - slow to import, and few need it
 
     try:
-        # The loader that makes texts of all scalars, and no objects at all.
+        # This loader returns all scalars as texts, and creates no objects.
         content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - as safe as SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -1,6 +1,6 @@
-"""A pipeline's variables: from what a person writes to what GitLab takes.
+"""A pipeline's variables and inputs, read from options.
 
-No error repeats a value, nor a text that may be one: it may be a secret.
+No error shows a value, or a text that can be one: it can be a secret.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Variable:
             file that holds it (`file`).
 
     Raises:
-        UsageError: GitLab would not take the key.
+        UsageError: GitLab would refuse the key.
     """
 
     key: str
@@ -51,10 +51,10 @@ class Variable:
 
 
 def parse_variable(text: str) -> Variable:
-    """Reads `KEY=VALUE`; the value may hold `=`, and may be empty.
+    """Reads `KEY=VALUE`; the value can contain `=` and can be empty.
 
     Raises:
-        UsageError: It is nothing of the kind.
+        UsageError: The text does not have that form.
     """
     return Variable(*split_pair(text, "--variable", "KEY=VALUE"))
 
@@ -63,19 +63,19 @@ def parse_file_variable(text: str) -> Variable:
     """Reads `KEY=PATH`, and the file, which becomes a variable of type file.
 
     Raises:
-        UsageError: It is nothing of the kind, or the file cannot be read.
+        UsageError: The text does not have that form, or the file cannot be read.
     """
     key, path = split_pair(text, "--variable-file", "KEY=PATH")
     return Variable(key, read_option_file(Path(path), "--variable-file"), "file")
 
 
 def split_pair(text: str, option: str, form: str) -> tuple[str, str]:
-    """Splits what an option was given at its first `=`.
+    """Splits an option's value at its first `=`.
 
     Args:
-        text: What was given.
+        text: The option's value.
         option: The option, for the message.
-        form: What it takes, for the message.
+        form: The form that it takes, for the message.
 
     Raises:
         UsageError: There is no `=`, or nothing before it.
@@ -102,14 +102,14 @@ def read_option_file(path: Path, option: str) -> str:
 
 
 def parse_inputs(texts: Iterable[str]) -> dict[str, Any]:
-    """Reads inputs; of several with one name the last one counts.
+    """Reads inputs; if several have the same name, the last one is used.
 
     Args:
         texts: `KEY=VALUE` each. A value that is JSON has its type: `3`, `true`, `["a"]`, `"3"`;
             any other is a string. https://docs.gitlab.com/ci/inputs/
 
     Raises:
-        UsageError: One is nothing of the kind.
+        UsageError: One of them does not have that form.
     """
     pairs = (split_pair(text, "--input", "KEY=VALUE") for text in texts)
     return {key: _typed(value) for key, value in pairs}
@@ -123,7 +123,7 @@ def _typed(text: str) -> Any:
 
 
 def _finite(text: str) -> float:
-    """A number that JSON can hold, unlike those that Python reads and writes beside them."""
+    """Reads a number; refuses `NaN`, `Infinity` and numbers that are too large for a float."""
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(text)

@@ -89,7 +89,7 @@ def wait_pipeline(
 
     Args:
         project: Its project's path (`group/sub/name`), numeric id, or the URL of its page.
-        pipeline_id: The pipeline, or several.
+        pipeline_id: The pipeline's id, or several.
         pipeline_url: The URL of its page, which names the project too; or several.
         ref: The newest pipeline of a branch; with `all_running`, all of the branch.
         tag: The newest pipeline of a tag.
@@ -97,20 +97,20 @@ def wait_pipeline(
         source: The newest pipeline with a source, such as `push`.
         merge_request: The newest pipeline of a merge request, by its number in the project.
         newer_than: Only a newest pipeline with a higher id than this one counts.
-        all_running: Whatever runs in the project now; in a GitLab job without the job's own
+        all_running: Every active pipeline of the project; in a GitLab job, without the job's own
             pipeline.
         policy: How to wait; default: `WaitPolicy()`.
-        dry_run: Whether to return how the pipelines are now, and not to wait.
+        dry_run: Whether to return the current state of the pipelines instead of waiting.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 
     Returns:
-        The pipeline, which ended with success, or as the policy allows. A tuple of pipelines for
-        a sequence of ids or URLs, and for all that are unfinished.
+        The pipeline, which succeeded or ended as the policy allows. A tuple of pipelines for a
+        sequence of ids or URLs, and with `all_running`.
 
     Raises:
-        CommandError: One did not; the subclass says how it ended, and the error's `results` hold
-            the pipelines.
+        CommandError: A pipeline ended otherwise; the subclass says how, and the error's `results`
+            hold the pipelines.
     """
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
     from cicd_common.parallel import results_of  # noqa: PLC0415

@@ -18,7 +18,7 @@ from cicd_common.cli.options import (
 from cicd_common.cli.output import PIPELINE_VARIABLES
 from cicd_common.waiting.options import wait_options
 
-MOST_DIGITS = 18  # of an id: GitLab's database has 8 bytes for it
+MOST_DIGITS = 18  # the highest id: GitLab's database stores it in 8 bytes
 
 EXAMPLES = {
     "Wait for a pipeline by the URL of its page": (
@@ -110,7 +110,7 @@ def cli(
     that does not exist yet is waited for; once it is found, it is known by its id. The exit code is
     0 only if all of them succeed.
     """
-    # Only now: what sends requests is slow to import, and --help does not need it.
+    # Imported here: what sends requests is slow to import, and --help does not need it.
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_wait_pipeline.request import WaitRequest  # noqa: PLC0415
     from cmd_wait_pipeline.run import run as wait  # noqa: PLC0415
@@ -128,5 +128,5 @@ def cli(
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script."""
     process.run(cli)

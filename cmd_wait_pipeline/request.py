@@ -29,9 +29,9 @@ class WaitRequest:
     """Which pipelines to wait for, and how.
 
     Attributes:
-        project: The project of everything but the URLs: its path, numeric id, or URL.
+        project: The project of the pipelines without a URL: its path, numeric id, or URL.
         pipelines: Pipelines by id, or by the URL of their page.
-        ref: The newest pipeline of a branch; with `all_running`, all of it.
+        ref: The newest pipeline of a branch; with `all_running`, all of the branch.
         tag: The newest pipeline of a tag.
         sha: The newest pipeline of a commit.
         source: The newest pipeline of a source.
@@ -39,7 +39,7 @@ class WaitRequest:
         newer_than: Only a newest pipeline with a higher id counts.
         all_running: Every unfinished pipeline.
         policy: How to wait.
-        dry_run: Whether to say how they are now, and not to wait.
+        dry_run: Whether to return their current state instead of waiting.
     """
 
     project: str | None = None
@@ -55,7 +55,7 @@ class WaitRequest:
     dry_run: bool = False
 
     def asked(self, base_url: str, count: int) -> list[str]:
-        """The project of each outcome, in the order of the targets.
+        """Returns the project of each outcome, in the order of the targets.
 
         Args:
             base_url: The server that URLs must belong to.
@@ -65,17 +65,17 @@ class WaitRequest:
         return projects * count if self.all_running else projects
 
     def targets(self, base_url: str, own: OwnJob) -> list[Target]:
-        """What to wait for; nothing was sent yet.
+        """Returns the pipelines to wait for, before anything is sent.
 
         Args:
             base_url: The server that URLs must belong to.
-            own: The job that this runs in, for the end of which nobody can wait in it.
+            own: The job that this command runs in; it cannot wait for its own pipeline.
 
         Returns:
             The targets in the order in which they were named, each once.
 
         Raises:
-            UsageError: Nothing was named, or more than one kind of thing, or it makes no sense.
+            UsageError: No pipeline was named, options contradict each other, or a value is wrong.
         """
         kinds = (self.tag, self.sha, self.source, self.merge_request)
         newest = any(value is not None for value in kinds)

@@ -1,4 +1,4 @@
-"""Waiting for pipelines, or in a dry run saying how they are."""
+"""Waits for pipelines; in a dry run, returns their current state."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def run(
     Args:
         request: Which pipelines, and how to wait.
         connection: The server and the token.
-        presenter: Who shows what happens; default: nobody.
+        presenter: Shows the progress; default: nothing is shown.
 
     Returns:
-        For each pipeline, in the order in which they were named, how it ended.
+        How each pipeline ended, in the order in which they were named.
 
     Raises:
-        UsageError: The request makes no sense; nothing was sent.
-        AuthError: There is no token that GitLab takes for this; nothing was sent.
+        UsageError: The request is not valid; nothing was sent.
+        AuthError: GitLab accepts no given token for this request; nothing was sent.
     """
     gitlab = GitLab(connection)
     targets = request.targets(gitlab.base_url, own_job(os.environ))

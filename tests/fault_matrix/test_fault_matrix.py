@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tests.fault_matrix.conftest import Cases
 
 ROUTES: tuple[Route, ...] = get_args(Route)
-# The groups of faults that every command stands; the others are in the whole matrix alone.
-IN_SAMPLE = {"redirect", "token", "pages", "late"}
 
 
 def whole() -> Iterator[Cell]:
@@ -34,18 +32,16 @@ def whole() -> Iterator[Cell]:
 
 
 def sample() -> Iterator[Cell]:
-    """Each fault of `IN_SAMPLE`, and of each command each way, with the other parts in turn."""
-    faults = [fault for fault in FAULTS if fault.is_part_of in IN_SAMPLE]
-    for number, fault in enumerate(faults):
+    """Each fault, and each command with a fault of the connection; the other parts in turn."""
+    for number, fault in enumerate(FAULTS):
         ways = ROUTES if fault.by_proxy else ROUTES[:1]
         first = number % len(COMMANDS)
         # If a command cannot meet the fault, the next one takes its turn.
         commands = (*COMMANDS[first:], *COMMANDS[:first])
         yield Cell(commands, ways[number % len(ways)], fault, one=number)
-    turns = itertools.cycle(
-        fault for fault in faults if fault.is_part_of == "transport" and not fault.lasting
-    )
-    for (command, route), fault in zip(itertools.product(COMMANDS, ROUTES), turns, strict=False):
+    faults = [fault for fault in FAULTS if fault.is_part_of == "transport" and not fault.lasting]
+    turns = zip(COMMANDS, itertools.cycle(ROUTES), itertools.cycle(faults), strict=False)
+    for command, route, fault in turns:
         yield Cell((command,), route, fault, one=-1)  # the last, often a write
 
 

@@ -93,7 +93,7 @@ class GitLab:
         """Reads an object; `fields` reads what it holds.
 
         Raises:
-            CommandError: There was no usable answer within the limits.
+            CommandError: GitLab gave no usable response within the limits.
         """
         return fields.record(_json(self._request("GET", path, query=query)))
 
@@ -101,7 +101,7 @@ class GitLab:
         """Reads one page of a list of objects.
 
         Raises:
-            CommandError: There was no usable answer within the limits.
+            CommandError: GitLab gave no usable response within the limits.
         """
         return fields.records(_json(self._request("GET", path, query=query)))
 
@@ -109,7 +109,7 @@ class GitLab:
         """Reads the end of a text that can be very long, such as a job's log.
 
         Raises:
-            CommandError: There was no usable answer within the limits.
+            CommandError: GitLab gave no usable response within the limits.
         """
         return self._request("GET", path, tail=True).content.decode("utf-8", "replace")
 
@@ -117,7 +117,7 @@ class GitLab:
         """Reads bytes, such as a file's.
 
         Raises:
-            CommandError: There was no usable answer within the limits.
+            CommandError: GitLab gave no usable response within the limits.
         """
         return self._request("GET", path, query=query).content
 
@@ -128,7 +128,7 @@ class GitLab:
         external URL, which can be another host, so that only its query is taken over.
 
         Raises:
-            CommandError: There was no usable answer within the limits, or the pages do not end.
+            CommandError: GitLab gave no usable response within the limits, or the pages do not end.
         """
         page: dict[str, object] = {"per_page": PER_PAGE, **query}
         asked: list[JsonObject] = []
@@ -153,7 +153,7 @@ class GitLab:
         """Returns how many records a list has; None if GitLab does not tell.
 
         Raises:
-            CommandError: There was no usable answer within the limits.
+            CommandError: GitLab gave no usable response within the limits.
         """
         response = self._request("GET", path, query={"per_page": 1, **query})
         fields.records(_json(response))

@@ -114,7 +114,7 @@ def find_project(gitlab: GitLab, text: str) -> Project:
     Raises:
         UsageError: The name is not one of a project.
         NotFoundError: There is no such project, or the token cannot see it.
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     if gitlab.token_kind is TokenKind.JOB:
         return name_project(gitlab, text)
@@ -158,7 +158,7 @@ def find_default_branch(gitlab: GitLab, project: Project) -> str:
 
     Raises:
         NotFoundError: The repository is empty.
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     if project.default_branch:
         return project.default_branch
@@ -184,7 +184,7 @@ def find_commit(gitlab: GitLab, project: Project, ref: str) -> str:
 
     Raises:
         NotFoundError: There is no such ref.
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     try:
         answer = gitlab.get(f"projects/{project.id}/repository/commits/{quoted(ref)}")

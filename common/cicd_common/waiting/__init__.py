@@ -1,5 +1,6 @@
-"""Waiting for pipelines: one engine for `cmd-wait-pipeline` and for every `--wait`.
+"""Waits for pipelines: `cmd-wait-pipeline` and every `--wait` use the same engine.
 
-`wait` starts and waits, `options` adds the options, `targets` says what to wait for, `poll` when to
-poll. `pipelines` has the records, `events` what happens; `show` shows it, `push` gives hints.
+`wait` starts pipelines and waits for them, `options` adds the options, `targets` finds the
+pipelines, and `poll` decides when to poll. `pipelines` holds the records, `events` what the engine
+reports, `show` displays it, and `push` tells early that something changed.
 """

@@ -1,4 +1,4 @@
-"""What a wait may do to a pipeline: start its manual jobs, cancel it; each at most once."""
+"""Changes a pipeline during a wait: starts its manual jobs or cancels it, each at most once."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 def play_blocking_jobs(
     gitlab: GitLab, pipeline: Pipeline, played: Collection[int], wanted: Collection[int] = ()
 ) -> tuple[Job, ...]:
-    """Starts the manual jobs that a pipeline waits for; optional ones it does not wait for.
+    """Starts the manual jobs that block a pipeline; optional jobs do not block it.
 
     Args:
         gitlab: The client.
         pipeline: The pipeline.
-        played: The ids of jobs that were started before, and are not started again.
-        wanted: The ids of the jobs to start, optional ones too; empty for the blocking ones.
+        played: The ids of the jobs that were started before; they are not started again.
+        wanted: The ids of the jobs to start, including optional ones; empty for the blocking jobs.
 
     Returns:
         The jobs started now.
@@ -50,7 +50,7 @@ def play_blocking_jobs(
 
 
 def _manual_jobs(gitlab: GitLab, pipeline: Pipeline) -> tuple[Job, ...]:
-    """The manual jobs; not the trigger jobs that only show a downstream pipeline's `manual`."""
+    """Returns the manual jobs, without trigger jobs that only show a downstream's `manual`."""
     path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}"
     jobs = parse_jobs(gitlab.get_all(f"{path}/jobs", **{"scope[]": "manual"}))
     bridges = parse_bridges(gitlab, gitlab.get_all(f"{path}/bridges", **{"scope[]": "manual"}))
@@ -73,18 +73,18 @@ def _play(gitlab: GitLab, pipeline: Pipeline, job: Job) -> None:
         )
     except RefusedError:
         if find() is None:
-            raise  # else someone else was faster
+            raise  # otherwise someone else has started it already
 
 
 def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
-    """Cancels a pipeline; to GitLab that is a success even if nothing can be canceled.
+    """Cancels a pipeline; GitLab reports success even if nothing can be canceled.
 
     Args:
         gitlab: The client.
         pipeline: The pipeline.
 
     Returns:
-        Its status afterwards, which may be `canceling` for a while.
+        Its status afterwards, which can be `canceling` for a while.
 
     Raises:
         CommandError: GitLab refused, or the outcome is unknown.
@@ -104,7 +104,7 @@ def cancel_pipeline(gitlab: GitLab, pipeline: Pipeline) -> str:
     )
 
 
-# Docker kills a container 10 s after SIGTERM, and the answer to a write can have taken 5 of them.
+# Docker kills a container 10 s after SIGTERM, and the response to a write can have taken 5 s.
 LIMIT = 4.0
 
 Canceled = list[tuple["Pipeline", str]]  # with the status that each has now
@@ -113,15 +113,15 @@ Canceled = list[tuple["Pipeline", str]]  # with the status that each has now
 def cancel_started(
     gitlab: GitLab, waits: Iterable[Wait], clock: Clock, background: Background
 ) -> Iterator[Event]:
-    """Cancels the pipelines that this very call started, as far as they are active, within a limit.
+    """Cancels the active pipelines that this command started, within a time limit.
 
-    One that was not read yet is searched for once more: it can have been started.
+    A pipeline that was not found yet is searched for once more: it can exist by now.
 
     Args:
         gitlab: The client.
-        waits: Those that are open; what others started is left alone.
-        clock: Where to sleep meanwhile.
-        background: Where to do it; used for nothing else.
+        waits: The open waits; pipelines that others started are not canceled.
+        clock: The clock to sleep on meanwhile.
+        background: Runs the requests; nothing else uses it.
     """
     limit = clock.now() + LIMIT
     unanswered = {

@@ -1,4 +1,4 @@
-"""The one place where a wait sleeps, and the work in the background."""
+"""Holds the one place where a wait sleeps, and the background work that can wake it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ T = TypeVar("T")
 
 
 class Clock:
-    """The one place where a wait sleeps; any thread can wake it.
+    """Sleeps on behalf of a wait; any thread can wake it.
 
-    The handler of a signal that raises ends the sleep too, at once.
+    A signal handler that raises an exception also ends the sleep at once.
     """
 
     def __init__(self) -> None:
@@ -31,11 +31,11 @@ class Clock:
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """The time, in seconds by a clock that never goes back."""
+        """Returns the time in seconds, by a clock that never goes backwards."""
         return time.monotonic()
 
     def sleep_until(self, moment: float) -> None:
-        """Sleep until a moment by `now`, or until something wakes the clock."""
+        """Sleeps until `now` reaches a moment, or until something wakes the clock."""
         self._woken.wait(min(max(0.0, moment - self.now()), threading.TIMEOUT_MAX))
         self._woken.clear()
 
@@ -46,26 +46,26 @@ class Clock:
     def hint(self, project_id: str) -> None:
         """Ends the sleep because a project may have changed.
 
-        A hint is never a truth: it causes a poll, as soon as the shortest interval allows one.
+        A hint is not trusted: it only causes a poll, as soon as the shortest interval allows one.
         """
         with self._lock:
             self._hints.add(project_id)
         self.wake()
 
     def take_hints(self) -> set[str]:
-        """The projects that may have changed since this was last asked."""
+        """Returns the projects that may have changed since the last call, and forgets them."""
         with self._lock:
             hints, self._hints = self._hints, set()
         return hints
 
 
 class Background:
-    """Work in daemon threads, which leave the main thread free to end at any time.
+    """Runs work in daemon threads, so that the main thread can end at any time.
 
-    A name lookup, say, cannot be interrupted by a signal; nothing waits for it here.
+    For example, a signal cannot interrupt a DNS lookup; the main thread does not wait for it.
 
     Args:
-        clock: Is woken whenever some work is done.
+        clock: The clock to wake when some work is done.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -76,11 +76,11 @@ class Background:
     def start(
         self, work: Callable[[], T], then: Callable[[T | CommandError], Iterator[Event]]
     ) -> None:
-        """Starts some work.
+        """Starts some work in a thread of its own.
 
         Args:
-            work: What to do, in a thread of its own.
-            then: What follows from its answer or its error, in the thread that asks for `events`.
+            work: The work to do.
+            then: Turns its result or its error into events, in the thread that calls `events`.
         """
 
         def run() -> None:
@@ -92,10 +92,10 @@ class Background:
         threading.Thread(target=run, daemon=True).start()
 
     def events(self) -> Iterator[Event]:
-        """What follows from the work that is done by now.
+        """Yields the events of the work that is done by now.
 
         Raises:
-            Exception: Some work raised it; it is not a `CommandError`, so it is a bug.
+            Exception: Some work raised an exception other than `CommandError`, which is a bug.
         """
         while True:
             try:
@@ -112,7 +112,7 @@ def _attempt(
         answer = work()
     except CommandError as error:
         return functools.partial(then, error)
-    except Exception as bug:  # noqa: BLE001 - raised again where the events are asked for
+    except Exception as bug:  # noqa: BLE001 - raised again by `events`
         return functools.partial(_raise, bug)
     return functools.partial(then, answer)
 

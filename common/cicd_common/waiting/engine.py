@@ -1,7 +1,7 @@
-"""The engine: it polls, decides and yields what happened; it shows nothing.
+"""Runs a wait: polls GitLab, decides what to do, and yields events; it shows nothing.
 
-Nothing is read in the thread that runs it: it sleeps in one place, the clock, where signals, the
-time limit, finished work and hints wake it, so that it can end at any time.
+The thread that runs it sends no requests. It only sleeps on the clock; signals, the time limit,
+finished requests and hints wake it, so that it can end at any time.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """One wait, for any number of pipelines.
+    """Waits for any number of pipelines.
 
     Args:
         gitlab: The client.
         targets: What to wait for.
         policy: How to wait.
-        own: The job that this runs in.
-        presenter: Says how often it needs a tick, and whether it shows jobs.
-        clock: Where it sleeps.
-        background: Where it reads.
-        jitter: Gives a number from 0 up to 1.
-        push: Listens to GitLab, and hints by the clock; None without push.
+        own: The job that this command runs in.
+        presenter: Tells how often it needs a tick, and whether it shows jobs.
+        clock: The clock to sleep on.
+        background: Makes what runs the requests.
+        jitter: Returns a random number from 0 up to 1.
+        push: Receives GitLab's push messages and wakes the clock; None without push.
     """
 
     def __init__(
@@ -95,16 +95,16 @@ class Engine:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """How the waits ended, in the order of the targets."""
+        """Return how the waits ended, in the order of the targets."""
         return [wait.outcome for wait in self._waits if wait.outcome is not None]
 
     @property
     def state(self) -> list[tuple[Target, Outcome]]:
-        """Each target with how the wait for it stands now."""
+        """Return each target with its outcome so far."""
         return [(wait.target, wait.outcome or _interrupted(wait)) for wait in self._waits]
 
     def events(self) -> Iterator[Event]:
-        """Wait; ends when every target has an outcome."""
+        """Wait until every target has an outcome, and yield what happens meanwhile."""
         for wait in self._waits:
             self._search(wait)
         while self._open():
@@ -119,12 +119,12 @@ class Engine:
             yield from self._tick()
 
     def cancel(self) -> Iterator[Event]:
-        """Cancel the pipelines that this very call started, as far as they are active."""
+        """Cancel the active pipelines that this command started."""
         background = self._make_background(self._clock)
         yield from cancel_started(self._gitlab, self._open(), self._clock, background)
 
     def leave(self) -> Iterator[Event]:
-        """Say what is still running when nobody waits for it any more."""
+        """Report the pipelines that are still running when the wait stops early."""
         for wait in self._open():
             if wait.pipeline is None:
                 if wait.target.ours:
@@ -139,7 +139,7 @@ class Engine:
         return self._started + self._limit
 
     def _learn_limit(self) -> Iterator[Event]:
-        """What is left of the job is measured by the server's clock, which an answer tells."""
+        """Set the time limit by the server's clock, which the first response tells."""
         if self._knows_limit:
             return
         self._knows_limit = True
@@ -215,7 +215,7 @@ class Engine:
     def _lock(
         self, wait: Wait, found: tuple[Pipeline, ...]
     ) -> Generator[Event, None, tuple[Pipeline, ...]]:
-        """Name and pass over what waits for a person: it does not run."""
+        """Report and skip the pipelines that wait for a manual job: they are not running."""
         passed_over = [
             pipeline
             for pipeline in found
@@ -244,7 +244,7 @@ class Engine:
                 partial(self._end, wait),
             )
             return
-        # The last search is at the limit itself.
+        # The last search happens exactly at the limit.
         interval = poll.appear_interval(now - self._started, self._policy.interval)
         wait.next_search = min(limit, now + max(self._floor, interval))
 
@@ -274,7 +274,7 @@ class Engine:
             )
 
     def _needs_estimate(self) -> bool:
-        """It is for the eye, and for the intervals, unless they are fixed."""
+        """Return whether the display, or an interval that is not fixed, uses an estimate."""
         return self._presenter.shows_jobs or self._policy.interval is None
 
     def _estimated(self, group: Group, estimate: Estimate | CommandError | None) -> Iterator[Event]:
@@ -336,7 +336,7 @@ class Engine:
         return self._push is not None and self._push.covers(wait.found.id)
 
     def _round(self, group: Group) -> int:
-        """Return how many polls show all that can have changed."""
+        """Return how many polls are needed to see every possible change."""
         waits = self._watched(group)
         return group.poller.turns([wait.found for wait in waits]) if waits else 1
 
@@ -344,7 +344,7 @@ class Engine:
         now = self._clock.now()
         waits = self._watched(group)
         if not group.owed and all(map(self._is_pushed, waits)):
-            group.owed = self._round(group)  # the next one by the clock is far away
+            group.owed = self._round(group)  # the next regular poll is far away
         group.next_poll, group.polling, group.owed = None, True, max(0, group.owed - 1)
         self._background.start(
             partial(
@@ -379,11 +379,11 @@ class Engine:
                     self._listen(pipeline)
                     if (pipeline.status, pipeline.jobs) != (before.status, before.jobs):
                         yield Changed(pipeline, before)
-            # Without news too: whether a failure has stood long enough is told by the clock.
+            # Also without a change: the time alone can decide that a failure counts (--settle).
             yield from self._judge(wait)
         self._schedule(group)
 
-    # What can pass
+    # Temporary failures
 
     def _poll_failed(self, group: Group, waits: list[Wait], error: CommandError) -> Iterator[Event]:
         if not self._is_ridden_out(error):
@@ -395,7 +395,7 @@ class Engine:
         self._schedule(group)
 
     def _is_ridden_out(self, error: CommandError) -> bool:
-        """A wait outlives what can pass until its own limit, unless --retry-for says how long."""
+        """Return whether to retry until the wait's own limit; --retry-for would set another one."""
         return error.retryable and not self._gitlab.connection.retry_for_given
 
     def _next_try(self, error: CommandError, waited: float) -> float:
@@ -404,7 +404,7 @@ class Engine:
         return self._clock.now() + max(self._floor, interval, asked)
 
     def _tell_failure(self, waits: list[Wait], error: CommandError) -> Iterator[Event]:
-        """Say once that GitLab cannot be read, however often it is tried."""
+        """Report once that GitLab cannot be read, however many retries follow."""
         if any(wait.failure is None for wait in waits):
             left = in_words(max(0.0, self._deadline - self._clock.now()))
             yield Note(f"{error.message} The wait continues for up to {left}.", warning=True)
@@ -435,7 +435,7 @@ class Engine:
                 self._play(wait)
 
     def _play(self, wait: Wait) -> None:
-        """Start the blocking manual jobs, also of the downstream pipelines that it waits for."""
+        """Start the blocking manual jobs, including those of the downstream pipelines it needs."""
         pipeline = wait.found
         wanted = [
             job.id
@@ -453,7 +453,7 @@ class Engine:
             )
 
     def _can_be_retried(self, wait: Wait) -> bool:
-        """Whether a failure, or a cancel, is too young to count."""
+        """Return whether a failure, or a cancel, is too recent to count."""
         status = status_of(wait.found, self._policy)
         if status not in _SETTLING or not self._policy.settle:
             return False
@@ -476,7 +476,7 @@ class Engine:
     def _reported(self, wait: Wait, report: Report | CommandError) -> Iterator[Event]:
         if isinstance(report, Report):
             before, wait.pipeline = wait.found, report.pipeline
-            # The last poll can have shown the trigger jobs alone: the other jobs' ends are told.
+            # The last poll can have shown only trigger jobs: the other jobs' changes are reported.
             if _statuses(report.pipeline) != _statuses(before):
                 yield Changed(report.pipeline, before)
             for gap in report.gaps:
@@ -485,7 +485,7 @@ class Engine:
         yield from self._end(wait, outcome_of(wait.found, self._policy, lock=wait.is_lock))
 
     def _still_running(self, pipeline: Pipeline) -> Iterator[Event]:
-        """Name what goes on in a pipeline of which some jobs alone were waited for."""
+        """Report that a pipeline is still running after the jobs that were waited for."""
         running = [job.name for job in pipeline.jobs if not is_finished(job.status)]
         if self._policy.jobs and running:
             more = f", and {len(running) - MOST_NAMES} more" if len(running) > MOST_NAMES else ""
@@ -515,7 +515,7 @@ class Engine:
         yield Finished(outcome, wait.pipeline, wait.target.project)
 
 
-_SETTLING = frozenset({"failed", "canceled"})  # what a retry turns into `running` again
+_SETTLING = frozenset({"failed", "canceled"})  # a retry changes these to `running`
 
 
 def _statuses(pipeline: Pipeline) -> dict[int, str]:
@@ -523,7 +523,7 @@ def _statuses(pipeline: Pipeline) -> dict[int, str]:
 
 
 def _interrupted(wait: Wait) -> Outcome:
-    """What a wait that has not ended has reached."""
+    """Return the outcome of a wait that was interrupted."""
     if wait.pipeline is not None:
         return result_of(wait.pipeline)
     what = "was started, but" if wait.target.ours else "was not found:"

@@ -1,4 +1,4 @@
-"""What happens during a wait, and the base of what shows it.
+"""Defines the events of a wait, and the base class of what shows them.
 
 The engine yields these events and shows nothing; presenters show them.
 """
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from cicd_common.waiting.pipelines import Estimate, Pipeline, WaitResult
 
 
-# Events, in the order in which they happen to a pipeline. All times are aware, by this machine's
-# clock; compare them with GitLab's own at the precision of seconds.
+# Events, in the order in which they happen to a pipeline. All times have a time zone and come from
+# this machine's clock; compare them with GitLab's times only to the second.
 
 
 @dataclass(frozen=True)
 class Searching:
-    """A pipeline does not exist yet, and is waited for.
+    """Reports that a pipeline does not exist yet and is waited for.
 
     Attributes:
-        what: Which one, for people, such as `the pipeline of tag v1 in group/name`.
-        left: Seconds until that ends.
+        what: The pipeline in words, such as `the pipeline of tag v1 in group/name`.
+        left: Seconds until the search ends.
     """
 
     what: str
@@ -36,7 +36,7 @@ class Searching:
 
 @dataclass(frozen=True)
 class Found:
-    """A pipeline was found; from now on it is known by its id."""
+    """Reports that a pipeline was found; from now on it is known by its id."""
 
     pipeline: Pipeline
     estimate: Estimate | None = None
@@ -44,7 +44,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Changed:
-    """A pipeline, or a job of it, has changed since the poll before."""
+    """Reports that a pipeline, or one of its jobs, has changed since the previous poll."""
 
     pipeline: Pipeline
     before: Pipeline
@@ -52,7 +52,7 @@ class Changed:
 
 @dataclass(frozen=True)
 class Note:
-    """Something a person should know."""
+    """Tells the user something about the wait."""
 
     text: str
     warning: bool = False
@@ -60,7 +60,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Tick:
-    """Time has passed, for timers and heartbeats.
+    """Tells timers and heartbeats that time has passed.
 
     Attributes:
         at: The time.
@@ -73,13 +73,13 @@ class Tick:
 
 @dataclass(frozen=True)
 class Finished:
-    """The wait for one pipeline is over.
+    """Reports that the wait for one pipeline is over.
 
     Attributes:
-        outcome: The result, or the error that it is; an error's `results` hold the result.
-        pipeline: With all its jobs, those of failed downstream pipelines, and the ends of their
-            logs; None if it was never found.
-        project: The project's path, where no pipeline tells it.
+        outcome: The result, or an error, whose `results` hold the result.
+        pipeline: The pipeline with all its jobs, those of failed downstream pipelines, and the ends
+            of their logs; None if it was never found.
+        project: The project's path, used if there is no pipeline that has it.
     """
 
     outcome: WaitResult | CommandError
@@ -91,18 +91,18 @@ Event = Searching | Found | Changed | Note | Tick | Finished
 
 
 def present() -> datetime:
-    """Return the time by this machine's clock, aware."""
+    """Return the time by this machine's clock, with its time zone."""
     return datetime.now(UTC)
 
 
 class Presenter:
-    """Shows events; used in a `with` block. This base class shows nothing, as Python callers want.
+    """Shows events inside a `with` block; this base class shows nothing, for Python callers.
 
     Attributes:
         every: Seconds between the `Tick`s that it needs; None for no ticks.
         shows_jobs: Whether it shows the jobs of a pipeline, so that all must be read.
-        max_age: Seconds that what it shows can be old at most; None where that does not matter.
-        now: Tells the time, by the server's clock during a wait.
+        max_age: The greatest age, in seconds, of what it shows; None if the age does not matter.
+        now: Returns the time; during a wait it is the server's.
     """
 
     every: float | None = None
@@ -120,7 +120,7 @@ class Presenter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish what was started, such as a live display, however the block ends."""
+        """Stop what was started, such as a live display, however the block ends."""
 
     def show(self, event: Event) -> None:
         """Show one event."""

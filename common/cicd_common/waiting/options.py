@@ -1,4 +1,4 @@
-"""The options of waiting: each has its one name here, for every command that waits."""
+"""Defines the options of waiting once, for every command that waits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WAITING = "Waiting"
 
 
 def cancel_causes(text: str) -> frozenset[CancelOn]:
-    """Reads `timeout,signal`, either or both; a type for `click.option`."""
+    """Reads `timeout`, `signal` or both, separated by a comma; a type for `click.option`."""
     causes = {cause.strip() for cause in text.split(",")} - {""}
     if not causes <= set(get_args(CancelOn)):
         raise click.BadParameter(f"{text!r} is none of {', '.join(get_args(CancelOn))}.")
@@ -110,7 +110,7 @@ _OPTIONS = (
         help="Write a JUnit report of the jobs, those of downstream pipelines included.",
     ),
 )
-# Of the command that only waits: a lock goes by what others started.
+# For the command that only waits: a lock depends on what others started.
 _WAITER_OPTIONS = (
     *_OPTIONS,
     _option(
@@ -121,7 +121,7 @@ _WAITER_OPTIONS = (
         help="What --all-running does if a pipeline failed that it waited for.",
     ),
 )
-# Of the commands that start pipelines, and may wait for them.
+# For the commands that start pipelines and can wait for them.
 _STARTER_OPTIONS = (
     _option(
         "--wait",
@@ -140,7 +140,7 @@ _STARTER_OPTIONS = (
 
 
 def wait_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Adds the options of waiting, and hands them on as one `policy`."""
+    """Adds the options of waiting, and passes their values to the command as one `policy`."""
 
     @functools.wraps(command)
     def with_policy(**options: Any) -> int:
@@ -150,7 +150,7 @@ def wait_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def optional_wait_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Adds `--wait` and the options of waiting; `wait` is a policy, or None without `--wait`."""
+    """Adds `--wait` and its options; the command gets a policy as `wait`, or None without it."""
 
     @functools.wraps(command)
     def with_policy(*, wait: bool, **options: Any) -> int:
@@ -163,7 +163,7 @@ def optional_wait_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _take(options: dict[str, Any]) -> WaitPolicy:
-    """Takes the options of waiting out of all that were given."""
+    """Removes the options of waiting from all options, and returns them as a policy."""
     if options["junit"] is not None:
         _clear_report(options["junit"], click.get_current_context().params.get("dotenv"))
     realtime = not options.pop("no_realtime")
@@ -172,7 +172,7 @@ def _take(options: dict[str, Any]) -> WaitPolicy:
 
 
 def _clear_report(junit: Path, dotenv: Path | None) -> None:
-    """Removes an old report before anything is sent, so that it never counts as this run's."""
+    """Deletes an old report before anything is sent, so that nothing takes it for this run's."""
     if dotenv is not None and junit.resolve() == dotenv.resolve():
         raise UsageError(
             "--junit and --dotenv name the same file.", hint="Give each a file of its own."
@@ -183,7 +183,7 @@ def _clear_report(junit: Path, dotenv: Path | None) -> None:
 
 
 def _refuse_without_wait(ctx: click.Context) -> None:
-    """An option that would do nothing is a mistake, and often `--wait` was forgotten."""
+    """Refuses options that do nothing without `--wait`: often `--wait` was forgotten."""
     for param in ctx.command.params:
         if (
             getattr(param, "group", None) == WAITING

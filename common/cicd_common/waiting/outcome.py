@@ -1,4 +1,4 @@
-"""What a pipeline's status means for the wait: continue, do something, or end, and how."""
+"""Decides what a pipeline's status means: whether the wait continues, acts or ends, and how."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from cicd_common.waiting.pipelines import Job
     from cicd_common.waiting.policy import WaitPolicy
 
-MOST_NAMES = 5  # in one line of an error; all of them are in the report and the result
+MOST_NAMES = 5  # named in one line of an error; the report and the result name all
 
 
 class Step(Enum):
-    """What to do after a poll."""
+    """Names what to do after a poll."""
 
     CONTINUE = "wait on"
     PLAY = "start the blocking manual jobs"
@@ -33,13 +33,13 @@ class Step(Enum):
 
 
 def blocked_pipelines(pipeline: Pipeline) -> tuple[Pipeline, ...]:
-    """Return the pipelines in which a person must start a job before a pipeline can continue.
+    """Return the pipelines that cannot continue until someone starts a manual job.
 
-    That is the pipeline itself, or those downstream for which it waits (`strategy: depend`), if
-    nothing else is at work in it: GitLab shows it as running then.
+    That is the pipeline itself, or the downstream pipelines that it waits for (`strategy:
+    depend`) if no other job of it is active: GitLab then shows it as running.
 
     Args:
-        pipeline: With its jobs and trigger jobs as far as they are known.
+        pipeline: The pipeline with the jobs and trigger jobs that are known.
     """
     at_work = [job for job in pipeline.jobs if _is_at_work(job)]
     below = [blocked_pipelines(job.downstream) if job.downstream else () for job in at_work]
@@ -51,20 +51,20 @@ def blocked_pipelines(pipeline: Pipeline) -> tuple[Pipeline, ...]:
 
 
 def _is_at_work(job: Job) -> bool:
-    """Whether a job does something, or blocks; `created` ones wait for others."""
+    """Return whether a job is active or blocks; a `created` job only waits for other jobs."""
     if job.status == "manual":
         return not job.allow_failure and job.bridge
     return meaning_of(job.status).phase is Phase.ACTIVE and job.status != "created"
 
 
 def wanted_jobs(pipeline: Pipeline, name: str) -> list[Job]:
-    """Return the jobs that a name means: that one, or all of a matrix or of `parallel`."""
+    """Return the jobs of a name: one job, or all jobs of a matrix or of `parallel`."""
     part = re.compile(re.escape(name) + r"( \d+/\d+|: \[.*\])?")
     return [job for job in pipeline.jobs if part.fullmatch(job.name)]
 
 
 def status_of(pipeline: Pipeline, policy: WaitPolicy) -> str:
-    """Return the status that counts: the pipeline's, or that of the jobs which are waited for."""
+    """Return the status that counts: the pipeline's, or that of the jobs to wait for."""
     if not policy.jobs:
         return pipeline.status
     jobs = [job for name in policy.jobs for job in wanted_jobs(pipeline, name)]
@@ -84,12 +84,12 @@ def missing_jobs(pipeline: Pipeline, policy: WaitPolicy) -> list[str]:
 
 
 def next_step(pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False) -> Step:
-    """Return what to do about a pipeline as it is now.
+    """Return what to do next about a pipeline.
 
     Args:
-        pipeline: As it was read last.
+        pipeline: The pipeline as it was last read.
         policy: How to wait.
-        lock: Whether only what runs counts: for a lock, what waits for a person does not run.
+        lock: Whether this is for a lock, which does not wait for a blocked pipeline.
     """
     status = status_of(pipeline, policy)
     if is_finished(status) or (pipeline.jobs and missing_jobs(pipeline, policy)):
@@ -103,12 +103,12 @@ def next_step(pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False) -> 
 def outcome_of(
     pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False
 ) -> WaitResult | CommandError:
-    """Return what it means that the wait for a pipeline ends with it as it is now.
+    """Return the result or the error of a wait that ends with the pipeline as it is now.
 
     Args:
-        pipeline: With its jobs as far as they are known.
+        pipeline: The pipeline with the jobs that are known.
         policy: What is a failure and what is not.
-        lock: Whether it is enough that it does not run any more.
+        lock: Whether it is enough that the pipeline is not running any more.
     """
     result = result_of(pipeline)
     if lock and (pipeline.status != "failed" or policy.on_failed == "pass"):
@@ -128,8 +128,8 @@ def outcome_of(
         case "skipped" if policy.on_skipped == "pass":
             return result
         case "manual" if policy.on_manual == "pass":
-            # GitLab says `manual` even where another job has failed; and what cannot be seen,
-            # because the jobs could not be read, is not called green.
+            # GitLab says `manual` even if another job has failed. If the jobs could not be
+            # read, a failure can be hidden, so that the pipeline is not called green.
             if pipeline.jobs and not counted:
                 return result
             error = PipelineFailedError if counted else error
@@ -145,7 +145,7 @@ def outcome_of(
 
 
 def _counted(pipeline: Pipeline, policy: WaitPolicy) -> list[FailedJob]:
-    """The failed jobs that decide."""
+    """Return the failed jobs that make the pipeline fail."""
     failed = [job for job in failed_jobs(pipeline) if not job.allow_failure]
     if not policy.jobs:
         return failed
@@ -166,7 +166,7 @@ _HOW = {
 def _explain(
     pipeline: Pipeline, counted: list[FailedJob], error: type[CommandError]
 ) -> tuple[str, str]:
-    """Why, and what to do; empty where the error's own words say it best."""
+    """Return why the pipeline ended so and what to do; empty if the error's own text is enough."""
     match error.kind:
         case "failed" if pipeline.yaml_errors:
             return f"Its configuration is invalid: {pipeline.yaml_errors}", "Fix .gitlab-ci.yml."
@@ -200,7 +200,7 @@ def _place(pipeline: Pipeline, job: FailedJob) -> str:
 
 
 def _blocking(pipeline: Pipeline) -> list[str]:
-    """The jobs to start; of a downstream pipeline, whose jobs are not known, its address."""
+    """Return the names of the jobs to start; for a downstream pipeline, its URL."""
     names = []
     for blocked in blocked_pipelines(pipeline):
         jobs = [job.name for job in blocked.jobs if _is_blocking(job)]
@@ -216,7 +216,7 @@ def _is_blocking(job: Job) -> bool:
 
 
 def _names(what: str, names: list[str]) -> str:
-    """`Failed: a, b, and 3 more.`; empty without names."""
+    """Return a sentence such as `Failed: a, b, and 3 more.`; empty without names."""
     if not names:
         return ""
     more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
@@ -226,15 +226,15 @@ def _names(what: str, names: list[str]) -> str:
 def out_of_time(
     pipeline: Pipeline, policy: WaitPolicy, seconds: float, *, lock: bool = False
 ) -> WaitResult | CommandError:
-    """Return what it means that the time limit runs out with a pipeline as it is now.
+    """Return the result or the error of a wait that reaches its time limit.
 
     Args:
-        pipeline: As it was read last.
+        pipeline: The pipeline as it was last read.
         policy: What is a failure and what is not.
         seconds: The time limit.
         lock: As for `outcome_of`.
     """
-    if is_finished(status_of(pipeline, policy)):  # only its report, or --settle, was still to come
+    if is_finished(status_of(pipeline, policy)):  # only its report, or --settle, was missing
         return outcome_of(pipeline, policy, lock=lock)
     blocking = _blocking(pipeline)
     running = [job.name for job in pipeline.jobs if not is_finished(job.status)]

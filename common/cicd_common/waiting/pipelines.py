@@ -1,4 +1,4 @@
-"""Pipelines and their jobs as GitLab shows them: the records, how to read them, and the result."""
+"""Reads pipelines and their jobs from GitLab into records, and makes the result of a wait."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A job as GitLab showed it; with `bridge`, a trigger job.
+    """Holds a job as GitLab showed it; with `bridge` it is a trigger job.
 
     Attributes:
         id: Its id; a retried job has a new one.
         name: Its name.
         stage: Its stage.
-        status: One of `statuses.STATUSES`, or one that GitLab added since.
+        status: One of `statuses.STATUSES`, or one that GitLab has added since.
         web_url: Its page.
         allow_failure: Whether its failure is a warning only; of a manual job, whether it is
             optional.
-        failure_reason: Why it failed, in GitLab's word, such as `script_failure`; else empty.
+        failure_reason: GitLab's name of why it failed, such as `script_failure`; else empty.
         started_at: When it started, if it has; by GitLab's clock.
-        finished_at: When it ended, if it has.
+        finished_at: When it finished, if it has; by GitLab's clock.
         bridge: Whether it is a trigger job.
         downstream: The pipeline that a trigger job started, if it exists and was read.
-        log: The end of its log, cleaned, line by line, if it was read.
+        log: The last lines of its log, cleaned, if it was read.
     """
 
     id: int
@@ -56,7 +56,7 @@ class Job:
 
     @property
     def duration(self) -> float | None:
-        """Seconds that it ran, once it has ended; a job that never started has none."""
+        """Returns the seconds that it ran once it has finished; None if it never started."""
         if self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at).total_seconds()
@@ -64,7 +64,7 @@ class Job:
 
 @dataclass(frozen=True)
 class ReportedTests:
-    """The counts of a pipeline's test report, in GitLab's words."""
+    """Holds the counts of a pipeline's test report, under GitLab's names."""
 
     total: int
     success: int
@@ -75,11 +75,11 @@ class ReportedTests:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A pipeline as GitLab showed it.
+    """Holds a pipeline as GitLab showed it.
 
     Attributes:
-        project: The project's path, or its numeric id where nothing told the path.
-        project_id: What stands for the project in an address, quoted.
+        project: The project's path, or its numeric id if the path is not known.
+        project_id: The project as a URL path segment, encoded.
         id: Its id, unique on the server.
         status: One of `statuses.STATUSES`, or one that GitLab added since.
         ref: The branch or tag.
@@ -88,14 +88,14 @@ class Pipeline:
         web_url: Its page.
         created_at: When it was created, by GitLab's clock.
         updated_at: When it last changed, by GitLab's clock.
-        tag: Whether the ref is a tag; None where nothing told it.
+        tag: Whether the ref is a tag; None if that is not known.
         duration: Seconds that its jobs have run, if that is known.
-        stages: The stages seen, in their order, each with the lowest id of its jobs.
-        jobs: The jobs seen, in their order, without those that were retried. While several
-            pipelines of a project are waited for there are none until the end.
+        stages: The known stages, in their order, each with the lowest id of its jobs.
+        jobs: The known jobs, in their order, without those that were retried. During a wait for
+            several pipelines of a project there are none until the end.
         tests: The counts of its test report, if there is one and it was read.
-        yaml_errors: What is wrong with its configuration, where that failed it at once.
-        iid: Its number within the project; 0 where nothing told it.
+        yaml_errors: The errors of its configuration, if they made it fail at once.
+        iid: Its number within the project; 0 if that is not known.
     """
 
     project: str
@@ -117,8 +117,8 @@ class Pipeline:
     iid: int = 0
 
     def with_jobs(self, jobs: tuple[Job, ...]) -> Pipeline:
-        """The pipeline with its jobs as they are now; stages keep the order they were seen in."""
-        # Ids grow with the stages; only a retried job's comes late, and its stage is known by then.
+        """Returns the pipeline with new jobs; the stages keep the order in which they were read."""
+        # Ids grow with the stages; only a retried job has a late id, and its stage is known then.
         first = dict(self.stages)
         for job in jobs:
             first[job.stage] = min(first.get(job.stage, job.id), job.id)
@@ -131,16 +131,16 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class FailedJob:
-    """A job that failed, as the result holds it.
+    """Describes a failed job in the result.
 
     Attributes:
-        project: The path of the project it ran in.
-        pipeline_id: The pipeline it ran in: the one waited for, or one downstream of it.
+        project: The path of its project.
+        pipeline_id: The id of its pipeline: the one waited for, or one downstream of it.
         id: Its id.
         stage: Its stage.
         name: Its name.
-        failure_reason: GitLab's word for why.
-        allow_failure: Whether the pipeline may succeed all the same.
+        failure_reason: GitLab's name of why it failed.
+        allow_failure: Whether the pipeline can succeed although the job failed.
         web_url: Its page.
         log: The end of its log, cleaned, if it was read.
         downstream_url: The page of the pipeline that a trigger job started; empty without one.
@@ -158,11 +158,11 @@ class FailedJob:
     downstream_url: str = ""
 
 
-DOWNSTREAM = "downstream_pipeline_"  # and a status, where GitLab has no word of its own
+DOWNSTREAM = "downstream_pipeline_"  # and a status follows, if GitLab names no reason
 
 
 def why_failed(job: Job) -> str:
-    """Why a job failed, in GitLab's word; of a trigger job without one, the downstream's status."""
+    """Returns GitLab's name of why a job failed; for a trigger job, maybe the downstream status."""
     if job.failure_reason:
         return job.failure_reason
     if job.downstream:
@@ -171,13 +171,13 @@ def why_failed(job: Job) -> str:
 
 
 def failed_jobs(pipeline: Pipeline, *, allowed: bool = False) -> Iterator[FailedJob]:
-    """The failed jobs of a pipeline and of those downstream, as far as they were read.
+    """Yields the failed jobs that are known of a pipeline and of its downstream pipelines.
 
-    A trigger job is one of them only if none below it is: it fails because they do.
+    A trigger job is left out if a job downstream of it failed, because that made it fail.
 
     Args:
         pipeline: The pipeline.
-        allowed: Whether all of it may fail, as what an optional trigger job started may.
+        allowed: Whether every failure in it is allowed, as below an optional trigger job.
     """
     for job in pipeline.jobs:
         may_fail = allowed or job.allow_failure
@@ -200,7 +200,7 @@ def failed_jobs(pipeline: Pipeline, *, allowed: bool = False) -> Iterator[Failed
 
 @dataclass(frozen=True)
 class WaitResult:
-    """A pipeline that was waited for; its fields are its JSON.
+    """Holds the result of a wait for one pipeline; its fields are the fields of the JSON output.
 
     Attributes:
         project: The project's path.
@@ -212,8 +212,8 @@ class WaitResult:
         created_at: When it was created, in UTC.
         web_url: Its page.
         duration: Seconds that its jobs have run, if that is known.
-        failed_jobs: The jobs that failed, downstream too; those that may fail included.
-        tests: The counts of its test report, where the server gives them.
+        failed_jobs: The jobs that failed, including downstream jobs and jobs that may fail.
+        tests: The counts of its test report, if the server has them.
     """
 
     project: str
@@ -229,17 +229,17 @@ class WaitResult:
     tests: ReportedTests | None = None
 
     def text(self) -> str:
-        """One short line for a person."""
+        """Returns one short line for the user."""
         took = "" if self.duration is None else f" in {in_words(self.duration)}"
         return f"{self.project}: pipeline {self.id} {self.status}{took} {self.web_url}"
 
     def dotenv(self) -> dict[str, str]:
-        """The variables that later jobs get."""
+        """Returns the variables for later jobs, by name."""
         return pipeline_variables(self.id, self.project, self.web_url, self.status, self.sha)
 
 
 def result_of(pipeline: Pipeline) -> WaitResult:
-    """The result that a pipeline is."""
+    """Returns the result of a wait that ended with a pipeline."""
     return WaitResult(
         project=pipeline.project,
         id=pipeline.id,
@@ -256,7 +256,7 @@ def result_of(pipeline: Pipeline) -> WaitResult:
 
 
 def in_words(seconds: float) -> str:
-    """A duration for people: `45 s`, `3 min 5 s`, `2 h 0 min`."""
+    """Returns a duration in words: `45 s`, `3 min 5 s`, `2 h 0 min`."""
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     hours, minutes_left = divmod(minutes, 60)
@@ -267,44 +267,44 @@ def in_words(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a pipeline will take, by earlier ones of its ref that succeeded.
+    """Estimates how long a pipeline takes, from earlier successful pipelines of its ref.
 
     Attributes:
-        seconds: From its creation to its end: the median of the earlier ones.
-        spread: Seconds by which half of the earlier ones differed from it at most.
+        seconds: The median time from creation to end of the earlier pipelines.
+        spread: Half of the earlier pipelines differed from the median by at most this many seconds.
     """
 
     seconds: float
     spread: float
 
 
-CHILD = "parent_pipeline"  # the source of child pipelines, which GitLab lists apart
+CHILD = "parent_pipeline"  # the source of child pipelines, which GitLab lists separately
 
 
 def jobs_path(pipeline: Pipeline) -> str:
-    """The route of a pipeline's jobs, without its trigger jobs."""
+    """Returns the API path of a pipeline's jobs; it leaves out trigger jobs."""
     return f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/jobs"
 
 
 def read_by_jobs(
     gitlab: GitLab, project_id: str, pipeline_id: int, *, every: bool = False
 ) -> Pipeline | None:
-    """Read a pipeline and its jobs, from its jobs: each job holds its pipeline as it is now.
+    """Read a pipeline and its jobs from the list of the jobs, each of which shows the pipeline.
 
-    Every server takes a job token here.
+    Every server accepts a job token for this request.
 
     Args:
         gitlab: The client.
-        project_id: The project as an address has it.
+        project_id: The project as a URL path segment.
         pipeline_id: The pipeline.
-        every: Whether to read all jobs, with a request for each hundred; else the first hundred.
+        every: Whether to read all jobs, 100 in each request; otherwise only the first 100.
 
     Returns:
-        The pipeline; None if it has no jobs but trigger jobs, which this route leaves out, or if
-        they do not show it.
+        The pipeline; None if it has only trigger jobs, which this list leaves out, or if its jobs
+        do not show it.
 
     Raises:
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     path = f"projects/{project_id}/pipelines/{pipeline_id}/jobs"
     answers = list(gitlab.get_all(path)) if every else gitlab.get_list(path, per_page=PER_PAGE)
@@ -312,22 +312,22 @@ def read_by_jobs(
 
 
 def read_by_bridges(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
-    """Read a pipeline and its trigger jobs, with what is downstream, as `read_by_jobs` does.
+    """Read a pipeline, its trigger jobs and their downstream pipelines, as `read_by_jobs` does.
 
     Raises:
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
-    # GitLab 19.2 renamed this to `trigger_jobs`, and still takes the old name.
+    # GitLab 19.2 renamed this to `trigger_jobs`, and still accepts the old name.
     path = f"projects/{project_id}/pipelines/{pipeline_id}/bridges"
     answers = gitlab.get_list(path, per_page=PER_PAGE)
     return _pipeline_of(gitlab, answers, parse_bridges(gitlab, answers))
 
 
 def read_bridges(gitlab: GitLab, pipeline: Pipeline) -> tuple[Job, ...]:
-    """Read all trigger jobs of a pipeline, with what is downstream.
+    """Read all trigger jobs of a pipeline, with their downstream pipelines.
 
     Raises:
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/bridges"
     return parse_bridges(gitlab, gitlab.get_all(path))
@@ -338,12 +338,12 @@ def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
 
     Args:
         gitlab: The client.
-        project_id: The project as an address has it.
+        project_id: The project as a URL path segment.
         pipeline_id: The pipeline.
 
     Raises:
-        AuthError: The server takes no job token here, as those before about 19.x do not.
-        CommandError: There was no usable answer.
+        AuthError: The server accepts no job token here, like servers before about 19.x.
+        CommandError: GitLab gave no usable response.
     """
     try:
         answer = gitlab.get(f"projects/{project_id}/pipelines/{pipeline_id}")
@@ -363,10 +363,10 @@ def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
 def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
     """Read a pipeline with its first jobs, and with its trigger jobs unless it has finished.
 
-    Where the jobs cannot be read for good, the pipeline's own status is enough.
+    If the jobs cannot be read, the pipeline's own status is enough.
 
     Raises:
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     try:
         by_jobs = read_by_jobs(gitlab, project_id, pipeline_id)
@@ -377,17 +377,17 @@ def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline
     try:
         by_bridges = read_by_bridges(gitlab, project_id, pipeline_id)
     except (AuthError, ForbiddenError, NotFoundError):
-        by_bridges = None  # older servers do not let a job token see them
+        by_bridges = None  # older servers do not show them to a job token
     if by_jobs and by_bridges:
         return by_bridges.with_jobs((*by_jobs.jobs, *by_bridges.jobs))
     return by_jobs or by_bridges or read_alone(gitlab, project_id, pipeline_id)
 
 
 def parse_pipeline(gitlab: GitLab, answer: JsonObject) -> Pipeline:
-    """Take a pipeline out of any of the forms in which GitLab sends it.
+    """Read a pipeline from any of the JSON forms in which GitLab sends it.
 
     Raises:
-        UnavailableError: It lacks what every pipeline has.
+        UnavailableError: A field that every pipeline has is missing.
     """
     web_url = fields.url(answer, "web_url")
     project_id = str(fields.number(answer, "project_id"))
@@ -410,7 +410,7 @@ def parse_pipeline(gitlab: GitLab, answer: JsonObject) -> Pipeline:
 
 
 def parse_jobs(answers: Iterable[JsonObject]) -> tuple[Job, ...]:
-    """Take out jobs, and trigger jobs without what is downstream of them.
+    """Read jobs, and trigger jobs without their downstream pipelines, from JSON.
 
     Raises:
         UnavailableError: One lacks what every job has.
@@ -419,7 +419,7 @@ def parse_jobs(answers: Iterable[JsonObject]) -> tuple[Job, ...]:
 
 
 def parse_bridges(gitlab: GitLab, answers: Iterable[JsonObject]) -> tuple[Job, ...]:
-    """Take out trigger jobs, with the pipelines downstream as far as they exist.
+    """Read trigger jobs, with their downstream pipelines if these exist, from JSON.
 
     Raises:
         UnavailableError: One lacks what every job has.
@@ -446,7 +446,7 @@ def _pipeline_of(
     return replace(pipeline, tag=fields.flag(answers[0], "tag")).with_jobs(jobs)
 
 
-# What a job holds of its pipeline; older servers hold less, and are asked for the pipeline itself.
+# The fields of a pipeline that a job shows; if some are missing (older servers), it is read itself.
 _SHOWN_BY_JOBS = {"id", "project_id", "status", "ref", "sha", "web_url", "created_at"}
 
 
@@ -466,7 +466,7 @@ def _parse_job(answer: JsonObject) -> Job:
 
 
 def _project_path(gitlab: GitLab, web_url: str) -> str:
-    """The path in a pipeline's address, whose host can be another name of the server."""
+    """Returns the project path in a pipeline's URL, whose host can be an alias of the server."""
     root = urlsplit(gitlab.base_url).path
     path = urlsplit(web_url).path.removeprefix(root)
     return path.partition("/-/")[0].strip("/")

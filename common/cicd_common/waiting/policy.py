@@ -1,4 +1,4 @@
-"""How to wait: limits, pauses, and what to do where GitLab leaves a choice."""
+"""Describes how to wait: limits, intervals, and what counts as a failure."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ CancelOn = Literal["timeout", "signal"]
 DEFAULT_TIMEOUT = 3600.0
 DEFAULT_APPEAR_TIMEOUT = 60.0
 DEFAULT_LOG_TAIL = 20
-# What a job keeps for itself: to say how the wait ended, and to upload its artifacts.
+# Time that a job needs after the wait: to report how it ended and to upload artifacts.
 JOB_RESERVE = timedelta(minutes=1)
 SHORTEST_TIMEOUT = 1.0
 
 
 @dataclass(frozen=True)
 class WaitPolicy:
-    """How to wait; the same for every pipeline.
+    """Describes how to wait; the same policy applies to every pipeline.
 
     Attributes:
-        timeout: Seconds until the wait ends, whatever is still running; None for what is left of
-            the job, by the server's clock, less a minute; outside a job 3600.
-        appear_timeout: Seconds that a pipeline may take to appear.
-        interval: Seconds between polls; None lets the interval follow what is known.
-        on_manual: What it means that a pipeline waits for a person: a failure, nothing, a
-            success; or its blocking jobs are started, each once. Downstream pipelines that it
-            depends on count too.
-        on_failed: Whether a failure of what a lock (`AllRunning`) waits for is its own.
-        on_skipped: What it means that a pipeline was skipped.
-        settle: Seconds after which a failure, or a cancel, must still stand to count.
-        cancel_on: When to cancel the pipelines that this very call started.
+        timeout: Seconds until the wait ends, even if pipelines are still running; None for the time
+            left in the job, by the server's clock, less a minute; outside a job 3600.
+        appear_timeout: Seconds to wait for a pipeline to appear.
+        interval: Seconds between polls; None for an interval that adapts to age and history.
+        on_manual: What to do if a pipeline is blocked by a manual job: fail, keep waiting, succeed,
+            or start its blocking jobs, each once. Downstream pipelines that it depends on count
+            too.
+        on_failed: Whether a lock (`AllRunning`) fails if a pipeline that it waits for fails.
+        on_skipped: What to do if a pipeline was skipped.
+        settle: Seconds for which a failure, or a cancel, must last before it counts.
+        cancel_on: When to cancel the pipelines that this command started.
         log_tail: How many lines of each failed job's log to read; 0 for none.
-        jobs: The names of the jobs to wait for; empty for the whole pipeline. A name means all jobs
-            of a matrix, or of `parallel`, too.
+        jobs: The names of the jobs to wait for; empty for the whole pipeline. A name also means
+            all jobs of a matrix or of `parallel`.
         junit: A file for a JUnit report, which is written when the wait ends.
-        realtime: Whether GitLab's push can cause polls, too.
+        realtime: Whether GitLab's push messages can cause polls.
     """
 
     timeout: float | None = None
@@ -65,7 +65,7 @@ class WaitPolicy:
 
     @property
     def all_downstream(self) -> bool:
-        """Whether to read the jobs of downstream pipelines that succeeded, too."""
+        """Return whether to read the jobs of successful downstream pipelines too."""
         return self.junit is not None
 
     def limit(self, now: datetime) -> float:
@@ -80,7 +80,7 @@ class WaitPolicy:
         """Makes sure, before anything is sent, that the token can do what this asks for.
 
         Raises:
-            AuthError: It is a job token, which GitLab does not take for it.
+            AuthError: It is a job token, which GitLab does not accept for this.
         """
         if token is not TokenKind.JOB:
             return
@@ -99,7 +99,7 @@ class WaitPolicy:
 
 
 def policy_of(wait: bool | WaitPolicy) -> WaitPolicy | None:
-    """What a function's `wait` means.
+    """Return the policy that the `wait` argument of a function means; None for no wait.
 
     Args:
         wait: True for the default policy, False for no wait, or a policy.
@@ -108,11 +108,11 @@ def policy_of(wait: bool | WaitPolicy) -> WaitPolicy | None:
 
 
 def default_timeout(environment: Mapping[str, str], now: datetime) -> float:
-    """Return how long to wait by default: in a job what is left of it less a minute, else an hour.
+    """Return the default timeout: the time left in the job less a minute, or an hour outside a job.
 
     Args:
-        environment: The variables; `CI_JOB_STARTED_AT` and `CI_JOB_TIMEOUT` count.
-        now: The time by the server's clock, aware.
+        environment: The environment variables; `CI_JOB_STARTED_AT` and `CI_JOB_TIMEOUT` are used.
+        now: The time by the server's clock, with its time zone.
 
     Returns:
         Seconds, at least one.

@@ -1,4 +1,4 @@
-"""When to poll, and how: one request for a project each time, however many its pipelines."""
+"""Decides when to poll, and polls: one request for each project, however many pipelines."""
 
 from __future__ import annotations
 
@@ -34,33 +34,33 @@ if TYPE_CHECKING:
     from cicd_common.waiting.pipelines import Job, Pipeline
 
 
-SHORTEST = 1.0  # seconds between two polls of a project, whatever the reason
+SHORTEST = 1.0  # seconds between two polls of a project at least, whatever causes them
 LONGEST = 30.0  # as often as GitLab's own pages poll where nothing is pushed
-LONGEST_PUSHED = 55.0  # with the jitter a minute, which an end that was not pushed can cost
-JITTER = 0.1  # of an interval, at most, so that the waits of one pipeline do not poll in step
+LONGEST_PUSHED = 55.0  # with the jitter a minute: the delay if GitLab's push missed an end
+JITTER = 0.1  # part of an interval, so that the waits of one pipeline do not poll together
 
-# Without history an interval is this part of the pipeline's age: an end is seen that much late.
+# Without history an interval is this part of the pipeline's age, and so is the greatest delay.
 _BY_AGE = 0.1
-# With history a failure on the way is seen later, and the likely end sooner.
+# With history an early failure is seen later, and the estimated end sooner.
 _BY_AGE_WITH_ESTIMATE = 0.2
 _BY_DISTANCE = 0.3
 _AT_THE_END = 0.005
-# Where GitLab pushes changes a poll by the clock only makes up for a push that got lost.
+# If GitLab pushes changes, a regular poll only makes up for a lost push message.
 _BY_DISTANCE_PUSHED = 0.5
 _AT_THE_END_PUSHED = 25.0
-_SHARE_OF_AGE = 0.7  # the rest is for the jitter and the answer
+_SHARE_OF_AGE = 0.7  # the rest is for the jitter and the response
 
 
 def next_interval(
     age: float, estimate: Estimate | None, fixed: float | None, *, pushed: bool = False
 ) -> float:
-    """Return how long not to poll a pipeline.
+    """Return the interval before the next poll of a pipeline, in seconds.
 
     Args:
         age: Seconds since its creation.
-        estimate: How long it will take, if earlier ones tell.
+        estimate: How long it will take, if its history is known.
         fixed: A fixed interval in seconds, if one is wanted.
-        pushed: Whether a change would be heard of meanwhile.
+        pushed: Whether GitLab's push would report a change meanwhile.
     """
     if fixed is not None:
         return fixed
@@ -75,7 +75,7 @@ def next_interval(
 
 
 def shortest_interval(fixed: float | None) -> float:
-    """Return the least time between two polls of a project."""
+    """Return the shortest time between two polls of a project, in seconds."""
     return SHORTEST if fixed is None else min(fixed, SHORTEST)
 
 
@@ -85,11 +85,11 @@ def next_poll(
     """Return when to poll next.
 
     Args:
-        now: When the poll before was done.
-        wanted: The interval that is wanted.
-        floor: The least interval.
-        deadline: When the wait ends; the last poll leaves time for its answer.
-        random: Gives a number from 0 up to 1.
+        now: When the previous poll was done.
+        wanted: The wanted interval, in seconds.
+        floor: The shortest interval, in seconds.
+        deadline: When the wait ends; the last poll leaves time for its response.
+        random: Returns a random number from 0 up to 1.
 
     Returns:
         A time, at least `floor` from now and before the deadline; None if there is none.
@@ -102,36 +102,36 @@ def next_poll(
 
 
 def fresh_interval(max_age: float, turns: int) -> float:
-    """Return the interval at which nothing is older than so many seconds, answers included.
+    """Return the interval that keeps everything shown newer than a maximum age.
 
     Args:
-        max_age: Seconds.
-        turns: How many polls show everything.
+        max_age: The maximum age in seconds, including the time of the responses.
+        turns: How many polls it takes to read everything.
     """
     return max_age * _SHARE_OF_AGE / turns
 
 
 def appear_interval(waited: float, fixed: float | None) -> float:
-    """Return how long not to search for a pipeline that has not appeared after so much time."""
+    """Return the seconds until the next search for a pipeline that has not appeared yet."""
     return fixed if fixed is not None else min(SHORTEST + waited * _BY_AGE, LONGEST)
 
 
 log = logging.getLogger(__name__)
 
 EARLIER = 20  # recent enough to resemble the next, enough for a median
-LONGEST_SECONDS = 24 * 3600  # what a later retry, or a person who was waited for, made of one
+LONGEST_SECONDS = 24 * 3600  # longer ones were retried late, or waited for a manual job
 
 
 def read_estimate(gitlab: GitLab, pipeline: Pipeline) -> Estimate | None:
-    """Estimates a pipeline's time from its creation to its end, in one request.
+    """Estimates the time from a pipeline's creation to its end, with one request.
 
     Args:
         gitlab: The client.
         pipeline: The pipeline.
 
     Returns:
-        The estimate; None where there is no history, or none that can be read: it is a comfort
-        only, so that no wait fails for it.
+        The estimate; None if there is no history or it cannot be read. A wait does not need it, so
+        that a failure to read it does not fail the wait.
     """
     try:
         answers = gitlab.get_list(
@@ -149,9 +149,9 @@ def read_estimate(gitlab: GitLab, pipeline: Pipeline) -> Estimate | None:
 
 
 def estimate(earlier: Iterable[Pipeline]) -> Estimate | None:
-    """The estimate that successful pipelines allow; None if there is none among them.
+    """Estimates the time from earlier pipelines; None if none of them succeeded.
 
-    A list of pipelines has no durations; a success changes last when it ends.
+    GitLab's list has no durations; the last update of a successful pipeline is its end.
     """
     took = [
         seconds
@@ -165,23 +165,23 @@ def estimate(earlier: Iterable[Pipeline]) -> Estimate | None:
     return Estimate(median, statistics.median(abs(seconds - median) for seconds in took))
 
 
-# Transactions commit a little out of the order of their times; what is seen twice does no harm.
+# GitLab can commit changes in another order than their times. Reading one twice does no harm.
 OVERLAP = timedelta(minutes=1)
-_ALONE_EVERY = 5  # polls of a busy project, of which one reads a pipeline by itself
+_ALONE_EVERY = 5  # every so many polls of a busy project, one reads a single pipeline
 
 
 class ProjectPoller:
-    """Polls the pipelines of one project, in one request each time. Used by one thread at a time.
+    """Polls the pipelines of one project with one request each time; not safe between threads.
 
     Args:
         gitlab: The client.
-        project_id: The project as an address has it.
-        every_job: Whether all jobs are wanted, which takes a request for each hundred.
-        by_list: Whether a list, which shows no jobs, is enough where there are several pipelines.
+        project_id: The project as a URL path segment.
+        every_job: Whether to read all jobs, which takes one request for every 100.
+        by_list: Whether a list of pipelines, which shows no jobs, is enough for several pipelines.
 
     Attributes:
-        is_behind: Whether the last poll said too little, so that the next one is due: more had
-            changed than one answer holds, that route is closed, or a pipeline is missing.
+        is_behind: Whether the next poll is due at once, because the last one showed too little:
+            more had changed than fits one response, the route is closed, or a pipeline is missing.
         notes: What the user should know about the last poll.
     """
 
@@ -194,7 +194,7 @@ class ProjectPoller:
         self._without_jobs: set[int] = set()
         self._with_bridges: set[int] = set()
         self._missing: set[int] = set()
-        self._since: dict[bool, datetime] = {}  # of the list of child pipelines, and of the others
+        self._since: dict[bool, datetime] = {}  # by whether it is the list of child pipelines
         self._may_list = by_list
         self._turn = 0
         self.is_behind = False
@@ -203,18 +203,18 @@ class ProjectPoller:
     def poll(
         self, pipelines: Sequence[Pipeline], unseen_for: float
     ) -> dict[int, Pipeline | NotFoundError]:
-        """Poll pipelines of the project.
+        """Poll pipelines of the project once.
 
         Args:
-            pipelines: Those that are active, as they were when they were last read.
+            pipelines: The active pipelines, as they were last read.
             unseen_for: Seconds since the first of them was last read.
 
         Returns:
-            Those about which this poll says something, by id: as they are now, or the error that
-            one is gone.
+            By id, the pipelines that this poll showed, as they are now, or an error for a pipeline
+            that was deleted.
 
         Raises:
-            CommandError: There was no usable answer.
+            CommandError: GitLab gave no usable response.
         """
         self._turn += 1
         self.is_behind = False
@@ -230,7 +230,7 @@ class ProjectPoller:
         return self._poll_one(pipelines[place], turn)
 
     def turns(self, pipelines: Sequence[Pipeline]) -> int:
-        """Return how many polls it takes to see all of these pipelines, and all of each."""
+        """Return how many polls it takes to read all of these pipelines with all their jobs."""
         if len(pipelines) > 1 and self._may_list:
             return len(_kinds(pipelines))
         return len(pipelines) * max(len(self._routes(pipeline)) or 1 for pipeline in pipelines)
@@ -262,7 +262,7 @@ class ProjectPoller:
         return {} if seen is None else {before.id: seen}
 
     def _read_one(self, before: Pipeline, turn: int) -> Pipeline | None:
-        """By its jobs and by its trigger jobs in turns, both of which show it; else by itself."""
+        """Read a pipeline from its jobs or its trigger jobs, in turns; else read it directly."""
         routes = self._routes(before)
         if not routes:
             return _update(before, read_alone(self._gitlab, self._project_id, before.id), ())
@@ -273,7 +273,7 @@ class ProjectPoller:
         except (ForbiddenError, UnavailableError) as error:
             if not by_jobs:
                 raise
-            # Only where the pipeline itself can be read: else GitLab is down.
+            # Only if the pipeline itself can be read: otherwise GitLab is down.
             seen = read_alone(self._gitlab, self._project_id, before.id)
             self._without_jobs.add(before.id)
             self._warn(f"The jobs of pipeline {before.id} cannot be read: {error.message}")
@@ -290,9 +290,9 @@ class ProjectPoller:
     def _poll_list(
         self, pipelines: Sequence[Pipeline], unseen_for: float
     ) -> dict[int, Pipeline | NotFoundError]:
-        """By the list of what has changed in the project since the oldest change of one of them.
+        """Poll with the list of the pipelines that changed in the project since the last poll.
 
-        GitLab lists child pipelines apart, so that with both kinds they take turns.
+        GitLab lists child pipelines separately, so that polls read the two lists in turns.
         """
         kinds = _kinds(pipelines)
         children = kinds[self._turn % len(kinds)]
@@ -309,30 +309,30 @@ class ProjectPoller:
                 **({"source": CHILD} if children else {}),
             )
         except (AuthError, ForbiddenError, NotFoundError):
-            # Older servers let a job token read nothing but jobs: the pipelines take turns.
+            # Older servers let a job token read only jobs: the pipelines are read in turns.
             self._may_list = False
             self.is_behind = True
             return {}
         seen = [parse_pipeline(self._gitlab, answer) for answer in answers]
         newest = max((each.updated_at for each in seen), default=since)
         if len(seen) >= PER_PAGE:
-            # What is older than the last read was seen then; the rest follows at the next poll.
+            # Changes before the last read were seen then; the rest follows at the next poll.
             self._since[children] = max(newest, _first_moment(pipelines, unseen_for))
             self.is_behind = True
         elif children in self._since:
             self._since[children] = max(since, newest - OVERLAP)
             self._check_alone(pipelines)
         else:
-            # The list is whole: what is missing is read by itself, for a replica can lag behind.
+            # The list is complete. A missing pipeline is read directly: a replica can lag behind.
             self._missing |= watched.keys() - {each.id for each in seen}
         self.is_behind = self.is_behind or bool(self._missing)
-        # Jobs, which a list does not show, may have changed since: they are left out.
+        # A list shows no jobs, and they may have changed: they are left out.
         return {each.id: _update(watched[each.id], each, ()) for each in seen if each.id in watched}
 
     def _check_alone(self, pipelines: Sequence[Pipeline]) -> None:
-        """In a busy project only what has changed is listed, so a deleted pipeline does not show.
+        """Find deleted pipelines in a busy project, where the list shows only those that changed.
 
-        From time to time each is read by itself.
+        Each pipeline is read directly from time to time.
         """
         if self._turn % _ALONE_EVERY == 0:
             place = self._turn // _ALONE_EVERY % len(pipelines)
@@ -340,20 +340,20 @@ class ProjectPoller:
 
 
 def _kinds(pipelines: Iterable[Pipeline]) -> list[bool]:
-    """Whether there are pipelines that are not children, and such that are."""
+    """Return False if there are pipelines that are not children, and True if there are children."""
     return sorted({pipeline.source == CHILD for pipeline in pipelines})
 
 
 def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
-    """From when on changes may not have been seen yet, by GitLab's clock.
+    """Return the time, by GitLab's clock, since when changes may not have been seen.
 
-    It was at least the newest change when the last of them was read.
+    It is counted from the newest change that was known at the last read.
     """
     newest = max(pipeline.updated_at for pipeline in pipelines)
     return newest - timedelta(seconds=unseen_for) - OVERLAP
 
 
 def _update(before: Pipeline, now: Pipeline, jobs: tuple[Job, ...]) -> Pipeline:
-    """Return what a poll shows, with the jobs known now, and what never changes."""
+    """Return the pipeline that a poll showed, with its known jobs and its fixed fields."""
     tag = before.tag if now.tag is None else now.tag
     return replace(now, tag=tag, stages=before.stages).with_jobs(jobs)

@@ -1,4 +1,4 @@
-"""What the engine remembers: of each wait, and of each project that it polls."""
+"""Holds what the engine remembers of each wait and of each project that it polls."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Outcome = WaitResult | CommandError
 
 @dataclass(eq=False)
 class Wait:
-    """The wait for one target, or for one of the pipelines that it stands for.
+    """Holds the state of the wait for one target, or for one of the target's pipelines.
 
     Attributes:
-        target: What was asked for.
-        finder: Finds it.
-        pipeline: As it was when it was last read; None until it is found.
+        target: What to wait for.
+        finder: Finds the target's pipelines.
+        pipeline: The pipeline as it was last read; None until it is found.
         outcome: How the wait ended; None until then.
-        watched: Whether polls show how it continues.
-        announced: Whether the user knows that it does not exist yet.
-        next_search: When to search for it next; None while that is under way, and once it is found.
+        watched: Whether the pipeline is being polled.
+        announced: Whether the user was told that it does not exist yet.
+        next_search: When to search for it next; None during a search and once it is found.
         created: When the pipeline was created, by the clock of the wait.
         read: When it was last read.
-        unsettled_since: Since when it has failed or was canceled, while a retry can change that.
+        unsettled_since: When it failed or was canceled, as long as a retry can change that.
         failure: The temporary failure of the last request; None after a success.
         played: The ids of the manual jobs that were started.
         played_at: By pipeline id, `updated_at` of the pipeline when its manual jobs were started.
@@ -56,19 +56,19 @@ class Wait:
 
     @property
     def is_lock(self) -> bool:
-        """Whether it is enough that the pipeline does not run any more."""
+        """Return whether it is enough that the pipeline is not running any more."""
         return isinstance(self.target, AllRunning)
 
     @property
     def name(self) -> str:
-        """What is waited for, for people."""
+        """Return the name of what is waited for, for messages."""
         if self.pipeline is None:
             return str(self.target)
         return f"pipeline {self.pipeline.id} of {self.pipeline.project} ({self.pipeline.web_url})"
 
     @property
     def found(self) -> Pipeline:
-        """The pipeline, where it is known to have been found."""
+        """Return the pipeline; call this only after it was found."""
         if self.pipeline is None:
             raise LookupError(f"{self.target} was not found yet")
         return self.pipeline
@@ -76,19 +76,19 @@ class Wait:
 
 @dataclass(eq=False)
 class Group:
-    """The pipelines of one project, which are polled together.
+    """Holds the state of one project, whose pipelines are polled together.
 
     Attributes:
         poller: Polls them.
-        ref: The ref that the estimate is for: that of the first pipeline found.
+        ref: The ref that the estimate is for: the ref of the first pipeline found.
         polled: When the last poll, or the last search, was done.
-        next_poll: When to poll next; None where no poll is left.
+        next_poll: When to poll next; None if no further poll is planned.
         polling: Whether a poll is under way.
         owed: How many polls are due at once, because something has changed.
-        not_before: When GitLab can be asked again: it was throttled.
+        not_before: The earliest time of the next request, after GitLab throttled one.
         knows_history: Whether the history was read.
-        estimate: What the history says.
-        pending: The waits that are announced once it is read.
+        estimate: The estimate from the history.
+        pending: The waits that are announced once the history is read.
     """
 
     poller: ProjectPoller
@@ -103,5 +103,5 @@ class Group:
     pending: list[Wait] = field(default_factory=list)
 
     def estimate_for(self, pipeline: Pipeline) -> Estimate | None:
-        """How long a pipeline will take, if the history is its own."""
+        """Return the estimate for a pipeline; None if the history is of another ref."""
         return self.estimate if pipeline.ref == self.ref else None

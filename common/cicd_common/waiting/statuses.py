@@ -1,4 +1,4 @@
-"""GitLab's statuses, of pipelines and jobs alike: each has one meaning, and it stands here."""
+"""Defines what each of GitLab's statuses of pipelines and jobs means."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 class Phase(Enum):
-    """What is to be expected of a status."""
+    """Tells how a status can still change."""
 
     ACTIVE = "active"  # it changes by itself
-    BLOCKED = "blocked"  # it changes when a person does something
-    FINISHED = "finished"  # it stays, unless someone retries it
+    BLOCKED = "blocked"  # it changes when the user does something
+    FINISHED = "finished"  # it does not change, unless someone retries it
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a status means for a wait.
+    """Describes what a status means for a wait.
 
     Attributes:
-        phase: What is to be expected of it.
-        error: How a wait that ends with it fails; None if it does not.
+        phase: How the status can still change.
+        error: The error of a wait that ends with this status; None if it succeeds.
     """
 
     phase: Phase
@@ -63,10 +63,10 @@ STATUSES: Mapping[str, Meaning] = MappingProxyType(
 
 
 def meaning_of(status: str) -> Meaning:
-    """What a status means; one that GitLab added since is taken as active."""
+    """Returns what a status means; an unknown one, which GitLab has added since, is active."""
     return STATUSES.get(status, _ACTIVE)
 
 
 def is_finished(status: str) -> bool:
-    """Whether a status stays as it is."""
+    """Returns whether a status is final."""
     return meaning_of(status).phase is Phase.FINISHED

@@ -241,7 +241,7 @@ class Finder:
     Args:
         gitlab: The client.
         target: Which ones.
-        own: The job that this runs in.
+        own: The job that this command runs in.
 
     Attributes:
         notes: What the user should know about what was found last.
@@ -260,7 +260,7 @@ class Finder:
         """Return the pipelines as they are now; None while there is none.
 
         Raises:
-            CommandError: There was no usable answer.
+            CommandError: GitLab gave no usable response.
         """
         self.notes.clear()
         match self._target:
@@ -306,7 +306,7 @@ class Finder:
         """Say why there is no pipeline after so many seconds, as far as GitLab tells.
 
         Raises:
-            CommandError: There was no usable answer.
+            CommandError: GitLab gave no usable response.
         """
         target = self._target
         if isinstance(target, ById):

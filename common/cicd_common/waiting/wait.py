@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Started(Protocol):
-    """What a command started in one project: a pipeline, or a tag that starts one."""
+    """Describes what a command started in one project: a pipeline, or a tag that starts one."""
 
     def target(self) -> Target | None:
         """Return the pipeline to wait for; None if nothing was started."""
@@ -55,14 +55,14 @@ def start_each(
         presenter: Shows what happens; default: nothing is shown.
 
     Returns:
-        For each project, in their order: what was started and how it ended, or the error that says
-        why not.
+        For each project, in their order: what was started and how it ended, or the error that
+        prevented it.
 
     Raises:
-        UsageError: One of them is not a project of this server, or is named twice.
+        UsageError: A project is not on this server, or is named twice.
         AuthError: The token cannot do what the policy asks for.
-        Interrupted: A signal came. What was started is canceled if the policy says so, and is in
-            the `outcomes`.
+        Interrupted: A signal arrived. Started pipelines are canceled if the policy says so, and are
+            in its `outcomes`.
     """
     names = parse_projects(projects, gitlab.base_url)
     if policy is None:
@@ -78,7 +78,7 @@ def _start_and_wait(
     policy: WaitPolicy,
     presenter: Presenter | None,
 ) -> list[Any]:
-    """As `start_each`. All that follows the first byte of a write is in one `try`."""
+    """Do the work of `start_each`, with everything after the first write in one `try`."""
     started: list[Started] = []
 
     def start_one(name: str) -> Started:
@@ -152,7 +152,7 @@ def wait_for(
     Raises:
         UsageError: A lock would start manual jobs, or wait for its own pipeline.
         AuthError: The token cannot do what the policy asks for.
-        Interrupted: A signal came; its `outcomes` hold what was found.
+        Interrupted: A signal arrived; its `outcomes` hold what was found.
     """
     check_lock(targets, policy, os.environ)
     policy.check(gitlab.require_token())
@@ -179,14 +179,14 @@ def wait_for(
 
 
 def _leave(engine: Engine, policy: WaitPolicy, shown: Presenter) -> None:
-    """After a signal: cancel what this call started, or say that it is still running."""
-    with suppress(Interrupted, KeyboardInterrupt):  # a second signal does not wait for answers
+    """Cancel what this command started after a signal, or report that it is still running."""
+    with suppress(Interrupted, KeyboardInterrupt):  # a second signal does not wait for responses
         for event in engine.cancel() if "signal" in policy.cancel_on else engine.leave():
             shown.show(event)
 
 
 def _shown(gitlab: GitLab, presenter: Presenter | None, policy: WaitPolicy) -> Presenter:
-    """The presenter, and the JUnit report if one is wanted."""
+    """Return the presenter, together with the JUnit report if one is wanted."""
     shown = presenter or Presenter()
     shown.now = gitlab.now
     return Together([shown, JUnitFile(policy.junit)]) if policy.junit else shown
@@ -199,15 +199,15 @@ def _listening(
 
 
 def find_pipelines(gitlab: GitLab, targets: Sequence[Target]) -> list[Outcome]:
-    """Find the pipelines that exist now, as a dry run does; wait for none.
+    """Find the pipelines that exist now, for a dry run, without waiting for them.
 
     Args:
         gitlab: The client.
         targets: Which pipelines.
 
     Returns:
-        For each pipeline, in the order of the targets: its result as it is now; an error for a
-        target that has none.
+        For each pipeline, in the order of the targets: its result as it is now; or an error for a
+        target without a pipeline.
 
     Raises:
         UsageError: A lock would wait for its own pipeline.

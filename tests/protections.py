@@ -83,7 +83,7 @@ PROTECTIONS = (
         SESSION,
         'options["auth"] = options.get("auth") or _anonymous',
         'options["auth"] = options.get("auth")',
-        f"{UNIT}gitlab/test_client.py::test_netrc_is_no_source_of_credentials",
+        f"{UNIT}gitlab/test_client.py::test_netrc_is_not_used_for_credentials",
     ),
     Protection(
         "`~/.netrc` does not beat the token that git is given",

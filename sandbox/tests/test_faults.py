@@ -23,7 +23,7 @@ def request(method: str = "POST", target: str = "/api/v4/projects/1/repository/t
         (Fault(path=r"/branches$"), [False, False, False]),
     ],
 )
-def test_a_rule_meets_the_requests_that_it_names(fault: Fault, met: list[bool]) -> None:
+def test_a_fault_rule_applies_to_the_requests_that_it_names(fault: Fault, met: list[bool]) -> None:
     assert [fault.meets(request()) for _ in met] == met
     assert fault.fired == sum(met)
 
@@ -47,7 +47,7 @@ def test_only_matching_requests_are_counted() -> None:
         ),
     ],
 )
-def test_a_rule_answers_in_place_of_the_server(
+def test_a_fault_rule_responds_in_place_of_the_server(
     fault: Fault, status: int, kind: str, body: bytes
 ) -> None:
     response = fault.response()
@@ -59,5 +59,5 @@ def test_a_rule_answers_in_place_of_the_server(
     )
 
 
-def test_a_rule_without_a_status_lets_the_server_answer() -> None:
+def test_a_fault_rule_without_a_status_lets_the_server_respond() -> None:
     assert Fault(reset="after").response() is None

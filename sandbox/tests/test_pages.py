@@ -54,7 +54,7 @@ def links(page: str) -> list[str]:
     return [unescape(link) for link in re.findall(r'href="([^"]+)"', page)]
 
 
-def test_links_lead_from_the_project_to_a_log_downstream(
+def test_pages_link_from_the_project_to_a_downstream_job_log(
     gitlab: Sandbox, user: User, project: Project
 ) -> None:
     top = gitlab.add_pipeline(project, ScriptedPipeline(jobs=(BRIDGE,)), user=user)
@@ -69,7 +69,7 @@ def test_links_lead_from_the_project_to_a_log_downstream(
     assert "<pre>$ sh &lt;run&gt;\r\nopening\r\n</pre>" in get(to_job)
 
 
-def test_a_page_loads_itself_again_while_something_runs(
+def test_a_page_reloads_while_a_pipeline_is_active(
     gitlab: Sandbox, user: User, project: Project
 ) -> None:
     passed = ScriptedPipeline(jobs=(ScriptedJob(name="unit"),))
@@ -83,12 +83,12 @@ def test_a_page_loads_itself_again_while_something_runs(
 @pytest.mark.parametrize(
     "path", ["", "group", "group/other", "group/<shop>/-/pipelines/9", "a/b/-/x"]
 )
-def test_there_is_no_other_page(gitlab: Sandbox, project: Project, path: str) -> None:
+def test_other_addresses_return_404(gitlab: Sandbox, project: Project, path: str) -> None:
     assert project.path
     assert requests.get(f"{gitlab.url}/{path}", timeout=10).status_code == 404
 
 
-def test_every_project_of_the_tour_does_what_its_line_says(gitlab: Sandbox) -> None:
+def test_every_project_of_the_tour_behaves_as_its_description_says(gitlab: Sandbox) -> None:
     token = tour.set_up(gitlab)
     text = tour.guide(gitlab.url, token)
     assert f"export CI_SERVER_URL={gitlab.url}\n" in text

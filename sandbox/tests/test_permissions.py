@@ -18,7 +18,7 @@ def project(**settings: object) -> Project:
 @pytest.mark.parametrize(
     "name", ["v1.0.0", "release/1", "@", "a@b", "ünïcode", "v1-rc.1", "lock", "a.lock.b"]
 )
-def test_a_name_that_git_takes_is_valid(name: str) -> None:
+def test_a_name_that_git_accepts_is_valid(name: str) -> None:
     assert permissions.valid_ref_name(name)
 
 
@@ -30,7 +30,7 @@ def test_a_name_that_git_takes_is_valid(name: str) -> None:
         *(".a", "a/.b", "a.lock", "a.lock/b", "/a"),
     ],
 )
-def test_a_name_that_git_or_gitlab_does_not_take_is_invalid(name: str) -> None:
+def test_a_name_that_git_or_gitlab_rejects_is_invalid(name: str) -> None:
     assert not permissions.valid_ref_name(name)
 
 
@@ -44,7 +44,9 @@ def test_a_name_that_git_or_gitlab_does_not_take_is_invalid(name: str) -> None:
         ("private", MEMBER, True, True),
     ],
 )
-def test_who_sees_a_project(visibility: str, user: User | None, sees: bool, reads: bool) -> None:
+def test_membership_and_visibility_decide_who_sees_a_project(
+    visibility: str, user: User | None, sees: bool, reads: bool
+) -> None:
     subject = project(visibility=visibility, members={MEMBER.id: Access.REPORTER})
     assert permissions.may_see(subject, user) == sees
     assert permissions.may_read_code(subject, user) == reads
@@ -78,18 +80,18 @@ def test_a_guest_of_a_private_project_does_not_read_its_code() -> None:
         ("release-1", Access.MAINTAINER, True, "Protected tags cannot be updated."),
     ],
 )
-def test_what_is_said_against_a_tag(
+def test_a_refused_tag_has_gitlabs_reason(
     name: str, role: Access, exists: bool, refusal: str | None
 ) -> None:
     subject = project(protected_tags=[ProtectedRef("release-*")])
     assert permissions.tag_refusal(subject, role, name, exists=exists) == refusal
 
 
-def test_a_hook_may_refuse_without_a_word() -> None:
+def test_a_hook_can_refuse_without_a_message() -> None:
     assert permissions.tag_refusal(project(hook_message=""), Access.OWNER, "v1", exists=False) == ""
 
 
-def test_of_two_rules_the_milder_one_counts() -> None:
+def test_the_more_permissive_of_two_rules_applies() -> None:
     rules = [ProtectedRef("*"), ProtectedRef("v*", Access.DEVELOPER)]
     assert permissions.may_update(rules, "v1", Access.DEVELOPER)
     assert not permissions.may_update(rules, "main", Access.DEVELOPER)

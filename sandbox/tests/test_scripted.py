@@ -39,7 +39,7 @@ def statuses(gitlab: Sandbox, pipeline: Pipeline) -> dict[str, str]:
     return {"": pipeline.status} | {job.name: job.status for job in pipeline.jobs}
 
 
-def test_a_status_is_a_function_of_the_clock(
+def test_a_scripted_status_depends_only_on_the_clock(
     gitlab: Sandbox, clock: ManualClock, project: Project, user: User
 ) -> None:
     script = ScriptedPipeline(timeline=((0, "pending"), (2, "running"), (5, "success")))
@@ -54,7 +54,7 @@ def test_a_status_is_a_function_of_the_clock(
     assert (pipeline.finished_at - pipeline.started_at).total_seconds() == 3
 
 
-def test_a_status_that_is_not_scripted_follows_from_the_jobs(
+def test_an_unscripted_status_is_computed_from_the_jobs(
     gitlab: Sandbox, clock: ManualClock, project: Project, user: User
 ) -> None:
     script = ScriptedPipeline(
@@ -70,7 +70,7 @@ def test_a_status_that_is_not_scripted_follows_from_the_jobs(
     assert pipeline.jobs[1].failure_reason == "script_failure"
 
 
-def test_a_pipeline_that_is_to_come_is_not_there_yet(
+def test_a_pipeline_scheduled_for_later_does_not_exist_yet(
     gitlab: Sandbox, clock: ManualClock, project: Project, user: User
 ) -> None:
     gitlab.add_pipeline(project, ScriptedPipeline(), user=user, after=3)
@@ -79,14 +79,14 @@ def test_a_pipeline_that_is_to_come_is_not_there_yet(
     assert len(gitlab.pipelines(project)) == 1
 
 
-def test_a_pipeline_of_the_past_has_ended_by_now(
+def test_a_pipeline_scheduled_in_the_past_has_finished(
     gitlab: Sandbox, project: Project, user: User
 ) -> None:
     script = ScriptedPipeline(timeline=((0, "running"), (60, "success")))
     assert gitlab.add_pipeline(project, script, user=user, after=-100).status == "success"
 
 
-def test_a_downstream_pipeline_comes_in_the_course_of_its_bridge(
+def test_a_downstream_pipeline_appears_while_its_bridge_runs(
     gitlab: Sandbox, clock: ManualClock, project: Project, user: User
 ) -> None:
     child = ScriptedPipeline(timeline=((0, "running"), (2, "failed")))
@@ -117,7 +117,7 @@ def test_a_canceled_bridge_starts_nothing(
     assert pipeline.status == "canceled"
 
 
-def test_a_retry_puts_new_jobs_in_the_place_of_failed_ones(
+def test_a_retry_replaces_failed_jobs_with_new_ones(
     gitlab: Sandbox, clock: ManualClock, project: Project, user: User
 ) -> None:
     script = ScriptedPipeline(
@@ -154,7 +154,7 @@ def test_a_manual_job_waits_until_it_is_played(
     assert statuses(gitlab, pipeline) == {"": "success", "deploy": "success"}
 
 
-def test_canceling_may_last(
+def test_a_pipeline_can_stay_in_canceling(
     gitlab: Sandbox, clock: ManualClock, project: Project, user: User
 ) -> None:
     script = ScriptedPipeline(

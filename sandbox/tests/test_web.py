@@ -35,11 +35,11 @@ def test_parameters_of_the_path_are_decoded() -> None:
     assert params == {"id": "group/name", "tag_name": "release/1"}
 
 
-def test_head_is_answered_like_get() -> None:
+def test_head_uses_the_route_of_get() -> None:
     assert ROUTER.find("HEAD", "/projects/1", VERSION)[0].method == "GET"
 
 
-def test_a_route_of_a_later_version_is_unknown() -> None:
+def test_a_route_of_a_later_version_returns_404() -> None:
     assert ROUTER.find("GET", "/news", Version.parse("18.10"))[0].template == "/news"
     with pytest.raises(ApiError) as refused:
         ROUTER.find("GET", "/news", VERSION)
@@ -54,7 +54,7 @@ def test_a_route_of_a_later_version_is_unknown() -> None:
         ("PUT", "/projects/1", 405, "405 Not Allowed"),
     ],
 )
-def test_what_has_no_route_is_refused(method: str, path: str, status: int, text: str) -> None:
+def test_an_unknown_route_is_refused(method: str, path: str, status: int, text: str) -> None:
     with pytest.raises(ApiError) as refused:
         ROUTER.find(method, path, VERSION)
     assert (refused.value.status, refused.value.body) == (status, {"error": text})
@@ -70,7 +70,7 @@ def test_what_has_no_route_is_refused(method: str, path: str, status: int, text:
         ("/?id=query", b"", "", {"id": "path"}),
     ],
 )
-def test_parameters_come_from_path_query_and_body(
+def test_parameters_are_read_from_path_query_and_body(
     target: str, body: bytes, kind: str, values: dict[str, object]
 ) -> None:
     path_params = {"id": "path"} if "id" in values else {}
@@ -79,7 +79,7 @@ def test_parameters_come_from_path_query_and_body(
     assert params.unread() == []
 
 
-def test_a_parameter_that_nobody_reads_is_known() -> None:
+def test_unread_parameters_are_recorded() -> None:
     params = read_params(request("/?a=1&b=2&maps[]=", b'{"maps":[{"c":1,"d":2}]}'), {"id": "1"})
     params.text("a")
     params.maps("maps", ("c",))
@@ -94,19 +94,19 @@ def test_a_parameter_that_nobody_reads_is_known() -> None:
         (b"<xml/>", "application/xml", 415),
     ],
 )
-def test_a_body_that_cannot_be_read_is_refused(body: bytes, kind: str, status: int) -> None:
+def test_an_unreadable_body_is_refused(body: bytes, kind: str, status: int) -> None:
     with pytest.raises(ApiError) as refused:
         read_params(request(body=body, kind=kind), {})
     assert refused.value.status == status
 
 
-def test_missing_parameters_are_named_together() -> None:
+def test_one_error_names_all_missing_parameters() -> None:
     with pytest.raises(ApiError) as refused:
         Params({"ref": ""}).require("tag_name", "ref", "token")
     assert refused.value.body == {"error": "tag_name is missing, token is missing"}
 
 
-def test_a_word_that_is_not_one_of_the_few_is_refused() -> None:
+def test_a_value_that_is_not_in_the_enumeration_is_refused() -> None:
     with pytest.raises(ApiError) as refused:
         Params({"status": "green"}).choice("status", ("success",))
     assert refused.value.body == {"error": "status does not have a valid value"}

@@ -23,7 +23,7 @@ last: {stage: c, script: "true"}
 """
 
 
-def test_a_blocking_manual_job_holds_the_pipeline_until_it_is_played(world: World) -> None:
+def test_a_blocking_manual_job_blocks_the_pipeline_until_it_is_played(world: World) -> None:
     pipeline = world.start(world.project("group/name", STAGES))
     world.wait(pipeline, "manual")
     assert statuses(pipeline) == {"first": "success", "gate": "manual", "last": "created"}
@@ -35,7 +35,7 @@ def test_a_blocking_manual_job_holds_the_pipeline_until_it_is_played(world: Worl
     assert statuses(pipeline)["last"] == "success"
 
 
-def test_an_optional_manual_job_holds_nothing(world: World) -> None:
+def test_an_optional_manual_job_does_not_block_the_pipeline(world: World) -> None:
     project = world.project(
         "group/name", "{job: {script: 'true'}, extra: {script: 'true', when: manual}}"
     )
@@ -102,7 +102,7 @@ def test_canceling_a_pipeline_cancels_its_child(world: World) -> None:
     world.wait(pipeline, "canceled")
 
 
-def test_a_retry_runs_what_failed_and_what_was_skipped_again(world: World) -> None:
+def test_a_retry_runs_failed_and_skipped_jobs_again(world: World) -> None:
     flag = world.state.root / "flag"
     project = world.project(
         "group/name",
@@ -126,7 +126,7 @@ def test_a_retry_runs_what_failed_and_what_was_skipped_again(world: World) -> No
     assert statuses(pipeline)["later"] == "success"
 
 
-def test_a_single_job_is_retried_with_what_follows(world: World) -> None:
+def test_a_retried_job_runs_the_skipped_jobs_after_it_again(world: World) -> None:
     flag = world.state.root / "flag"
     project = world.project(
         "group/name",

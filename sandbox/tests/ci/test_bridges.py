@@ -46,7 +46,9 @@ def test_a_bridge_passes_its_variables_and_is_done_once_the_pipeline_exists(worl
         ("{yaml_variables: false}", "tag <> secret <>"),
     ],
 )
-def test_forward_says_which_variables_are_passed(world: World, forward: str, expected: str) -> None:
+def test_forward_selects_the_variables_that_are_passed(
+    world: World, forward: str, expected: str
+) -> None:
     world.project("argo/k8s-repo", DOWNSTREAM)
     code = world.project(
         "argo/code-repo",
@@ -63,7 +65,7 @@ def test_forward_says_which_variables_are_passed(world: World, forward: str, exp
 
 
 @pytest.mark.parametrize(("script", "status"), [("'true'", "success"), ("'false'", "failed")])
-def test_with_depend_a_bridge_ends_as_its_pipeline_does(
+def test_with_depend_a_bridge_gets_the_final_status_of_its_pipeline(
     world: World, script: str, status: str
 ) -> None:
     world.project("group/down", f"job: {{script: {script}}}")
@@ -72,7 +74,7 @@ def test_with_depend_a_bridge_ends_as_its_pipeline_does(
     assert (pipeline.status, pipeline.jobs[0].status) == (status, status)
 
 
-def test_with_mirror_a_bridge_takes_over_manual(world: World) -> None:
+def test_with_mirror_a_bridge_gets_the_status_manual_too(world: World) -> None:
     world.project("group/down", "job: {script: 'true', when: manual, allow_failure: false}")
     up = world.project("group/up", "go: {trigger: {project: group/down, strategy: mirror}}")
     pipeline = world.start(up)

@@ -103,12 +103,12 @@ def test_a_keyword_becomes_a_field(keywords: str, field: str, expected: object) 
         ("{job: {script: a}, workflow: {auto_cancel: {}}}", "does not support: auto_cancel"),
     ],
 )
-def test_what_is_wrong_or_not_supported_is_named(config: str, message: str) -> None:
+def test_an_error_names_a_wrong_or_unsupported_keyword(config: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read(config)
 
 
-def test_jobs_take_over_defaults_and_global_variables() -> None:
+def test_jobs_inherit_defaults_and_global_variables() -> None:
     plan = read(
         """
         default: {image: a, before_script: [b]}
@@ -140,7 +140,7 @@ def test_parallel_matrix_makes_a_job_per_combination() -> None:
     assert plan.jobs[0].base == "test"
 
 
-def test_variables_may_be_numbers_booleans_and_raw() -> None:
+def test_variables_can_be_numbers_booleans_and_raw() -> None:
     plan = read("{variables: {A: 1, B: true, C: {value: $X, expand: false}}, j: {script: a}}")
     assert [(v.key, v.value, v.raw) for v in plan.variables] == [
         ("A", "1", False),
@@ -159,5 +159,5 @@ def test_variables_may_be_numbers_booleans_and_raw() -> None:
         ("1 day", 86400),
     ],
 )
-def test_durations_are_read(text: str, seconds: float) -> None:
+def test_durations_are_parsed(text: str, seconds: float) -> None:
     assert duration(text, "timeout") == seconds

@@ -85,7 +85,7 @@ def test_a_job_with_an_image_runs_in_a_container(world: World) -> None:
 
 
 @pytest.mark.docker
-def test_a_canceled_container_is_gone(world: World, docker: str) -> None:
+def test_a_canceled_job_removes_its_container(world: World, docker: str) -> None:
     project = world.project("group/name", "job: {image: alpine, script: [echo up, sleep 600]}")
     pipeline = world.start(project)
     world.wait_for_log(pipeline, "job", "\nup")
@@ -123,7 +123,7 @@ def test_without_docker_the_shell_is_used_and_the_log_says_so(
     assert "\nhere\n" in log
 
 
-def test_the_seeds_docker_calls_run_with_the_stand_in(still: World) -> None:
+def test_the_docker_calls_of_the_examples_run_with_the_stand_in(still: World) -> None:
     scheduler = Scheduler(still.state, path_prepend=STAND_IN)
     scheduler.start()
     project = still.project(
@@ -162,7 +162,7 @@ def test_the_seeds_docker_calls_run_with_the_stand_in(still: World) -> None:
         (["run", "--entrypoint", "echo", "reg:5000/x/cmd-tag-project:1@sha256:0", "hi"], 0, "hi"),
     ],
 )
-def test_the_stand_in_does_what_it_can_and_refuses_the_rest(
+def test_the_stand_in_refuses_commands_that_it_does_not_support(
     arguments: list[str], code: int, text: str
 ) -> None:
     done = subprocess.run(

@@ -42,7 +42,7 @@ def chosen(world: World, job: str, **request: object) -> bool:
 
 
 @pytest.mark.parametrize(("tag", "job"), [(True, "run-on-upstream"), (False, "run-on-commit")])
-def test_only_tells_tags_from_branches(still: World, tag: bool, job: str) -> None:
+def test_only_distinguishes_tags_from_branches(still: World, tag: bool, job: str) -> None:
     project = still.project("group/name", SERVICE_TESTS)
     pipeline = still.push(project, "v1" if tag else "main", tag=tag)
     assert pipeline
@@ -91,7 +91,7 @@ def test_only_tells_tags_from_branches(still: World, tag: bool, job: str) -> Non
         ("{script: a, when: never}", {}, False),
     ],
 )
-def test_rules_only_and_except_choose(
+def test_rules_only_and_except_select_jobs(
     still: World, job: str, request_: dict[str, object], expected: bool
 ) -> None:
     assert chosen(still, job, **request_) is expected
@@ -103,7 +103,7 @@ CHANGES = """
 """
 
 
-def test_changes_are_those_of_all_commits_of_a_push(still: World) -> None:
+def test_changes_covers_all_commits_of_a_push(still: World) -> None:
     project = still.project("group/name", CHANGES)
     before = git.resolve(project.repository, "main") or ""
     still.commit(project, {"docs/deep/page.md": "text"})
@@ -114,7 +114,7 @@ def test_changes_are_those_of_all_commits_of_a_push(still: World) -> None:
 
 
 @pytest.mark.parametrize(("ref", "tag"), [("feature", False), ("v1", True)])
-def test_in_a_new_branch_and_in_a_tag_everything_counts_as_changed(
+def test_a_new_branch_or_a_tag_counts_every_file_as_changed(
     still: World, ref: str, *, tag: bool
 ) -> None:
     project = still.project("group/name", CHANGES)
@@ -149,7 +149,7 @@ def test_rules_set_when_allow_failure_and_variables(still: World) -> None:
     assert as_values(plan_of(jobs[-1]).variables) == {"KIND": "branch"}
 
 
-def test_stages_are_in_order_and_only_those_with_jobs(still: World) -> None:
+def test_stages_keep_their_order_and_empty_stages_are_left_out(still: World) -> None:
     project = still.project(
         "group/name",
         """
@@ -172,7 +172,7 @@ def test_stages_are_in_order_and_only_those_with_jobs(still: World) -> None:
         ("{workflow: {rules: [{if: $X}]}, job: {script: a}}", "filtered out by workflow rules"),
     ],
 )
-def test_a_pipeline_without_jobs_is_refused_but_of_a_push_there_is_none(
+def test_a_request_for_a_pipeline_without_jobs_fails_and_a_push_creates_none(
     still: World, config: str, message: str
 ) -> None:
     project = still.project("group/name", config)
@@ -183,7 +183,7 @@ def test_a_pipeline_without_jobs_is_refused_but_of_a_push_there_is_none(
 
 
 @pytest.mark.parametrize(("source", "saved"), [("push", True), ("trigger", True), ("api", False)])
-def test_a_wrong_configuration_fails_where_gitlab_saves_it(
+def test_an_invalid_configuration_makes_a_failed_pipeline_where_gitlab_saves_it(
     still: World, source: str, saved: bool
 ) -> None:
     project = still.project("group/name", "job: {script: a, stage: nowhere}")
@@ -265,14 +265,14 @@ def test_workflow_names_the_pipeline_and_sets_variables(still: World) -> None:
     }
 
 
-def test_start_in_belongs_to_a_delayed_job(still: World) -> None:
+def test_start_in_is_allowed_only_for_a_delayed_job(still: World) -> None:
     project = still.project("group/name", "a: {script: a, start_in: 5 minutes}")
     pipeline = still.push(project)
     assert pipeline
     assert pipeline.yaml_errors == "jobs:a start in must be blank"
 
 
-def test_what_stops_an_environment_must_exist(still: World) -> None:
+def test_the_job_named_in_on_stop_must_exist(still: World) -> None:
     project = still.project("group/name", "a: {script: a, environment: {name: x, on_stop: b}}")
     pipeline = still.push(project)
     assert pipeline

@@ -48,7 +48,7 @@ VARIABLES = {
         ('($BRANCH == "a" || ($VERSION =~ /^v/ && $TEXT))', True),
     ],
 )
-def test_an_expression_comes_to_what_gitlab_makes_of_it(expression: str, expected: bool) -> None:
+def test_an_expression_has_the_value_that_gitlab_gives_it(expression: str, expected: bool) -> None:
     assert parse(expression).holds(VARIABLES) is expected
 
 
@@ -56,6 +56,6 @@ def test_an_expression_comes_to_what_gitlab_makes_of_it(expression: str, expecte
     "expression",
     ["", "$A ==", "== $A", "$A $B", "($A", "$A)", "! $A", "$A = 'x'", "$A =~ /(/", "${A}", "$A &"],
 )
-def test_what_gitlab_cannot_read_is_refused(expression: str) -> None:
+def test_an_expression_that_gitlab_cannot_parse_is_refused(expression: str) -> None:
     with pytest.raises(ConfigError, match="invalid expression syntax"):
         parse(expression)

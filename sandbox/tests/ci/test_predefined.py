@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         ("x" * 70, "x" * 63),
     ],
 )
-def test_a_slug_is_what_a_host_name_may_be(text: str, expected: str) -> None:
+def test_a_slug_has_only_characters_of_a_host_name(text: str, expected: str) -> None:
     assert predefined.slug(text) == expected
 
 
@@ -35,7 +35,7 @@ def request(world: World, *, tag: bool = False, source: str = "push") -> Request
     return Request(project, "v1" if tag else "main", sha, tag, source, world.user)
 
 
-def test_a_branch_and_a_tag_are_told_apart(still: World) -> None:
+def test_a_branch_and_a_tag_set_different_variables(still: World) -> None:
     branch = as_values(predefined.for_request(still.state, request(still)))
     tag = as_values(predefined.for_request(still.state, request(still, tag=True)))
     assert (branch["CI_COMMIT_BRANCH"], "CI_COMMIT_TAG" in branch) == ("main", False)
@@ -64,13 +64,13 @@ def test_the_server_and_the_project_are_described(still: World) -> None:
     assert "CI_REGISTRY" not in found
 
 
-def test_a_registry_is_described_where_there_is_one(still: World) -> None:
+def test_registry_variables_are_set_only_with_a_registry(still: World) -> None:
     still.state.registry = "localhost:5000"
     found = as_values(predefined.for_request(still.state, request(still)))
     assert found["CI_REGISTRY_IMAGE"] == "localhost:5000/top/group/name"
 
 
-def test_a_trigger_shows(still: World) -> None:
+def test_a_trigger_sets_its_variables(still: World) -> None:
     found = as_values(predefined.for_request(still.state, request(still, source="trigger")))
     assert (found["CI_PIPELINE_SOURCE"], found["CI_PIPELINE_TRIGGERED"]) == ("trigger", "true")
 
@@ -97,7 +97,7 @@ def test_a_trigger_shows(still: World) -> None:
         ("{name: x, deployment_tier: staging}", {"CI_ENVIRONMENT_TIER": "staging"}),
     ],
 )
-def test_an_environment_is_named_by_variables(
+def test_an_environment_sets_its_variables(
     still: World, environment: str, expected: dict[str, str]
 ) -> None:
     project = still.project("group/name", f"a: {{script: a, environment: {environment}}}")

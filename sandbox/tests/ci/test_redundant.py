@@ -33,7 +33,7 @@ def push(world: World, project: Project, text: str) -> Pipeline:
         ("success", "created", True),
     ],
 )
-def test_a_newer_push_cancels_what_may_be_interrupted(
+def test_a_newer_push_cancels_interruptible_jobs(
     still: World, first: str, second: str, *, canceled: bool
 ) -> None:
     project = still.project("group/name", CONFIG)
@@ -53,7 +53,7 @@ def test_the_same_commit_and_other_refs_cancel_nothing(still: World) -> None:
     assert older.status == "created"
 
 
-def test_where_the_setting_is_off_nothing_is_canceled(still: World) -> None:
+def test_nothing_is_canceled_if_the_setting_is_off(still: World) -> None:
     project = still.project("group/name", CONFIG)
     project.auto_cancel = False
     older = push(still, project, "1")
@@ -61,7 +61,7 @@ def test_where_the_setting_is_off_nothing_is_canceled(still: World) -> None:
     assert older.status == "created"
 
 
-def test_a_running_script_is_ended(world: World) -> None:
+def test_a_canceled_pipeline_stops_its_running_script(world: World) -> None:
     project = world.project("group/name", "a: {script: sleep 60, interruptible: true}")
     older = push(world, project, "1")
     world.wait(world.job(older, "a"), "running")

@@ -36,7 +36,9 @@ def state(tmp_path: Path) -> State:
         (MANY.replace(b"K20=1\n", b""), {f"K{number}": "1" for number in range(20)}),
     ],
 )
-def test_what_a_dotenv_report_holds(state: State, content: bytes, expected: dict[str, str]) -> None:
+def test_a_valid_dotenv_report_is_parsed(
+    state: State, content: bytes, expected: dict[str, str]
+) -> None:
     found = reports.dotenv(content, state)
     assert {variable.key: variable.value for variable in found} == expected
     assert not any(variable.raw for variable in found)
@@ -55,13 +57,13 @@ def test_what_a_dotenv_report_holds(state: State, content: bytes, expected: dict
         (b"A=" + b"x" * 5118, "Dotenv Artifact Too Big. Maximum Allowable Size: 5120"),
     ],
 )
-def test_what_a_dotenv_report_may_not_hold(state: State, content: bytes, text: str) -> None:
+def test_an_invalid_dotenv_report_is_refused(state: State, content: bytes, text: str) -> None:
     with pytest.raises(reports.ReportError) as refused:
         reports.dotenv(content, state)
     assert str(refused.value) == text
 
 
-def test_of_two_cases_of_one_name_and_outcome_one_is_kept() -> None:
+def test_two_test_cases_with_the_same_name_and_outcome_count_as_one() -> None:
     failed, passed = CASE.format("<failure/>"), CASE.format("")
     suite = f'<testsuite name="s">{failed * 2}{passed * 3}</testsuite>'
     other = f'<testsuite name="t">{passed}</testsuite>'
@@ -76,7 +78,5 @@ def test_of_two_cases_of_one_name_and_outcome_one_is_kept() -> None:
         (b" " * (30 * 1024 * 1024 + 1), "The XML file must be less than 30 MB"),
     ],
 )
-def test_a_junit_report_that_cannot_be_read_is_an_error_of_the_suite(
-    content: bytes, error: str
-) -> None:
+def test_an_unreadable_junit_report_is_an_error_of_the_suite(content: bytes, error: str) -> None:
     assert reports.junit([content]) == TestCounts(suite_error=error)

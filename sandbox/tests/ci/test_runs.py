@@ -90,7 +90,7 @@ def test_the_first_failing_command_fails_the_job_and_skips_later_stages(world: W
     assert "ERROR: Job failed: exit status 3" in world.log(pipeline, "bad")
 
 
-def test_a_failure_that_is_allowed_lets_the_pipeline_succeed(world: World) -> None:
+def test_a_pipeline_with_an_allowed_failure_succeeds(world: World) -> None:
     project = world.project(
         "group/name",
         """
@@ -167,7 +167,7 @@ def test_variables_override_each_other_in_gitlabs_order(world: World) -> None:
     assert "<job dotenv group project pipeline global>" in world.log(pipeline, "job")
 
 
-def test_artifacts_reach_the_jobs_that_they_are_for(world: World) -> None:
+def test_later_jobs_get_the_artifacts_of_earlier_jobs(world: World) -> None:
     project = world.project(
         "group/name",
         """
@@ -188,7 +188,7 @@ def test_artifacts_reach_the_jobs_that_they_are_for(world: World) -> None:
     assert "<value>" in world.log(pipeline, "by-stage")
 
 
-def test_a_report_that_gitlab_refuses_fails_a_job_whose_script_passed(world: World) -> None:
+def test_an_invalid_report_fails_a_job_with_a_successful_script(world: World) -> None:
     project = world.project(
         "group/name",
         "job: {script: echo nonsense > x, artifacts: {reports: {dotenv: x}}}",
@@ -203,7 +203,7 @@ def test_a_report_that_gitlab_refuses_fails_a_job_whose_script_passed(world: Wor
     )
 
 
-def test_a_report_that_is_missing_changes_nothing(world: World) -> None:
+def test_a_missing_report_does_not_fail_the_job(world: World) -> None:
     project = world.project(
         "group/name", "job: {script: 'true', artifacts: {reports: {dotenv: x}}}"
     )
@@ -212,7 +212,7 @@ def test_a_report_that_is_missing_changes_nothing(world: World) -> None:
     assert pipeline.status == "success"
 
 
-def test_a_value_of_a_report_is_expanded_in_later_jobs(world: World) -> None:
+def test_later_jobs_expand_the_values_of_a_dotenv_report(world: World) -> None:
     project = world.project(
         "group/name",
         """
@@ -239,7 +239,7 @@ def test_junit_reports_are_counted(world: World) -> None:
     assert counts == TestCounts(success=1, failed=1, skipped=1)
 
 
-def test_needs_go_before_stages(world: World) -> None:
+def test_needs_take_precedence_over_stages(world: World) -> None:
     project = world.project(
         "group/name",
         """
@@ -263,7 +263,7 @@ def test_needs_go_before_stages(world: World) -> None:
     }
 
 
-def test_a_job_that_takes_too_long_is_ended(world: World) -> None:
+def test_a_job_that_exceeds_its_timeout_is_stopped(world: World) -> None:
     project = world.project("group/name", "job: {script: sleep 60, timeout: 0.2 seconds}")
     pipeline = world.run(project)
     job = world.job(pipeline, "job")
@@ -271,7 +271,7 @@ def test_a_job_that_takes_too_long_is_ended(world: World) -> None:
     assert "execution took longer than 0.2 seconds" in world.log(pipeline, "job")
 
 
-def test_a_job_is_tried_again_as_often_as_it_may(world: World) -> None:
+def test_a_job_is_retried_as_often_as_its_configuration_allows(world: World) -> None:
     project = world.project("group/name", "job: {script: exit 7, retry: {max: 1, exit_codes: 7}}")
     pipeline = world.run(project)
     assert [(job.status, job.retried) for job in pipeline.jobs] == [
@@ -298,7 +298,7 @@ def test_jobs_of_a_resource_group_run_one_after_another(world: World) -> None:
     assert world.run(project).status == "success"
 
 
-def test_a_repository_that_is_gone_is_a_failure_of_the_runner(still: World) -> None:
+def test_a_deleted_repository_is_a_runner_system_failure(still: World) -> None:
     project = still.project("group/name", "job: {script: 'true'}")
     pipeline = still.start(project)
     shutil.rmtree(project.repository)
@@ -309,7 +309,7 @@ def test_a_repository_that_is_gone_is_a_failure_of_the_runner(still: World) -> N
     assert "ERROR: Job failed (system failure): fatal:" in still.log(pipeline, "job")
 
 
-def test_without_running_jobs_a_pipeline_stays_created(still: World) -> None:
+def test_a_pipeline_stays_created_if_the_sandbox_runs_no_jobs(still: World) -> None:
     scheduler = Scheduler(still.state, run_jobs=False)
     scheduler.start()
     pipeline = still.start(still.project("group/name", "job: {script: 'true'}"))
@@ -319,7 +319,7 @@ def test_without_running_jobs_a_pipeline_stays_created(still: World) -> None:
     scheduler.stop()
 
 
-def test_stopping_ends_running_jobs_at_once(still: World) -> None:
+def test_stopping_the_sandbox_stops_running_jobs_at_once(still: World) -> None:
     still.scheduler.start()
     pipeline = still.start(still.project("group/name", "job: {script: sleep 600}"))
     still.wait(pipeline, "running")
@@ -335,7 +335,7 @@ release:
 """
 
 
-def test_a_job_releases_a_tag_with_the_description_in_a_file(world: World) -> None:
+def test_a_job_creates_a_release_with_the_description_from_a_file(world: World) -> None:
     project = world.project("group/name", RELEASING)
     sha = world.commit(project, {"a": "b"})
     author, now = world.user, world.state.clock.now()
@@ -348,7 +348,7 @@ def test_a_job_releases_a_tag_with_the_description_in_a_file(world: World) -> No
     assert "Release 1.0.0 already exists." in world.log(second, "release")
 
 
-def test_a_job_cannot_release_a_tag_that_is_not_there(world: World) -> None:
+def test_a_job_cannot_create_a_release_of_a_missing_tag(world: World) -> None:
     project = world.project("group/name", RELEASING)
     assert world.run(project).status == "failed"
     assert project.releases == {}

@@ -53,7 +53,9 @@ def jobs(*statuses: str) -> list[Job]:
         (["canceled", "canceling"], "canceling"),
     ],
 )
-def test_jobs_amount_to_one_status(statuses: list[str], expected: str | None) -> None:
+def test_the_jobs_determine_the_status_of_the_pipeline(
+    statuses: list[str], expected: str | None
+) -> None:
     assert composite(jobs(*statuses)) == expected
 
 
@@ -68,7 +70,7 @@ def test_jobs_amount_to_one_status(statuses: list[str], expected: str | None) ->
         (["success", "running"], "running"),
     ],
 )
-def test_needed_jobs_skip_what_needs_them(statuses: list[str], expected: str) -> None:
+def test_a_failed_job_skips_the_jobs_that_need_it(statuses: list[str], expected: str) -> None:
     assert composite(jobs(*statuses), needed=True) == expected
 
 

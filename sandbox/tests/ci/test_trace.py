@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ([b"xyx", b"yx."], b"[MASKED]yx."),
     ],
 )
-def test_secrets_are_masked_wherever_they_are_cut(
+def test_secrets_split_across_writes_are_masked(
     still: World, pieces: list[bytes], expected: bytes
 ) -> None:
     pipeline = still.start(still.project("group/name", "job: {script: a}"))
@@ -36,7 +36,7 @@ def test_secrets_are_masked_wherever_they_are_cut(
     assert bytes(pipeline.jobs[0].trace) == expected
 
 
-def test_without_secrets_nothing_is_held_back(still: World) -> None:
+def test_without_secrets_all_output_is_written_at_once(still: World) -> None:
     pipeline = still.start(still.project("group/name", "job: {script: a}"))
     Trace(still.state, pipeline.jobs[0], []).write(b"text")
     assert bytes(pipeline.jobs[0].trace) == b"text"

@@ -19,7 +19,7 @@ from sandbox.model import Project, ProtectedRef, State, Variable
         ("$(pwd) $1 $", "$(pwd) $1 $"),
     ],
 )
-def test_a_text_is_expanded(text: str, expected: str) -> None:
+def test_variables_in_a_text_are_expanded(text: str, expected: str) -> None:
     assert expand(text, {"NAME": "value"}) == expected
 
 
@@ -36,12 +36,12 @@ def test_values_refer_to_each_other_in_any_order_and_depth() -> None:
     )
 
 
-def test_values_in_a_circle_stay_as_they_are() -> None:
+def test_values_that_refer_to_each_other_in_a_cycle_are_not_expanded() -> None:
     variables = [Variable("A", "$B"), Variable("B", "$C"), Variable("C", "$A"), Variable("D", "$A")]
     assert as_values(expand_all(variables)) == {"A": "$B", "B": "$C", "C": "$A", "D": "$B"}
 
 
-def test_a_value_that_names_itself_stays_as_it_is() -> None:
+def test_a_value_that_refers_to_itself_is_not_expanded() -> None:
     assert as_values(expand_all([Variable("A", "$A:x")])) == {"A": "$A:x"}
 
 
@@ -60,7 +60,7 @@ def test_raw_and_file_variables_are_not_expanded() -> None:
     }
 
 
-def test_the_last_layer_wins() -> None:
+def test_a_later_layer_of_variables_overrides_an_earlier_one() -> None:
     merged = merge([Variable("A", "1"), Variable("B", "1")], [Variable("A", "2")])
     assert as_values(merged) == {"A": "2", "B": "1"}
 
@@ -76,7 +76,9 @@ def state(tmp_path: Path) -> State:
     return state
 
 
-def test_project_goes_before_nearer_group_before_farther_before_instance(state: State) -> None:
+def test_project_variables_override_group_variables_and_those_override_instance_variables(
+    state: State,
+) -> None:
     project = Project(1, "top/sub/name", state.root, variables=[Variable("P", "project")])
     found = as_values(settings(state, project, "main", tag=False))
     assert found == {"X": "sub", "I": "instance", "T": "top", "P": "project"}
@@ -86,7 +88,7 @@ def test_project_goes_before_nearer_group_before_farther_before_instance(state: 
     ("ref", "tag", "seen"),
     [("main", False, True), ("topic", False, False), ("v1", True, True), ("main", True, False)],
 )
-def test_a_protected_variable_is_for_protected_refs(
+def test_a_protected_variable_is_set_only_on_protected_refs(
     state: State, ref: str, tag: bool, seen: bool
 ) -> None:
     project = Project(1, "other/name", state.root, variables=[Variable("T", "x", protected=True)])

@@ -20,13 +20,13 @@ PROJECT = "/projects/tech-lunch%2Fservice-tests"
 TAGS = f"{PROJECT}/repository/tags"
 
 
-def test_a_project_that_one_may_not_see_does_not_exist(gitlab: Sandbox, api: Api) -> None:
+def test_a_project_that_the_user_cannot_see_returns_404(gitlab: Sandbox, api: Api) -> None:
     gitlab.add_project("secret/project", {})
     for path in ("/projects/secret%2Fproject", "/projects/no%2Fsuch"):
         assert outcome(api.get(path)) == (404, {"message": "404 Project Not Found"})
 
 
-def test_a_project_that_has_moved_leads_on_to_its_id(
+def test_a_request_for_a_moved_project_redirects_to_its_id(
     gitlab: Sandbox, project: Project, api: Api
 ) -> None:
     gitlab.rename(project, "tech-lunch/tests")
@@ -42,7 +42,7 @@ def test_a_project_that_has_moved_leads_on_to_its_id(
     )
 
 
-def test_everything_may_be_below_a_path() -> None:
+def test_the_server_can_have_a_relative_url_root() -> None:
     with Sandbox(run_jobs=False, relative_root="/gitlab") as gitlab:
         token = gitlab.add_token(gitlab.add_user("user"))
         assert gitlab.url.endswith("/gitlab")
@@ -66,7 +66,7 @@ def test_everything_may_be_below_a_path() -> None:
         ("locked", "main", "You are not allowed to create this tag as it is protected."),
     ],
 )
-def test_a_tag_is_refused_in_gitlabs_words(
+def test_an_invalid_tag_gets_gitlabs_error_message(
     project: Project, api: Api, name: str, ref: str, message: str
 ) -> None:
     project.protected_tags.append(ProtectedRef("lock*", Access.OWNER))
@@ -76,7 +76,7 @@ def test_a_tag_is_refused_in_gitlabs_words(
 
 
 @pytest.mark.parametrize("words", ["", "Not on a Friday"])
-def test_a_hook_refuses_a_tag_in_its_own_words(
+def test_a_hook_refuses_a_tag_with_its_own_message(
     gitlab: Sandbox, project: Project, api: Api, words: str
 ) -> None:
     project.hook_message = words
@@ -85,18 +85,18 @@ def test_a_hook_refuses_a_tag_in_its_own_words(
     assert gitlab.tags(project) == {}
 
 
-def test_a_reporter_creates_no_tag(project: Project, executor: User, api: Api) -> None:
+def test_a_reporter_cannot_create_a_tag(project: Project, executor: User, api: Api) -> None:
     project.members[executor.id] = Access.REPORTER
     answer = api.post(TAGS, json={"tag_name": "v1", "ref": "main"})
     assert outcome(answer) == (403, {"message": "403 Forbidden"})
 
 
-def test_missing_parameters_are_named(api: Api, project: Project) -> None:
+def test_an_error_names_missing_parameters(api: Api, project: Project) -> None:
     answer = api.post(f"/projects/{project.id}/repository/tags", json={})
     assert outcome(answer) == (400, {"error": "tag_name is missing, ref is missing"})
 
 
-def test_of_an_annotated_tag_the_target_is_not_the_commit(
+def test_the_target_of_an_annotated_tag_is_not_the_commit(
     gitlab: Sandbox, project: Project, api: Api
 ) -> None:
     tag = api.post(TAGS, json={"tag_name": "v1", "ref": "main", "message": "One"}).json()
@@ -170,7 +170,9 @@ def test_branches_are_listed_and_shown(gitlab: Sandbox, project: Project, api: A
 
 
 @pytest.mark.usefixtures("project")
-def test_side_by_side_one_of_many_makes_the_tag(gitlab: Sandbox, token: Token) -> None:
+def test_only_one_of_many_concurrent_requests_creates_the_tag(
+    gitlab: Sandbox, token: Token
+) -> None:
     statuses: list[int] = []
 
     def create() -> None:

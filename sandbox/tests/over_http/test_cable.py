@@ -100,7 +100,7 @@ def pipeline(gitlab: Sandbox, project: Project, executor: User) -> Pipeline:
 
 
 @pytest.mark.parametrize("origin", [None, "https://gitlab.example.com", "null"])
-def test_a_wrong_origin_finds_no_page(gitlab: Sandbox, token: Token, origin: str | None) -> None:
+def test_a_wrong_origin_gets_404(gitlab: Sandbox, token: Token, origin: str | None) -> None:
     with (
         pytest.raises(InvalidStatus) as refused,
         cable(gitlab, token.secret, origin=origin),
@@ -111,7 +111,7 @@ def test_a_wrong_origin_finds_no_page(gitlab: Sandbox, token: Token, origin: str
     assert [request.status for request in gitlab.requests] == [404]
 
 
-def test_the_origin_has_no_path_and_the_cable_is_below_the_relative_root() -> None:
+def test_the_origin_has_no_path_and_the_cable_is_under_the_relative_url_root() -> None:
     with Sandbox(run_jobs=False, relative_root="/gitlab") as gitlab:
         token = gitlab.add_token(gitlab.add_user("ci-cd-executor"))
         with cable(gitlab, token.secret, root="/gitlab") as connection:
@@ -121,13 +121,15 @@ def test_the_origin_has_no_path_and_the_cable_is_below_the_relative_root() -> No
             pass
 
 
-def test_without_an_upgrade_there_is_no_page(gitlab: Sandbox) -> None:
+def test_a_request_without_an_upgrade_gets_404(gitlab: Sandbox) -> None:
     answer = requests.get(f"{gitlab.url}/-/cable", timeout=PATIENCE)
     assert (answer.status_code, answer.text) == (404, "Page not found")
 
 
 @pytest.mark.parametrize("scope", ["api", "read_api"])
-def test_a_token_with_the_scope_opens_it(gitlab: Sandbox, executor: User, scope: str) -> None:
+def test_a_token_with_the_scope_opens_the_connection(
+    gitlab: Sandbox, executor: User, scope: str
+) -> None:
     token = gitlab.add_token(executor, scopes=[scope])
     with cable(gitlab, token.secret) as connection:
         assert receive(connection) == {"type": "welcome"}
@@ -145,7 +147,7 @@ def bad_secrets(gitlab: Sandbox, user: User, project: Project) -> dict[str, str]
 
 
 @pytest.mark.parametrize("kind", ["unknown", "revoked", "expired", "scope", "job"])
-def test_a_bad_token_is_told_after_the_handshake(
+def test_a_bad_token_is_rejected_after_the_handshake(
     gitlab: Sandbox, executor: User, project: Project, kind: str
 ) -> None:
     with cable(gitlab, bad_secrets(gitlab, executor, project)[kind]) as connection:
@@ -217,7 +219,7 @@ def test_a_pipeline_that_cannot_be_seen_is_confirmed_with_an_error(
         assert gitlab.cable.subscriptions == []
 
 
-def test_without_a_token_only_what_is_public_can_be_seen(
+def test_an_anonymous_client_sees_only_public_pipelines(
     gitlab: Sandbox, project: Project, pipeline: Pipeline
 ) -> None:
     with cable(gitlab) as connection:
@@ -253,7 +255,7 @@ def test_an_unknown_field_is_an_error(
     }
 
 
-def test_what_gitlab_does_not_answer_is_not_answered(
+def test_messages_that_gitlab_ignores_get_no_response(
     gitlab: Sandbox, token: Token, pipeline: Pipeline
 ) -> None:
     with cable(gitlab, token.secret) as connection:
@@ -286,7 +288,7 @@ def test_after_unsubscribing_nothing_is_pushed(
 # Time, and what goes wrong
 
 
-def test_it_pings(gitlab: Sandbox, token: Token) -> None:
+def test_the_server_sends_pings(gitlab: Sandbox, token: Token) -> None:
     gitlab.cable.ping_every = 0.05
     with cable(gitlab, token.secret) as connection:
         assert receive(connection) == {"type": "welcome"}
@@ -295,7 +297,7 @@ def test_it_pings(gitlab: Sandbox, token: Token) -> None:
         assert isinstance(ping["message"], int)
 
 
-def test_a_token_that_is_revoked_later_loses_its_subscriptions_without_a_word(
+def test_a_revoked_token_loses_its_subscriptions_without_a_message(
     gitlab: Sandbox, token: Token, pipeline: Pipeline
 ) -> None:
     gitlab.cable.ping_every = gitlab.cable.check_every = 0.05
@@ -308,7 +310,7 @@ def test_a_token_that_is_revoked_later_loses_its_subscriptions_without_a_word(
         assert messages == ["ping"] * 3
 
 
-def test_events_get_lost_where_a_test_wants_it(
+def test_a_test_can_make_the_server_lose_events(
     gitlab: Sandbox, token: Token, pipeline: Pipeline
 ) -> None:
     gitlab.cable.faults.dropped = frozenset({2})
@@ -326,7 +328,7 @@ def test_events_get_lost_where_a_test_wants_it(
     assert got == [running, running, restart]
 
 
-def test_a_cut_connection_just_ends(gitlab: Sandbox, token: Token) -> None:
+def test_a_test_can_cut_the_connection(gitlab: Sandbox, token: Token) -> None:
     with cable(gitlab, token.secret) as connection:
         assert receive(connection) == {"type": "welcome"}
         gitlab.cable.cut()
@@ -335,13 +337,13 @@ def test_a_cut_connection_just_ends(gitlab: Sandbox, token: Token) -> None:
     gitlab.wait_until(lambda: gitlab.cable.connections == 0)
 
 
-def test_faults_by_rule_meet_the_handshake(gitlab: Sandbox, token: Token) -> None:
+def test_fault_rules_apply_to_the_handshake(gitlab: Sandbox, token: Token) -> None:
     gitlab.fault(Fault(path="/-/cable$", status=503))
     with pytest.raises(InvalidStatus, match="503"), cable(gitlab, token.secret):
         pass
 
 
-def test_the_end_of_the_sandbox_ends_connections_and_threads(executor: User) -> None:
+def test_stopping_the_sandbox_closes_connections_and_threads(executor: User) -> None:
     del executor
     before = set(threading.enumerate())
     with Sandbox(run_jobs=False) as gitlab:

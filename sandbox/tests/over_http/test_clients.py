@@ -117,7 +117,7 @@ def test_glab_runs_pipelines_and_reads_them(ground: Ground, glab: Glab) -> None:
 
 
 @pytest.mark.may_skip
-def test_glab_steers_jobs(ground: Ground, glab: Glab) -> None:
+def test_glab_plays_cancels_and_retries_jobs(ground: Ground, glab: Glab) -> None:
     glab("ci", "run", "--branch", "main")
     ground.settled()
     [pipeline] = ground.gitlab.pipelines(ground.project)
@@ -133,7 +133,7 @@ def test_glab_steers_jobs(ground: Ground, glab: Glab) -> None:
 
 
 @pytest.mark.may_skip
-def test_glab_opens_changes_and_merges_a_merge_request(ground: Ground, glab: Glab) -> None:
+def test_glab_opens_updates_and_merges_a_merge_request(ground: Ground, glab: Glab) -> None:
     text = ("--title", "Feature", "--description", "Why")
     branches = ("--source-branch", "feature", "--target-branch", "main")
     assert "/merge_requests/1" in glab("mr", "create", *branches, *text, "--yes")
@@ -146,7 +146,7 @@ def test_glab_opens_changes_and_merges_a_merge_request(ground: Ground, glab: Gla
 
 
 @pytest.mark.may_skip
-def test_glab_makes_releases_and_changes_them(ground: Ground, glab: Glab) -> None:
+def test_glab_creates_and_updates_releases(ground: Ground, glab: Glab) -> None:
     links = '[{"name": "site", "url": "https://example.com/site"}]'
     glab("release", "create", "v1", "--ref", "main", "--notes", "First", "--assets-links", links)
     glab("release", "create", "v1", "--notes", "Second")
@@ -155,7 +155,7 @@ def test_glab_makes_releases_and_changes_them(ground: Ground, glab: Glab) -> Non
     assert (release.description, [link.name for link in release.links]) == ("Second", ["site"])
 
 
-def test_python_gitlab_does_what_the_commands_are_about(ground: Ground) -> None:
+def test_python_gitlab_makes_the_requests_of_the_commands(ground: Ground) -> None:
     client = python_gitlab.Gitlab(ground.gitlab.url, private_token=ground.token)
     project = client.projects.get(PATH)
     assert project.tags.create({"tag_name": "v1", "ref": "main"}).name == "v1"

@@ -25,7 +25,7 @@ PROJECT = "/projects/tech-lunch%2Fservice-tests"
 TAGS = f"{PROJECT}/repository/tags"
 
 
-def test_a_reset_before_the_request_leaves_nothing_behind(
+def test_a_reset_before_the_request_changes_nothing(
     gitlab: Sandbox, project: Project, api: Api
 ) -> None:
     fault = gitlab.fault(Fault(method="POST", path=r"/tags$", nth=1, reset="before"))
@@ -36,7 +36,7 @@ def test_a_reset_before_the_request_leaves_nothing_behind(
     assert [request.status for request in gitlab.requests] == [None]
 
 
-def test_a_reset_after_the_request_loses_the_answer_alone(
+def test_a_reset_after_the_request_loses_only_the_response(
     gitlab: Sandbox, project: Project, api: Api
 ) -> None:
     gitlab.fault(Fault(method="POST", reset="after"))
@@ -45,21 +45,23 @@ def test_a_reset_after_the_request_loses_the_answer_alone(
     assert list(gitlab.tags(project)) == ["v1"]
 
 
-def test_an_answer_breaks_off_half_way(gitlab: Sandbox, api: Api) -> None:
+def test_a_response_is_cut_off_in_the_middle(gitlab: Sandbox, api: Api) -> None:
     gitlab.fault(Fault(path="/version", truncate=True, first=1))
     with pytest.raises(requests.RequestException):
         api.get("/version")
     assert api.get("/version").status_code == 200
 
 
-def test_a_delay_outlasts_a_client(gitlab: Sandbox, project: Project, api: Api) -> None:
+def test_a_delay_is_longer_than_the_timeout_of_a_client(
+    gitlab: Sandbox, project: Project, api: Api
+) -> None:
     gitlab.fault(Fault(method="POST", delay_after=60))
     with pytest.raises(requests.Timeout):
         api.post(TAGS, json={"tag_name": "v1", "ref": "main"}, timeout=0.2)
     gitlab.wait_until(lambda: list(gitlab.tags(project)) == ["v1"])
 
 
-def test_a_request_may_be_carried_out_after_its_answer() -> None:
+def test_a_request_can_take_effect_after_its_response() -> None:
     clock = ManualClock()
     with serving(clock=clock) as world:
         world.gitlab.fault(Fault(method="POST", status=504, carried_out_after=10))
@@ -71,7 +73,7 @@ def test_a_request_may_be_carried_out_after_its_answer() -> None:
         assert [tag["name"] for tag in world.api.get(TAGS).json()] == ["v1"]
 
 
-def test_a_request_may_be_carried_out_after_its_connection_was_reset() -> None:
+def test_a_request_can_take_effect_after_its_connection_was_reset() -> None:
     clock = ManualClock()
     with serving(clock=clock) as world:
         world.gitlab.fault(Fault(method="POST", reset="after", carried_out_after=10))
@@ -82,7 +84,7 @@ def test_a_request_may_be_carried_out_after_its_connection_was_reset() -> None:
         assert len(world.api.get(TAGS).json()) == 1
 
 
-def test_an_answer_may_drip(gitlab: Sandbox, api: Api) -> None:
+def test_a_response_can_arrive_slowly(gitlab: Sandbox, api: Api) -> None:
     gitlab.fault(Fault(drip=0.0005, nth=1))
     assert api.get("/version").json()["version"]
     gitlab.fault(Fault(drip=60))
@@ -90,7 +92,7 @@ def test_an_answer_may_drip(gitlab: Sandbox, api: Api) -> None:
         api.get("/version", timeout=0.2)
 
 
-def test_pages_may_have_no_end(gitlab: Sandbox, project: Project, api: Api) -> None:
+def test_a_list_can_have_endless_pages(gitlab: Sandbox, project: Project, api: Api) -> None:
     gitlab.tag(project, "v1")
     gitlab.fault(Fault(path="/tags", endless=True))
     following = api.get(TAGS).headers["X-Next-Page"]
@@ -100,7 +102,9 @@ def test_pages_may_have_no_end(gitlab: Sandbox, project: Project, api: Api) -> N
 
 
 @pytest.mark.parametrize("content", [[], {"version": 1}, "text", None, 7])
-def test_an_answer_may_be_of_another_type(gitlab: Sandbox, api: Api, content: object) -> None:
+def test_a_response_can_have_another_content_type(
+    gitlab: Sandbox, api: Api, content: object
+) -> None:
     gitlab.fault(Fault(path="/version", edit=lambda _: content))
     assert outcome(api.get("/version")) == (200, content)
 
@@ -115,7 +119,7 @@ def test_requests_are_recorded(gitlab: Sandbox, token: Token, api: Api) -> None:
     assert gitlab.requests == []
 
 
-def test_the_end_leaves_neither_threads_nor_files() -> None:
+def test_a_stopped_sandbox_leaves_no_threads_or_files() -> None:
     def ask(url: str) -> None:
         with suppress(requests.ConnectionError):  # answered or cut off, but not kept waiting
             requests.get(url, timeout=60)
@@ -133,7 +137,7 @@ def test_the_end_leaves_neither_threads_nor_files() -> None:
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_on_its_own_it_says_how_to_reach_it_and_leaves_nothing(
+def test_the_sandbox_command_prints_its_address_and_leaves_no_files(
     tmp_path: Path, end: signal.Signals
 ) -> None:
     with subprocess.Popen(

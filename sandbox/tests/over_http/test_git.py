@@ -58,7 +58,7 @@ def clone(gitlab: Sandbox, project: Project, token: Token, tmp_path: Path) -> Cl
     return Clone(tmp_path / "clone")
 
 
-def test_a_push_arrives_and_starts_a_pipeline(
+def test_a_push_updates_the_branch_and_starts_a_pipeline(
     gitlab: Sandbox, project: Project, clone: Clone
 ) -> None:
     gitlab.commit(project, CONFIG, start_pipeline=False)
@@ -80,7 +80,7 @@ def test_a_push_arrives_and_starts_a_pipeline(
     ("message", "options"),
     [("Change [skip ci]", []), ("Change", ["--push-option=ci.skip"])],
 )
-def test_a_push_may_skip_its_pipeline(
+def test_a_push_can_skip_its_pipeline(
     gitlab: Sandbox, project: Project, clone: Clone, message: str, options: list[str]
 ) -> None:
     gitlab.commit(project, CONFIG, start_pipeline=False)
@@ -102,13 +102,13 @@ def test_a_shallow_clone_pushes(
     assert gitlab.sha(project) == sha
 
 
-def test_an_annotated_tag_arrives(gitlab: Sandbox, project: Project, clone: Clone) -> None:
+def test_an_annotated_tag_can_be_pushed(gitlab: Sandbox, project: Project, clone: Clone) -> None:
     clone.git("tag", "--annotate", "--message", "One", "v1")
     assert clone.git("push", "origin", "v1").returncode == 0
     assert gitlab.tags(project) == {"v1": gitlab.sha(project)}
 
 
-def test_a_large_push_comes_in_chunks(gitlab: Sandbox, project: Project, clone: Clone) -> None:
+def test_a_large_push_is_sent_in_chunks(gitlab: Sandbox, project: Project, clone: Clone) -> None:
     (clone.path / "large").write_bytes(os.urandom(2_000_000))
     clone.git("add", "large")
     sha = clone.commit()
@@ -116,7 +116,7 @@ def test_a_large_push_comes_in_chunks(gitlab: Sandbox, project: Project, clone: 
     assert gitlab.sha(project) == sha
 
 
-def test_a_developer_does_not_push_to_a_protected_branch(
+def test_a_developer_cannot_push_to_a_protected_branch(
     gitlab: Sandbox, project: Project, executor: User, clone: Clone
 ) -> None:
     before = gitlab.sha(project)
@@ -130,7 +130,9 @@ def test_a_developer_does_not_push_to_a_protected_branch(
     assert clone.git("push", "origin", "HEAD:feature").returncode == 0
 
 
-def test_nobody_forces_a_protected_branch(gitlab: Sandbox, project: Project, clone: Clone) -> None:
+def test_no_one_can_force_push_to_a_protected_branch(
+    gitlab: Sandbox, project: Project, clone: Clone
+) -> None:
     before = gitlab.sha(project)
     clone.git("commit", "--amend", "--message", "Other")
     refused = clone.git("push", "--force")
@@ -146,7 +148,7 @@ def test_nobody_forces_a_protected_branch(gitlab: Sandbox, project: Project, clo
         (":main", "The default branch of a project cannot be deleted."),
     ],
 )
-def test_a_push_is_refused_in_gitlabs_words(
+def test_an_invalid_push_gets_gitlabs_error_message(
     project: Project, clone: Clone, refspec: str, text: str
 ) -> None:
     project.protected_tags.append(ProtectedRef("lock*", Access.OWNER))
@@ -156,14 +158,16 @@ def test_a_push_is_refused_in_gitlabs_words(
 
 
 @pytest.mark.parametrize("words", ["", "Not on a Friday"])
-def test_a_hook_refuses_a_push_in_its_own_words(project: Project, clone: Clone, words: str) -> None:
+def test_a_hook_refuses_a_push_with_its_own_message(
+    project: Project, clone: Clone, words: str
+) -> None:
     project.hook_message = words
     refused = clone.git("push", "origin", "HEAD:feature")
     assert "(pre-receive hook declined)" in refused.stderr
     assert ("remote: GitLab: " in refused.stderr) == bool(words)
 
 
-def test_of_two_pushes_the_second_has_to_fetch_first(
+def test_the_second_of_two_pushes_must_fetch_first(
     gitlab: Sandbox, project: Project, clone: Clone
 ) -> None:
     gitlab.commit(project, {"f": "1"}, start_pipeline=False)
@@ -172,7 +176,7 @@ def test_of_two_pushes_the_second_has_to_fetch_first(
     assert "fetch first" in late.stderr
 
 
-def test_a_reporter_is_told_before_anything_is_sent(
+def test_a_push_of_a_reporter_is_refused_before_any_object_is_sent(
     project: Project, executor: User, clone: Clone
 ) -> None:
     project.members[executor.id] = Access.REPORTER
@@ -197,7 +201,7 @@ def test_a_job_token_fetches_and_pushes_only_where_the_project_allows_it(
     assert "Authentication failed" in clone.git("ls-remote", remote).stderr
 
 
-def test_without_a_token_only_what_is_public_is_cloned(
+def test_an_anonymous_client_clones_only_public_projects(
     gitlab: Sandbox, project: Project, tmp_path: Path
 ) -> None:
     nobody = Clone(tmp_path)
@@ -207,7 +211,7 @@ def test_without_a_token_only_what_is_public_is_cloned(
     assert nobody.git("ls-remote", remote).returncode == 0
 
 
-def test_a_project_that_one_may_not_see_is_not_found(gitlab: Sandbox, clone: Clone) -> None:
+def test_a_project_that_the_user_cannot_see_is_not_found(gitlab: Sandbox, clone: Clone) -> None:
     other = gitlab.add_token(gitlab.add_user("other"))
     hidden = gitlab.add_project("secret/project", {})
     refused = clone.git("ls-remote", address(gitlab, hidden, "other", other.secret))
@@ -243,7 +247,7 @@ def test_push_options_open_a_merge_request(project: Project, clone: Clone) -> No
     assert [request.description for request in project.merge_requests] == ["Why"]
 
 
-def test_a_push_option_that_nothing_follows_from_is_refused(
+def test_an_unsupported_push_option_is_refused(
     gitlab: Sandbox, project: Project, clone: Clone
 ) -> None:
     pushed = push_feature(clone, "merge_request.milestone=1")
@@ -257,7 +261,7 @@ def test_a_push_option_that_nothing_follows_from_is_refused(
 # Reading
 
 
-def test_an_address_without_its_ending_leads_to_the_one_with_it(
+def test_an_address_without_git_suffix_redirects_to_the_one_with_it(
     gitlab: Sandbox, project: Project, token: Token, tmp_path: Path
 ) -> None:
     short = address(gitlab, project, "oauth2", token.secret).removesuffix(".git")
@@ -266,7 +270,7 @@ def test_an_address_without_its_ending_leads_to_the_one_with_it(
     assert "redirecting to" in cloned.stderr
 
 
-def test_a_clone_may_leave_files_out(
+def test_a_partial_clone_works(
     gitlab: Sandbox, project: Project, token: Token, tmp_path: Path
 ) -> None:
     url = address(gitlab, project, "oauth2", token.secret)
@@ -275,7 +279,7 @@ def test_a_clone_may_leave_files_out(
 
 
 @pytest.mark.parametrize(("version", "status"), [("18.2", 128), ("18.4", 0)])
-def test_a_job_token_pushes_since_18_4(version: str, status: int, tmp_path: Path) -> None:
+def test_a_job_token_can_push_since_18_4(version: str, status: int, tmp_path: Path) -> None:
     with serving(version=version) as world:
         world.project.job_token_push = True
         job = world.gitlab.add_running_job(world.project, world.executor)

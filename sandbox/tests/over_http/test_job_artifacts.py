@@ -34,7 +34,7 @@ def files(content: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_a_job_leaves_an_archive(api: Api, build: Job) -> None:
+def test_a_job_uploads_an_artifacts_archive(api: Api, build: Job) -> None:
     answer = api.get(f"{PROJECT}/jobs/{build.id}/artifacts")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/zip")
     assert files(answer.content) == FILES
@@ -42,7 +42,7 @@ def test_a_job_leaves_an_archive(api: Api, build: Job) -> None:
     assert shown["artifacts_file"] == {"filename": "artifacts.zip", "size": len(answer.content)}
 
 
-def test_the_newest_success_of_a_ref_has_one_too(
+def test_the_latest_successful_artifacts_of_a_ref_can_be_downloaded(
     gitlab: Sandbox, project: Project, executor: User, api: Api
 ) -> None:
     gitlab.commit(project, {"f": "1"}, branch="a/b", start_pipeline=False)
@@ -57,25 +57,25 @@ def test_the_newest_success_of_a_ref_has_one_too(
         assert outcome(answer) == (404, {"message": error})
 
 
-def test_a_job_token_opens_it(
+def test_a_job_token_can_download_artifacts(
     gitlab: Sandbox, build: Job, project: Project, executor: User
 ) -> None:
     with Api(gitlab, **{"JOB-TOKEN": gitlab.add_running_job(project, executor).token}) as session:
         assert session.get(f"{PROJECT}/jobs/{build.id}/artifacts").status_code == 200
 
 
-def test_without_any_it_is_not_found(api: Api, build: Job) -> None:
+def test_a_job_without_artifacts_returns_404(api: Api, build: Job) -> None:
     lint = build.pipeline.jobs[1]
     assert outcome(api.get(f"{PROJECT}/jobs/{lint.id}/artifacts")) == GONE
 
 
-def test_an_erased_job_has_none(api: Api, build: Job) -> None:
+def test_an_erased_job_has_no_artifacts(api: Api, build: Job) -> None:
     erased = api.post(f"{PROJECT}/jobs/{build.id}/erase")
     assert (erased.status_code, bool(erased.json()["erased_at"])) == (201, True)
     assert outcome(api.get(f"{PROJECT}/jobs/{build.id}/artifacts")) == GONE
 
 
-def test_after_it_has_expired_it_is_gone() -> None:
+def test_expired_artifacts_return_404() -> None:
     clock = ManualClock()
     with serving(clock=clock) as world:
         [build, _] = world.gitlab.add_pipeline(world.project, SCRIPT, user=world.executor).jobs
@@ -87,7 +87,7 @@ def test_after_it_has_expired_it_is_gone() -> None:
         assert world.api.get(f"{PROJECT}/jobs/{build.id}").json()["artifacts"] == []
 
 
-def test_who_may_not_read_it_is_told(
+def test_a_user_without_access_to_artifacts_gets_an_error(
     gitlab: Sandbox, project: Project, executor: User, api: Api, build: Job
 ) -> None:
     place = f"{PROJECT}/jobs/{build.id}/artifacts"
@@ -101,7 +101,7 @@ def test_who_may_not_read_it_is_told(
         assert anonymous.get(place).status_code == 404
 
 
-def test_it_may_be_stored_on_another_server_that_takes_no_token() -> None:
+def test_artifacts_can_be_stored_on_another_server_that_takes_no_token() -> None:
     with serving(object_storage=True) as world:
         [build, _] = world.gitlab.add_pipeline(world.project, SCRIPT, user=world.executor).jobs
         answer = world.api.get(f"{PROJECT}/jobs/{build.id}/artifacts", allow_redirects=False)
@@ -116,7 +116,7 @@ def test_it_may_be_stored_on_another_server_that_takes_no_token() -> None:
         assert len(world.gitlab.storage.requests) == 3
 
 
-def test_a_real_job_leaves_what_its_configuration_names() -> None:
+def test_a_real_job_uploads_the_files_that_its_configuration_names() -> None:
     config = """\
     build:
       script: [mkdir dist, echo app > dist/app.txt, touch other]
@@ -136,12 +136,12 @@ def test_a_real_job_leaves_what_its_configuration_names() -> None:
         assert job.artifacts_access == "developer"
 
 
-def test_answers_are_dated_by_the_servers_clock() -> None:
+def test_responses_have_the_date_of_the_servers_clock() -> None:
     with serving(clock=ManualClock()) as world:
         assert world.api.get("/version").headers["Date"] == "Mon, 05 Jan 2026 09:00:00 GMT"
 
 
-def test_the_servers_clock_may_be_shifted() -> None:
+def test_the_servers_clock_can_be_shifted() -> None:
     clock = ShiftedClock(-7200)
     with serving(clock=clock) as world:
         ahead = world.gitlab.add_pipeline(world.project, SCRIPT, user=world.executor).created_at

@@ -35,7 +35,7 @@ def open_request(api: Api) -> dict[str, Any]:
     return opened
 
 
-def test_of_two_branches_one_merge_request_is_open_at_a_time(api: Api, feature: str) -> None:
+def test_two_branches_have_only_one_open_merge_request_at_a_time(api: Api, feature: str) -> None:
     opened = open_request(api)
     assert (opened["iid"], opened["state"], opened["sha"]) == (1, "opened", feature)
     again = {"source_branch": "feature", "target_branch": "main", "title": "Again"}
@@ -48,7 +48,7 @@ def test_of_two_branches_one_merge_request_is_open_at_a_time(api: Api, feature: 
         assert len(api.get(f"{PROJECT}/merge_requests?{query}").json()) == count
 
 
-def test_a_merge_request_is_merged_at_the_commit_that_was_seen(
+def test_a_merge_checks_the_sha_of_the_source_branch(
     gitlab: Sandbox, project: Project, api: Api, feature: str
 ) -> None:
     open_request(api)
@@ -61,7 +61,7 @@ def test_a_merge_request_is_merged_at_the_commit_that_was_seen(
 
 
 @pytest.mark.parametrize(("version", "status"), [("18.2", 405), ("19.4", 200)])
-def test_with_nothing_to_wait_for_old_versions_do_not_allow_auto_merge(
+def test_old_versions_refuse_auto_merge_without_an_active_pipeline(
     version: str, status: int
 ) -> None:
     with serving(version=version) as world:
@@ -93,7 +93,7 @@ def test_a_merge_request_is_checked_before_it_can_be_merged(project: Project, ap
 
 
 @pytest.mark.usefixtures("feature")
-def test_who_may_not_push_to_the_target_may_not_merge(
+def test_a_user_who_cannot_push_to_the_target_cannot_merge(
     project: Project, executor: User, api: Api
 ) -> None:
     open_request(api)
@@ -111,15 +111,15 @@ def test_who_may_not_push_to_the_target_may_not_merge(
     ],
 )
 @pytest.mark.usefixtures("feature")
-def test_branches_that_do_not_fit_are_refused(
-    api: Api, source: str, target: str, text: str
-) -> None:
+def test_invalid_branches_are_refused(api: Api, source: str, target: str, text: str) -> None:
     body = {"source_branch": source, "target_branch": target, "title": "T"}
     answer = api.post(f"{PROJECT}/merge_requests", json=body)
     assert outcome(answer) == (422, {"message": [text]})
 
 
-def test_it_can_be_changed(gitlab: Sandbox, api: Api, executor: User, feature: str) -> None:
+def test_a_merge_request_can_be_updated(
+    gitlab: Sandbox, api: Api, executor: User, feature: str
+) -> None:
     other = gitlab.add_user("Reviewer")
     assert api.get("/users?username=reviewer").json()[0]["id"] == other.id
     open_request(api)
@@ -173,7 +173,7 @@ def test_lists_are_filtered(
     assert gitlab.sha(project, "refs/merge-requests/1/head") == feature
 
 
-def test_it_has_a_pipeline_of_its_own_if_jobs_are_for_merge_requests(
+def test_a_merge_request_has_its_own_pipeline_if_jobs_run_for_merge_requests(
     gitlab: Sandbox, project: Project, api: Api
 ) -> None:
     gitlab.commit(project, {".gitlab-ci.yml": CONFIG}, start_pipeline=False)
@@ -193,7 +193,7 @@ def test_it_has_a_pipeline_of_its_own_if_jobs_are_for_merge_requests(
     assert api.get(REQUEST).json()["head_pipeline"]["id"] == own["id"]
 
 
-def test_a_push_gives_it_a_new_head_and_new_pipelines(
+def test_a_push_gives_the_merge_request_a_new_head_and_new_pipelines(
     gitlab: Sandbox, project: Project, api: Api, feature: str
 ) -> None:
     gitlab.commit(project, {".gitlab-ci.yml": CONFIG}, branch="feature")
@@ -204,7 +204,7 @@ def test_a_push_gives_it_a_new_head_and_new_pipelines(
     assert [each["sha"] == sha for each in pipelines] == [True, True, False, False]
 
 
-def test_it_is_rebased_after_the_answer(
+def test_the_rebase_happens_after_the_response(
     gitlab: Sandbox, project: Project, api: Api, feature: str
 ) -> None:
     open_request(api)
@@ -217,7 +217,7 @@ def test_it_is_rebased_after_the_answer(
     assert api.get(f"{REPOSITORY}/files/f/raw?ref=feature").text == "1"
 
 
-def test_a_rebase_that_fails_says_so(gitlab: Sandbox, project: Project, api: Api) -> None:
+def test_a_failed_rebase_sets_the_merge_error(gitlab: Sandbox, project: Project, api: Api) -> None:
     gitlab.commit(project, {"README.md": "mine"}, branch="feature")
     open_request(api)
     gitlab.commit(project, {"README.md": "theirs"})

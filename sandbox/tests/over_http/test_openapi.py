@@ -131,7 +131,7 @@ def ids(gitlab: Sandbox, project: Project, api: Api) -> dict[str, object]:
         f"{PROJECT}/releases/{{tag_name}}/assets/links",
     ],
 )
-def test_an_answer_has_the_fields_that_gitlab_describes(
+def test_a_response_has_the_fields_of_gitlabs_openapi_file(
     description: dict[str, Any], ids: dict[str, object], api: Api, path: str
 ) -> None:
     answer = api.get(path.format(**ids))
@@ -141,7 +141,7 @@ def test_an_answer_has_the_fields_that_gitlab_describes(
 
 
 @pytest.mark.parametrize("path", ["", "/{merge_request_iid}", "/{merge_request_iid}/pipelines"])
-def test_what_merge_requests_answer_has_described_names(
+def test_merge_request_responses_use_documented_field_names(
     description: dict[str, Any], ids: dict[str, object], api: Api, path: str
 ) -> None:
     """The types are wrong there: numbers are described as texts, and lists as objects."""

@@ -26,7 +26,7 @@ NO_JOBS = (
 WRONG = {".gitlab-ci.yml": "test:\n  script: {}\n"}
 
 
-def test_a_tag_starts_its_pipeline_after_the_answer(
+def test_a_tag_starts_its_pipeline_after_the_response(
     gitlab: Sandbox, project: Project, api: Api
 ) -> None:
     sha = gitlab.commit(project, ONLY_TAGS)
@@ -65,7 +65,7 @@ def test_skip_ci_in_the_tagged_commit_makes_a_skipped_pipeline(
         ),
     ],
 )
-def test_a_pipeline_is_refused_in_gitlabs_words(
+def test_a_refused_pipeline_gets_gitlabs_error_message(
     gitlab: Sandbox,
     project: Project,
     api: Api,
@@ -81,7 +81,7 @@ def test_a_pipeline_is_refused_in_gitlabs_words(
     assert gitlab.pipelines(project) == []
 
 
-def test_a_developer_runs_no_pipeline_on_a_protected_branch(
+def test_a_developer_cannot_run_a_pipeline_on_a_protected_branch(
     gitlab: Sandbox, project: Project, executor: User, api: Api
 ) -> None:
     gitlab.commit(project, CONFIG, start_pipeline=False)
@@ -117,7 +117,9 @@ def test_variables_reach_the_pipeline(gitlab: Sandbox, project: Project, api: Ap
     ]
 
 
-def test_latest_of_no_pipelines_is_forbidden(project: Project, api: Api) -> None:
+def test_the_latest_pipeline_of_a_project_without_pipelines_is_forbidden(
+    project: Project, api: Api
+) -> None:
     assert outcome(api.get(f"/projects/{project.id}/pipelines/latest")) == (
         403,
         {"message": "403 Forbidden"},
@@ -193,7 +195,7 @@ def test_a_job_token_starts_a_pipeline_of_source_pipeline(
     assert (status, made["source"]) == (201, "pipeline")
 
 
-def test_a_trigger_is_refused_in_gitlabs_words(
+def test_a_refused_trigger_gets_gitlabs_error_message(
     gitlab: Sandbox, project: Project, executor: User
 ) -> None:
     other = gitlab.add_project("tech-lunch/other", {}, members={executor: Access.MAINTAINER})
@@ -217,7 +219,7 @@ def test_a_trigger_is_refused_in_gitlabs_words(
         )
 
 
-def test_a_triggered_pipeline_of_a_wrong_configuration_is_saved_and_refused(
+def test_a_trigger_with_an_invalid_configuration_saves_a_failed_pipeline_and_fails(
     gitlab: Sandbox, project: Project, executor: User, api: Api
 ) -> None:
     gitlab.commit(project, WRONG, start_pipeline=False)
@@ -246,7 +248,7 @@ def by_name(answer: requests.Response) -> dict[str, dict[str, Any]]:
     return {item["name"]: item for item in answer.json()}
 
 
-def test_jobs_and_trigger_jobs_are_told_apart(api: Api, scripted: str) -> None:
+def test_jobs_and_trigger_jobs_have_separate_lists(api: Api, scripted: str) -> None:
     assert set(by_name(api.get(f"{scripted}/jobs"))) == {"test", "deploy"}
     assert set(by_name(api.get(f"{scripted}/jobs?scope[]=failed"))) == {"test"}
     for path in ("bridges", "trigger_jobs"):
@@ -254,7 +256,7 @@ def test_jobs_and_trigger_jobs_are_told_apart(api: Api, scripted: str) -> None:
         assert bridge["downstream_pipeline"]["status"] == "running"
 
 
-def test_a_log_is_plain_text_in_whole_or_in_part(api: Api, scripted: str) -> None:
+def test_a_job_log_is_plain_text_and_supports_ranges(api: Api, scripted: str) -> None:
     jobs = by_name(api.get(f"{scripted}/jobs"))
     trace = f"{PROJECT}/jobs/{jobs['test']['id']}/trace"
     whole = api.get(trace)
@@ -273,7 +275,7 @@ def test_a_pipeline_is_canceled_and_retried(api: Api, scripted: str) -> None:
     assert len(api.get(f"{scripted}/jobs?include_retried=true").json()) == 4
 
 
-def test_a_manual_job_is_played_once(api: Api, scripted: str) -> None:
+def test_a_manual_job_can_be_played_only_once(api: Api, scripted: str) -> None:
     job = by_name(api.get(f"{scripted}/jobs"))["deploy"]
     play = f"{PROJECT}/jobs/{job['id']}/play"
     played = api.post(play)
@@ -281,7 +283,7 @@ def test_a_manual_job_is_played_once(api: Api, scripted: str) -> None:
     assert outcome(api.post(play)) == (400, {"message": "400 Bad request - Unplayable Job"})
 
 
-def test_a_failed_job_is_retried_once(api: Api, scripted: str) -> None:
+def test_a_failed_job_can_be_retried_only_once(api: Api, scripted: str) -> None:
     job = by_name(api.get(f"{scripted}/jobs"))["test"]
     assert job["failure_reason"] == "script_failure"
     retry = f"{PROJECT}/jobs/{job['id']}/retry"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 ROLE = "ci_pipeline_variables_minimum_override_role"
 
 
-def test_a_user_makes_a_project_of_their_own_and_deletes_it(gitlab: Sandbox, api: Api) -> None:
+def test_a_user_creates_and_deletes_their_own_project(gitlab: Sandbox, api: Api) -> None:
     made = api.post("/projects", json={"name": "mine", "initialize_with_readme": True})
     assert made.status_code == 201
     project = made.json()
@@ -28,7 +28,7 @@ def test_a_user_makes_a_project_of_their_own_and_deletes_it(gitlab: Sandbox, api
     assert api.get(f"/projects/{project['id']}").status_code == 404
 
 
-def test_a_name_is_taken_once(api: Api) -> None:
+def test_a_project_path_can_be_used_only_once(api: Api) -> None:
     assert api.post("/projects", json={"name": "mine"}).status_code == 201
     taken = ["has already been taken"]
     assert outcome(api.post("/projects", json={"name": "mine"})) == (
@@ -37,14 +37,18 @@ def test_a_name_is_taken_once(api: Api) -> None:
     )
 
 
-def test_a_maintainer_changes_a_setting_and_deletes_nothing(api: Api, project: Project) -> None:
+def test_a_maintainer_can_change_settings_but_not_delete_the_project(
+    api: Api, project: Project
+) -> None:
     changed = api.put(f"/projects/{project.id}", json={ROLE: "no_one_allowed"})
     assert (changed.status_code, changed.json()[ROLE]) == (200, "no_one_allowed")
     assert api.put(f"/projects/{project.id}", json={ROLE: "anyone"}).status_code == 400
     assert api.delete(f"/projects/{project.id}").status_code == 403
 
 
-def test_others_change_nothing(gitlab: Sandbox, api: Api, project: Project, executor: User) -> None:
+def test_other_users_cannot_change_settings(
+    gitlab: Sandbox, api: Api, project: Project, executor: User
+) -> None:
     project.members[executor.id] = Access.DEVELOPER
     assert api.put(f"/projects/{project.id}", json={ROLE: "owner"}).status_code == 403
     with Api(gitlab) as nobody:

@@ -56,11 +56,11 @@ def test_a_tree_is_listed_with_modes_and_in_pages(
     ],
 )
 @pytest.mark.usefixtures("project")
-def test_a_tree_that_is_not_there(api: Api, query: str, message: str) -> None:
+def test_a_missing_tree_returns_404(api: Api, query: str, message: str) -> None:
     assert outcome(api.get(f"{REPOSITORY}/tree?{query}")) == (404, {"message": message})
 
 
-def test_a_file_comes_byte_for_byte(gitlab: Sandbox, project: Project, api: Api) -> None:
+def test_a_file_is_returned_byte_for_byte(gitlab: Sandbox, project: Project, api: Api) -> None:
     first = gitlab.commit(project, {"apps/web.yaml": CRLF})
     head = gitlab.commit(project, {"other": "x"})
     shown = api.get(f"{REPOSITORY}/files/apps%2Fweb.yaml?ref=main").json()
@@ -78,11 +78,11 @@ def test_a_file_comes_byte_for_byte(gitlab: Sandbox, project: Project, api: Api)
     ],
 )
 @pytest.mark.usefixtures("project")
-def test_a_file_that_is_not_there(api: Api, path: str, answer: tuple[int, object]) -> None:
+def test_a_missing_file_returns_404(api: Api, path: str, answer: tuple[int, object]) -> None:
     assert outcome(api.get(f"{REPOSITORY}/files/{path}")) == answer
 
 
-def test_an_archive_holds_everything_below_a_folder_named_after_ref_and_commit(
+def test_an_archive_has_one_folder_named_after_the_ref_and_the_commit(
     gitlab: Sandbox, project: Project, api: Api
 ) -> None:
     attributes = "hidden export-ignore\n"
@@ -98,7 +98,9 @@ def test_an_archive_holds_everything_below_a_folder_named_after_ref_and_commit(
     assert outcome(api.get(f"{REPOSITORY}/archive?sha=nope"))[0] == 404
 
 
-def test_the_commits_of_a_range_and_of_a_path(gitlab: Sandbox, project: Project, api: Api) -> None:
+def test_commits_are_listed_by_range_and_by_path(
+    gitlab: Sandbox, project: Project, api: Api
+) -> None:
     first = gitlab.sha(project)
     second, third = (gitlab.commit(project, {name: "x"}) for name in ("a", "b"))
     listed = api.get(f"{REPOSITORY}/commits?ref_name={first}..main").json()
@@ -133,7 +135,7 @@ def test_several_files_make_one_commit_that_keeps_bytes_and_modes(
 
 
 @pytest.mark.parametrize(("message", "skipped"), [("Change", False), ("Change [skip ci]", True)])
-def test_a_commit_starts_a_pipeline_unless_its_message_says_otherwise(
+def test_a_commit_starts_a_pipeline_unless_its_message_has_skip_ci(
     gitlab: Sandbox, project: Project, api: Api, message: str, *, skipped: bool
 ) -> None:
     config = {".gitlab-ci.yml": "test:\n  script: [echo]\n"}
@@ -159,7 +161,7 @@ def test_last_commit_id_is_about_one_file_and_fails_open(
     assert api.post(commits, json=body(update("a", "3", "0" * 40))).status_code == 201
 
 
-def test_between_check_and_write_nothing_is_locked(
+def test_a_change_between_the_check_and_the_write_is_not_detected(
     gitlab: Sandbox, project: Project, api: Api
 ) -> None:
     before = gitlab.commit(project, {"a": "1"})
@@ -188,7 +190,7 @@ def test_between_check_and_write_nothing_is_locked(
         ),
     ],
 )
-def test_a_commit_is_refused_in_gitlabs_words(
+def test_an_invalid_commit_gets_gitlabs_error_message(
     gitlab: Sandbox, project: Project, api: Api, request_body: object, message: str
 ) -> None:
     gitlab.commit(project, {"f": "1"}, branch="taken")
@@ -197,7 +199,7 @@ def test_a_commit_is_refused_in_gitlabs_words(
 
 
 @pytest.mark.parametrize("start", ["start_branch", "start_sha"])
-def test_a_commit_may_begin_a_branch(
+def test_a_commit_can_create_a_branch(
     gitlab: Sandbox, project: Project, api: Api, start: str
 ) -> None:
     main = gitlab.sha(project)
@@ -210,7 +212,7 @@ def test_a_commit_may_begin_a_branch(
 
 
 @pytest.mark.parametrize("role", [Access.REPORTER, Access.DEVELOPER])
-def test_a_protected_branch_takes_no_commit(
+def test_a_commit_to_a_protected_branch_is_refused(
     project: Project, executor: User, api: Api, role: Access
 ) -> None:
     project.members[executor.id] = role
@@ -220,7 +222,9 @@ def test_a_protected_branch_takes_no_commit(
 
 
 @pytest.mark.parametrize("words", ["", "Not on a Friday"])
-def test_a_hook_refuses_a_commit_in_its_own_words(project: Project, api: Api, words: str) -> None:
+def test_a_hook_refuses_a_commit_with_its_own_message(
+    project: Project, api: Api, words: str
+) -> None:
     project.hook_message = words
     answer = api.post(f"{REPOSITORY}/commits", json=body(update("README.md", "x")))
     assert outcome(answer) == (400, {"message": words})

@@ -18,7 +18,7 @@ NOT_ALLOWED = (403, {"message": "403 Forbidden"})
 
 
 @pytest.mark.usefixtures("project")
-def test_a_member_is_found_by_the_user_and_nobody_else_is(
+def test_only_the_requested_user_is_found_among_the_members(
     gitlab: Sandbox, api: Api, executor: User
 ) -> None:
     member = api.get(f"{PROJECT}/members/all/{executor.id}").json()
@@ -32,7 +32,7 @@ def test_a_member_is_found_by_the_user_and_nobody_else_is(
     "settings",
     ["protected_tags", "protected_branches", "job_token_scope", "job_token_scope/allowlist"],
 )
-def test_what_a_maintainer_sees_a_developer_does_not(
+def test_a_developer_cannot_read_the_settings_of_a_maintainer(
     api: Api, project: Project, executor: User, settings: str
 ) -> None:
     assert api.get(f"{PROJECT}/{settings}").status_code == 200
@@ -40,7 +40,7 @@ def test_what_a_maintainer_sees_a_developer_does_not(
     assert outcome(api.get(f"{PROJECT}/{settings}")) == NOT_ALLOWED
 
 
-def test_protected_refs_say_who_may(api: Api, project: Project) -> None:
+def test_protected_refs_name_the_roles_with_access(api: Api, project: Project) -> None:
     project.protected_tags.append(ProtectedRef("v*", Access.DEVELOPER))
     (tag,) = api.get(f"{PROJECT}/protected_tags").json()
     assert (tag["name"], tag["create_access_levels"][0]["access_level"]) == ("v*", 30)
@@ -48,7 +48,7 @@ def test_protected_refs_say_who_may(api: Api, project: Project) -> None:
     assert (branch["name"], branch["push_access_levels"][0]["access_level"]) == ("main", 40)
 
 
-def test_the_allowlist_holds_the_project_itself_others_and_groups(
+def test_the_allowlist_contains_the_project_itself_other_projects_and_groups(
     gitlab: Sandbox, api: Api, project: Project
 ) -> None:
     other = gitlab.add_project("tech-lunch/hello-world")
@@ -61,7 +61,9 @@ def test_the_allowlist_holds_the_project_itself_others_and_groups(
     assert group["web_url"] == f"{gitlab.url}/groups/tools"
 
 
-def test_a_group_on_the_allowlist_lets_its_projects_in(gitlab: Sandbox, project: Project) -> None:
+def test_a_group_on_the_allowlist_allows_all_its_projects(
+    gitlab: Sandbox, project: Project
+) -> None:
     project.job_token_allowlist = {"tools"}
     user = gitlab.add_user("developer")
     project.members[user.id] = Access.DEVELOPER

@@ -64,9 +64,7 @@ def test_the_pipeline_of_a_tag_or_a_commit_appears_later(
     assert sources(world) == ["push"]
 
 
-def test_a_pipeline_that_was_created_is_not_there_for_readers_yet(
-    world: World, clock: ManualClock
-) -> None:
+def test_a_new_pipeline_is_not_yet_visible_to_reads(world: World, clock: ManualClock) -> None:
     created = world.api.post(f"{PROJECT}/pipeline", json={"ref": "main"})
     assert created.status_code == 201
     place = f"{PROJECT}/pipelines/{created.json()['id']}"
@@ -120,7 +118,9 @@ def test_a_merge_request_is_prepared_and_checked_and_then_has_its_pipelines(
 @pytest.mark.parametrize(
     ("version", "status"), [("17.11", 405), ("18.2", 405), ("18.9", 405), ("19.4", 422)]
 )
-def test_an_auto_merge_of_what_is_being_prepared_is_refused(version: str, status: int) -> None:
+def test_auto_merge_is_refused_while_the_merge_request_is_prepared(
+    version: str, status: int
+) -> None:
     with serving(version=version, clock=ManualClock(), slow=SLOW) as world:
         open_request(world)
         text = "Branch cannot be merged" if status == 422 else "405 Method Not Allowed"
@@ -148,7 +148,7 @@ def test_before_its_pipeline_exists_a_merge_request_is_mergeable_and_merges_at_o
 @pytest.mark.parametrize(
     ("script", "state"), [(PASSING, "merged"), (FAILING, "opened"), (SKIPPED, "opened")]
 )
-def test_an_auto_merge_is_carried_out_only_after_a_success(
+def test_auto_merge_merges_only_after_a_successful_pipeline(
     world: World, clock: ManualClock, script: ScriptedPipeline, state: str
 ) -> None:
     world.project.script = script
@@ -164,7 +164,7 @@ def test_an_auto_merge_is_carried_out_only_after_a_success(
     assert read(world)["state"] == state
 
 
-def test_while_it_is_checked_an_auto_merge_is_taken_and_never_carried_out_without_a_pipeline(
+def test_auto_merge_set_during_the_check_never_merges_without_a_pipeline(
     clock: ManualClock,
 ) -> None:
     with serving(clock=clock, slow=Slow(checking=5)) as world:
@@ -176,7 +176,7 @@ def test_while_it_is_checked_an_auto_merge_is_taken_and_never_carried_out_withou
 
 
 @pytest.mark.parametrize(("strict", "status"), [(True, "ci_must_pass"), (False, "mergeable")])
-def test_a_failed_pipeline_holds_a_merge_up_only_where_pipelines_must_succeed(
+def test_a_failed_pipeline_blocks_a_merge_only_if_pipelines_must_succeed(
     world: World, clock: ManualClock, *, strict: bool, status: str
 ) -> None:
     world.project.script = FAILING
@@ -188,7 +188,7 @@ def test_a_failed_pipeline_holds_a_merge_up_only_where_pipelines_must_succeed(
     assert read(world)["detailed_merge_status"] == status
 
 
-def test_while_a_pipeline_that_must_succeed_runs_that_is_said(
+def test_the_merge_status_says_that_a_required_pipeline_is_running(
     world: World, clock: ManualClock
 ) -> None:
     world.project.pipelines_must_succeed = True
@@ -198,7 +198,7 @@ def test_while_a_pipeline_that_must_succeed_runs_that_is_said(
     assert outcome(world.api.put(f"{REQUEST}/merge", json={}))[0] == 405
 
 
-def test_a_push_ends_an_auto_merge(world: World, clock: ManualClock) -> None:
+def test_a_push_cancels_auto_merge(world: World, clock: ManualClock) -> None:
     open_request(world)
     clock.advance(5)
     merge(world)

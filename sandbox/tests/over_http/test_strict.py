@@ -40,7 +40,7 @@ def world(gitlab: Sandbox) -> Api:
         ),
     ],
 )
-def test_what_is_not_read_is_refused_and_fails_the_test_that_sent_it(
+def test_an_unsupported_parameter_is_refused_and_fails_the_test(
     method: str, path: str, body: dict[str, Any] | None, named: str
 ) -> None:
     with pytest.raises(AssertionError, match="does not read"), Sandbox(run_jobs=False) as gitlab:  # noqa: PT012 - the end of the block raises
@@ -55,13 +55,15 @@ def test_what_is_not_read_is_refused_and_fails_the_test_that_sent_it(
         assert answer["error"].startswith(f"The sandbox does not read {named}")
 
 
-def test_an_error_of_the_test_itself_is_not_hidden() -> None:
+def test_an_error_in_the_test_itself_is_not_hidden() -> None:
     with pytest.raises(KeyError), Sandbox(run_jobs=False) as gitlab:  # noqa: PT012 - as above
         assert world(gitlab).get(f"{COMMITS}?strange=1").status_code == 400
         raise KeyError
 
 
-def test_what_gitlab_refuses_is_not_counted(gitlab: Sandbox, project: Project, api: Api) -> None:
+def test_parameters_of_a_refused_request_are_not_counted_as_unsupported(
+    gitlab: Sandbox, project: Project, api: Api
+) -> None:
     assert project.path == "tech-lunch/service-tests"
     assert api.get("/projects/absent%2Fproject?strange=1").status_code == 404
     assert gitlab.state.problems == []
@@ -115,7 +117,7 @@ def test_variables_with_wrong_keys_are_refused(
     assert outcome(api.post(f"{PROJECT}/pipeline", json=body)) == (400, {"message": message})
 
 
-def test_the_author_of_a_commit_may_be_another(project: Project, api: Api) -> None:
+def test_a_commit_can_have_another_author(project: Project, api: Api) -> None:
     assert project.default_branch == "main"
     body = {
         "branch": "main",
@@ -128,7 +130,7 @@ def test_the_author_of_a_commit_may_be_another(project: Project, api: Api) -> No
     assert (made["author_name"], made["author_email"]) == ("Someone", "someone@example.com")
 
 
-def test_a_start_has_one_name(project: Project, api: Api) -> None:
+def test_a_commit_takes_only_one_start_parameter(project: Project, api: Api) -> None:
     assert project.default_branch == "main"
     body = {
         "branch": "x",
@@ -144,7 +146,7 @@ def test_a_start_has_one_name(project: Project, api: Api) -> None:
 @pytest.mark.parametrize(
     ("search", "names"), [("v*1", ["v1.1", "v1"]), ("^v1$", ["v1"]), ("V1.1", ["v1.1"])]
 )
-def test_a_search_may_hold_a_star(
+def test_a_search_can_contain_a_wildcard(
     gitlab: Sandbox, project: Project, api: Api, search: str, names: list[str]
 ) -> None:
     for name in ("v1", "v1.1", "w1"):

@@ -25,14 +25,16 @@ TAGS = f"{PROJECT}/repository/tags"
         ({"Authorization": "Bearer unknown"}, 401, {"message": "401 Unauthorized"}),
     ],
 )
-def test_nobody_is_told_nothing(
+def test_an_anonymous_request_gets_401(
     gitlab: Sandbox, headers: dict[str, str], status: int, body: object
 ) -> None:
     with Api(gitlab, **headers) as api:
         assert outcome(api.get("/user")) == (status, body)
 
 
-def test_a_bearer_token_is_as_good_as_a_private_one(gitlab: Sandbox, token: Token) -> None:
+def test_a_token_works_in_the_bearer_and_in_the_private_token_header(
+    gitlab: Sandbox, token: Token
+) -> None:
     with Api(gitlab, Authorization=f"Bearer {token.secret}") as api:
         assert api.get("/user").json()["username"] == "ci-cd-executor"
 
@@ -47,7 +49,7 @@ def test_a_bearer_token_is_as_good_as_a_private_one(gitlab: Sandbox, token: Toke
         ({"revoked": True}, "Token was revoked. You have to re-authorize from the user."),
     ],
 )
-def test_a_token_that_is_over_says_so(
+def test_the_error_of_an_expired_or_revoked_token_says_so(
     gitlab: Sandbox, executor: User, settings: dict[str, bool], description: str
 ) -> None:
     yesterday = gitlab.state.clock.now() - timedelta(days=1)
@@ -63,7 +65,7 @@ def test_a_token_that_is_over_says_so(
         )
 
 
-def test_read_api_reads_and_writes_nothing(
+def test_the_scope_read_api_allows_reads_and_no_writes(
     gitlab: Sandbox, project: Project, executor: User
 ) -> None:
     token = gitlab.add_token(executor, scopes=["read_api"])
@@ -75,7 +77,7 @@ def test_read_api_reads_and_writes_nothing(
     assert gitlab.tags(project) == {}
 
 
-def test_a_token_of_any_scope_may_ask_about_itself(gitlab: Sandbox, executor: User) -> None:
+def test_a_token_of_any_scope_can_read_its_own_details(gitlab: Sandbox, executor: User) -> None:
     token = gitlab.add_token(executor, scopes=["read_registry"], name="puller")
     with Api(gitlab, **{"PRIVATE-TOKEN": token.secret}) as api:
         assert api.get("/user").status_code == 403
@@ -95,7 +97,7 @@ def test_a_token_of_any_scope_may_ask_about_itself(gitlab: Sandbox, executor: Us
         ("GET", "/pipelines/latest", "private", 404, "404 Project Not Found"),
     ],
 )
-def test_a_job_token_counts_only_where_gitlab_takes_it(
+def test_a_job_token_works_only_on_the_routes_that_accept_it(
     gitlab: Sandbox,
     project: Project,
     executor: User,
@@ -115,7 +117,9 @@ def test_a_job_token_counts_only_where_gitlab_takes_it(
         assert answer.json() == {"message": message}
 
 
-def test_a_job_token_ends_with_its_job(gitlab: Sandbox, project: Project, executor: User) -> None:
+def test_a_job_token_is_invalid_after_its_job_has_finished(
+    gitlab: Sandbox, project: Project, executor: User
+) -> None:
     job = gitlab.add_running_job(project, executor)
     with Api(gitlab, **{"JOB-TOKEN": job.token}) as api:
         assert api.get("/job").json()["id"] == job.id
@@ -145,7 +149,7 @@ def test_a_job_token_of_a_project_that_is_not_on_the_allowlist_is_refused(
         assert api.get(TAGS).status_code == 200
 
 
-def test_a_job_token_makes_a_tag_by_way_of_a_release(
+def test_a_job_token_creates_a_tag_through_a_release(
     gitlab: Sandbox, project: Project, executor: User
 ) -> None:
     job = gitlab.add_running_job(project, executor)

@@ -37,7 +37,7 @@ def world(version: str) -> Iterator[World]:
         yield running
 
 
-def test_the_version_is_told(world: World, version: str) -> None:
+def test_the_server_returns_its_version(world: World, version: str) -> None:
     assert world.api.get("/version").json()["version"] == f"{version}.0"
 
 
@@ -72,7 +72,7 @@ def test_a_job_token_is_ignored_on_routes_that_took_it_later(
     assert taken or answer == {"message": "404 Project Not Found"}
 
 
-def test_trigger_jobs_have_a_route_of_their_own_since_19_2(world: World, version: str) -> None:
+def test_trigger_jobs_have_their_own_route_since_19_2(world: World, version: str) -> None:
     job = ScriptedJob(name="start", downstream=ScriptedPipeline())
     script = ScriptedPipeline(jobs=(job,))
     pipeline = world.gitlab.add_pipeline(world.project, script, user=world.executor)
@@ -82,7 +82,7 @@ def test_trigger_jobs_have_a_route_of_their_own_since_19_2(world: World, version
     assert status == (200 if version == "19.4" else 404)
 
 
-def test_the_payload_of_a_trigger_is_a_file_variable_of_gitlabs_own(world: World) -> None:
+def test_the_payload_of_a_trigger_is_a_file_variable(world: World) -> None:
     world.project.script = ScriptedPipeline()
     trigger = world.gitlab.add_trigger_token(world.project, world.executor)
     body = {"token": trigger.secret, "ref": "main", "variables": {"A": "1"}}
@@ -97,7 +97,7 @@ def test_the_payload_of_a_trigger_is_a_file_variable_of_gitlabs_own(world: World
     assert trigger.secret not in payload["value"]
 
 
-def test_where_nobody_may_set_variables_old_versions_refuse_each_trigger(
+def test_old_versions_refuse_every_trigger_if_no_one_can_set_variables(
     world: World, version: str
 ) -> None:
     world.project.script = ScriptedPipeline()
@@ -125,7 +125,7 @@ def test_inputs_of_a_trigger_are_ignored_before_18_1(world: World, version: str)
     assert levels == ["quick" if version == "17.11" else "full", "full"]
 
 
-def test_inputs_are_ignored_altogether_before_17_11() -> None:
+def test_all_inputs_are_ignored_before_17_11() -> None:
     with serving(version="17.10") as world:
         world.gitlab.commit(world.project, {".gitlab-ci.yml": WITH_INPUT}, start_pipeline=False)
         body = {"ref": "main", "inputs": {"level": "full"}}
@@ -134,7 +134,9 @@ def test_inputs_are_ignored_altogether_before_17_11() -> None:
         assert world.gitlab.job_variables(job)["LEVEL"] == "quick"
 
 
-def test_a_fine_grained_token_may_do_what_it_names(world: World, version: str) -> None:
+def test_a_fine_grained_token_can_do_only_what_its_permissions_allow(
+    world: World, version: str
+) -> None:
     if version != "19.4":
         with pytest.raises(ValueError, match="fine-grained"):
             world.gitlab.add_token(world.executor, permissions=["read_tag"])
@@ -164,7 +166,7 @@ def test_a_version_is_two_numbers() -> None:
         Sandbox(version="latest")
 
 
-def test_protection_rules_of_deploy_keys_admit_no_token(world: World) -> None:
+def test_a_protection_rule_for_a_deploy_key_does_not_allow_a_token(world: World) -> None:
     world.project.protected_tags.append(ProtectedRef("v*", Access.NONE, deploy_key=True))
     [rule] = world.api.get(f"{PROJECT}/protected_tags").json()
     levels = [

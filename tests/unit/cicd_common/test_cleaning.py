@@ -14,7 +14,7 @@ SECRETS = st.text(st.characters(codec="utf-8"), min_size=8, max_size=40)
 
 
 @given(secret=SECRETS, before=st.binary(max_size=8), after=st.binary(max_size=8))
-def test_no_spelling_of_a_secret_is_left(secret: str, before: bytes, after: bytes) -> None:
+def test_every_encoding_of_a_secret_is_hidden(secret: str, before: bytes, after: bytes) -> None:
     cleaning.forget()
     cleaning.hide(secret)
     encoded = base64.b64encode(before + secret.encode() + after).decode()
@@ -24,7 +24,7 @@ def test_no_spelling_of_a_secret_is_left(secret: str, before: bytes, after: byte
 
 
 @given(text=st.text())
-def test_a_line_holds_nothing_that_a_terminal_obeys(text: str) -> None:
+def test_a_line_contains_no_control_characters(text: str) -> None:
     assert cleaning.one_line(text).isprintable()
     assert all(line.replace("\t", "").isprintable() for line in cleaning.lines(text).split("\n"))
 
@@ -45,14 +45,14 @@ def test_a_short_word_is_not_hidden() -> None:
         ("http_proxy", "http://me:proxy-password@proxy:99999", "proxy-password"),
     ],
 )
-def test_the_secrets_of_a_job_are_hidden_though_they_are_not_used(
+def test_the_secrets_of_a_job_are_hidden_even_if_they_are_not_used(
     name: str, value: str, text: str
 ) -> None:
     cleaning.hide_those_of({name: value})
     assert text not in cleaning.redacted(f"It says {text}.")
 
 
-def test_what_is_no_secret_is_shown() -> None:
+def test_text_that_is_not_secret_is_shown() -> None:
     cleaning.hide_those_of(
         {"CI_PROJECT_PATH": "group/service-01", "no_proxy": "localhost,10.0.0.1"}
     )

@@ -13,7 +13,7 @@ from cicd_common import files
 from cicd_common.files import UnreadableError, read_text
 
 
-def test_a_regular_file_is_read_whole(tmp_path: Path) -> None:
+def test_a_regular_file_is_read_completely(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes("ü\r\n".encode())
     assert read_text(tmp_path / "a") == "ü\r\n"
 
@@ -33,7 +33,7 @@ def test_a_dash_is_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_text(Path("-")) == "notes"
 
 
-def test_what_has_no_end_or_waits_for_a_writer_is_refused(tmp_path: Path) -> None:
+def test_endless_files_and_pipes_without_a_writer_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", Path("/dev/zero"), Path("/dev/tty"), tmp_path):
         with pytest.raises(UnreadableError):

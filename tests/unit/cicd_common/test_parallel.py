@@ -28,7 +28,7 @@ def test_outcomes_keep_the_order_of_the_items() -> None:
     assert side_by_side([0, 1, 2, 3], work) == [0, 10, 20, 30]
 
 
-def test_an_error_is_the_outcome_of_its_item_alone() -> None:
+def test_an_error_is_the_outcome_of_its_own_item_only() -> None:
     def work(index: int) -> int:
         if index == 1:
             raise NotFoundError("none")
@@ -48,7 +48,7 @@ def test_a_bug_is_raised_and_not_hidden(count: int) -> None:
         side_by_side(list(range(count)), work)
 
 
-def test_more_items_than_threads_are_all_worked_on() -> None:
+def test_all_items_are_processed_if_there_are_more_items_than_threads() -> None:
     assert side_by_side(list(range(100)), lambda n: n + 1) == list(range(1, 101))
 
 
@@ -65,7 +65,7 @@ def signals() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("signals")
-def test_a_signal_waits_for_what_is_under_way_and_begins_nothing_else(
+def test_after_a_signal_running_items_finish_and_no_other_item_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begun: list[int] = []
@@ -95,7 +95,7 @@ def test_a_signal_waits_for_what_is_under_way_and_begins_nothing_else(
 
 
 @pytest.mark.usefixtures("signals")
-def test_what_does_not_finish_in_time_is_unknown_and_what_did_is_kept() -> None:
+def test_unfinished_items_are_unknown_and_finished_items_keep_their_results() -> None:
     hanging, done = threading.Event(), threading.Event()
 
     def work(name: str) -> str:
@@ -116,7 +116,7 @@ def test_what_does_not_finish_in_time_is_unknown_and_what_did_is_kept() -> None:
 
 
 @pytest.mark.usefixtures("signals")
-def test_without_a_grace_a_signal_ends_it_at_once() -> None:
+def test_without_a_grace_period_a_signal_stops_the_work_at_once() -> None:
     hanging = threading.Event()
 
     def work(_: int) -> None:

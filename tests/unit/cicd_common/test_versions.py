@@ -31,7 +31,7 @@ VALID = [
 
 
 @pytest.mark.parametrize("text", VALID)
-def test_a_version_reads_and_prints_the_same(text: str) -> None:
+def test_a_parsed_version_prints_the_same_text(text: str) -> None:
     assert str(version(text)) == text
 
 
@@ -57,11 +57,11 @@ def test_a_version_reads_and_prints_the_same(text: str) -> None:
         "1.2.3-" + "0" * 100_000 + "!",
     ],
 )
-def test_what_is_no_version_is_none(text: str) -> None:
+def test_text_that_is_not_a_version_returns_none(text: str) -> None:
     assert parse_version(text) is None
 
 
-def test_versions_sort_as_the_specification_does() -> None:
+def test_versions_sort_in_the_order_of_the_specification() -> None:
     ascending = [
         "1.0.0-alpha",
         "1.0.0-alpha.1",
@@ -102,10 +102,10 @@ def test_builds_of_one_version_have_the_same_precedence() -> None:
         ("0.0.0", "patch", "0.0.1"),
     ],
 )
-def test_the_next_version_is_counted_as_npm_does(current: str, part: str, expected: str) -> None:
+def test_the_next_version_is_the_same_as_in_npm(current: str, part: str, expected: str) -> None:
     assert str(version(current).next_version(part)) == expected
 
 
 @given(st.text(max_size=300))
-def test_no_text_makes_reading_fail(text: str) -> None:
+def test_parsing_fails_on_no_text(text: str) -> None:
     parse_version(text)

@@ -89,7 +89,7 @@ MERGED_RESULT = "refs/merge-requests/1/merge"
     ],
     ids=["success", "running", "created", "unknown", "merged result", "merged result runs"],
 )
-def test_what_has_passed_is_merged_now_and_what_is_active_later(
+def test_a_successful_pipeline_merges_now_and_an_active_one_merges_later(
     server: Mocker, requests: MergeRequests, head: dict[str, Any], *, auto_merge: bool | None
 ) -> None:
     show(server, request(head_pipeline=head))
@@ -103,7 +103,7 @@ def test_what_has_passed_is_merged_now_and_what_is_active_later(
 
 
 @pytest.mark.parametrize("approval", ["not_approved", "discussions_not_resolved", "ci_must_pass"])
-def test_what_still_waits_for_people_is_set_to_auto_merge(
+def test_a_request_that_waits_for_approvals_is_set_to_auto_merge(
     server: Mocker, requests: MergeRequests, approval: str
 ) -> None:
     head = pipeline("success")
@@ -137,7 +137,7 @@ def test_what_still_waits_for_people_is_set_to_auto_merge(
         ([request(detailed_merge_status="checking", head_pipeline=pipeline("running"))], 7),
     ],
 )
-def test_nothing_else_is_merged(
+def test_other_merge_requests_are_not_merged(
     server: Mocker, requests: MergeRequests, answers: list[dict[str, Any]], code: int
 ) -> None:
     show(server, *answers)
@@ -164,7 +164,7 @@ def test_nothing_else_is_merged(
         ({"ci_config_path": None}, True, False),
     ],
 )
-def test_a_project_without_ci_is_known_by_its_settings(
+def test_a_project_without_ci_is_recognized_by_its_settings(
     server: Mocker,
     requests: MergeRequests,
     settings: dict[str, Any],
@@ -188,7 +188,7 @@ def test_a_project_without_ci_is_known_by_its_settings(
         assert not merge.called
 
 
-def test_a_pipeline_that_appears_in_time_is_what_counts(
+def test_a_pipeline_that_appears_in_time_decides_the_merge(
     server: Mocker, requests: MergeRequests
 ) -> None:
     show(
@@ -212,7 +212,9 @@ LEVEL: list[dict[str, Any]] = [{"json": []}]
 BUMP = {"id": SHA, "message": "Update\n\nBumped-Image: example.com/web\n"}
 
 
-def test_a_rebase_is_waited_for(server: Mocker, requests: MergeRequests) -> None:
+def test_the_command_waits_until_a_rebase_has_finished(
+    server: Mocker, requests: MergeRequests
+) -> None:
     server.get(f"{API}/repository/commits", BEHIND + LEVEL)
     rebase = server.put(f"{API}/merge_requests/1/rebase", json={"rebase_in_progress": True})
     busy = request(rebase_in_progress=True)
@@ -224,7 +226,7 @@ def test_a_rebase_is_waited_for(server: Mocker, requests: MergeRequests) -> None
     assert rebase.request_history[-1].json() == {"skip_ci": False}
 
 
-def test_an_old_merge_error_does_not_count_after_a_rebase(
+def test_an_old_merge_error_is_ignored_after_a_rebase(
     server: Mocker, requests: MergeRequests
 ) -> None:
     server.get(f"{API}/repository/commits", BEHIND + LEVEL)
@@ -234,7 +236,7 @@ def test_an_old_merge_error_does_not_count_after_a_rebase(
     assert requests.bring_up_to_date(MergeRequest.read(request()), "bump", skip_ci=False)
 
 
-def test_another_rebase_that_is_running_is_waited_for(
+def test_the_command_waits_for_a_rebase_that_is_already_running(
     server: Mocker, requests: MergeRequests
 ) -> None:
     server.get(f"{API}/repository/commits", BEHIND + BEHIND + LEVEL)
@@ -253,7 +255,7 @@ def test_another_rebase_that_is_running_is_waited_for(
 @pytest.mark.parametrize(
     ("commits", "closes"), [([BUMP], True), ([BUMP, BEHIND[0]["json"][0]], False)]
 )
-def test_only_a_request_of_bumps_alone_is_closed(
+def test_only_a_merge_request_with_bump_commits_only_is_closed(
     server: Mocker, requests: MergeRequests, commits: list[dict[str, Any]], *, closes: bool
 ) -> None:
     server.get(f"{API}/repository/commits", BEHIND + BEHIND + [{"json": commits}])
@@ -270,7 +272,7 @@ def test_only_a_request_of_bumps_alone_is_closed(
         assert not close.called
 
 
-def test_a_target_that_keeps_moving_is_a_conflict_in_the_end(
+def test_a_target_branch_that_changes_repeatedly_is_a_conflict(
     server: Mocker, requests: MergeRequests
 ) -> None:
     server.get(f"{API}/repository/commits", BEHIND)

@@ -35,7 +35,7 @@ PIPELINE = "https://gitlab.example.com/g/p/-/pipelines/7"
         ("from {upstream}", f"from {PIPELINE}"),
     ],
 )
-def test_each_value_stands_once_in_the_message(template: str, text: str) -> None:
+def test_every_value_is_in_the_message_once(template: str, text: str) -> None:
     assert subject(template, [WEB, API, UNTOUCHED], CHANGES, PIPELINE) == text
 
 
@@ -50,12 +50,12 @@ def test_each_value_stands_once_in_the_message(template: str, text: str) -> None
         ("", ""),
     ],
 )
-def test_the_old_tag_is_found_in_what_stood_there(old: str, tag: str) -> None:
+def test_the_old_tag_is_read_from_the_old_value(old: str, tag: str) -> None:
     change = Change("a.yaml", 1, old, "v2", "example.com/web")
     assert subject("{old}", [WEB], [change], "") == tag
 
 
-def test_a_bump_by_digest_alone_is_named_by_it() -> None:
+def test_a_bump_with_only_a_digest_is_named_by_its_digest() -> None:
     bump = Update("example.com/web", digest=DIGEST)
     change = Change("a.yaml", 1, "x", "y", "example.com/web")
     assert subject("{tag}", [bump], [change], "") == DIGEST
@@ -92,12 +92,12 @@ def test_skip_ci_and_trailers_follow_any_template(
         ("{tag}\n\n[ci skip]", "v2\n\n[ci skip]"),
     ],
 )
-def test_skip_ci_ends_the_subject_and_stands_once(template: str, message: str | None) -> None:
+def test_skip_ci_is_once_at_the_end_of_the_subject(template: str, message: str | None) -> None:
     message = message or ("v2 [skip ci]\n\nBody.\n\nSigned-off-by: Bot <b@example.com>")
     assert commit_message(template, [WEB, API], CHANGES) == f"{message}\n"
 
 
-def test_trailers_join_those_of_the_template() -> None:
+def test_trailers_are_added_to_those_of_the_template() -> None:
     template = "{tag}\n\nSigned-off-by: Bot <b@example.com>\nCc: x"
     made = commit_message(template, [WEB], CHANGES[:1], upstream=PIPELINE, skip_ci=False)
     assert made == (
@@ -106,22 +106,20 @@ def test_trailers_join_those_of_the_template() -> None:
     )
 
 
-def test_a_subject_that_reads_like_a_trailer_is_not_one() -> None:
+def test_a_subject_in_the_form_of_a_trailer_is_not_a_trailer() -> None:
     made = commit_message("fix: {tag}", [WEB], CHANGES[:1], upstream=PIPELINE, skip_ci=False)
     assert made.startswith("fix: v2\n\nUpstream-Pipeline: ")
 
 
 @pytest.mark.parametrize("skip_ci", [True, False])
-def test_the_images_are_named_without_an_upstream_pipeline_where_that_is_wanted(
-    *, skip_ci: bool
-) -> None:
+def test_image_trailers_can_be_written_without_an_upstream_pipeline(*, skip_ci: bool) -> None:
     made = commit_message("x", [WEB], CHANGES[:1], skip_ci=skip_ci, names_images=True)
     assert made.partition("\n")[2] == "\nBumped-Image: example.com/web\n"
     assert is_bump(made)
     assert not is_bump("Bumped-Image is not a trailer here")
 
 
-def test_a_line_break_in_the_upstream_url_forges_no_trailer() -> None:
+def test_a_line_break_in_the_upstream_url_adds_no_trailer() -> None:
     url = f"{PIPELINE}\nBumped-Image: example.com/other\n\nUpstream-Pipeline: x"
     made = commit_message("from {upstream}", [WEB], CHANGES[:1], upstream=url, skip_ci=False)
     assert len(made.splitlines()) == 4
@@ -129,7 +127,7 @@ def test_a_line_break_in_the_upstream_url_forges_no_trailer() -> None:
 
 
 @pytest.mark.parametrize("path", ["a\nBumped-Image: x.yaml", "\x1b[2Jb.yaml", "\udcff.yaml"])
-def test_file_names_reach_the_message_as_one_line_of_text(path: str) -> None:
+def test_file_names_are_one_line_in_the_message(path: str) -> None:
     change = Change(path, 1, "v1", "v2", "example.com/web")
     made = commit_message("{files}", [WEB], [change], skip_ci=False)
     assert made.removesuffix("\n").isprintable()
@@ -142,6 +140,6 @@ def test_a_template_that_cannot_be_filled_is_refused(template: str) -> None:
         check_template(template)
 
 
-def test_braces_that_are_no_placeholder_stay() -> None:
+def test_braces_that_are_not_a_placeholder_are_kept() -> None:
     check_template("{ tag } {tag!r}")
     assert subject("{ tag } {tag!r}", [WEB], CHANGES, "") == "{ tag } {tag!r}"

@@ -185,7 +185,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_each_format_has_its_places(name: str, check: Callable[..., Plan]) -> None:
+def test_every_format_has_its_image_fields(name: str, check: Callable[..., Plan]) -> None:
     template = dedent(IMAGES[name]).lstrip()
     if "⟦" in template:
         check(template, "web=2.0")
@@ -205,7 +205,7 @@ def test_each_format_has_its_places(name: str, check: Callable[..., Plan]) -> No
         ("docker-compose.yml", "x: {image: web⟦→:2.0⟧}"),
     ],
 )
-def test_some_formats_are_told_by_their_path(
+def test_some_formats_are_recognized_by_their_path(
     path: str, template: str, check: Callable[..., Plan]
 ) -> None:
     check(template, "web=2.0", path=path)
@@ -226,7 +226,7 @@ def test_some_formats_are_told_by_their_path(
         "image: {repository: '${REGISTRY}/web', tag: '1.0'}",
     ],
 )
-def test_what_is_filled_in_later_is_reported_and_left_alone(
+def test_a_value_that_is_filled_in_later_is_reported_and_not_changed(
     text: str, check: Callable[..., Plan]
 ) -> None:
     result = check(f"{text}\n---\nimage: web:⟦1→2⟧\n", "web=2")
@@ -244,7 +244,7 @@ def test_what_is_filled_in_later_is_reported_and_left_alone(
         ("kustomization.yaml", "images: [{newName: web, name: base}]"),
     ],
 )
-def test_an_image_that_leaves_its_tag_to_others_is_reported_and_left_alone(
+def test_an_image_without_a_tag_in_this_file_is_reported_and_not_changed(
     path: str, text: str, check: Callable[..., Plan]
 ) -> None:
     result = check(f"{text}\n---\nimage: {{repository: web, tag: ⟦v1→v2⟧}}\n", "web=v2", path=path)

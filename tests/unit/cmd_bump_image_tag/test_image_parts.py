@@ -75,7 +75,7 @@ def test_a_name_finds_its_tag(template: str, check: Check) -> None:
         "labels: {web: {repository: WEB, tag: v1}}",
     ],
 )
-def test_keys_that_are_not_sure_to_belong_together_stay(text: str) -> None:
+def test_keys_that_might_not_belong_together_are_refused(text: str) -> None:
     with pytest.raises(CommandError):
         plan({"a.yaml": text.replace("WEB", WEB).encode()}, [Update(WEB, "v2")])
 
@@ -89,7 +89,7 @@ def test_keys_that_are_not_sure_to_belong_together_stay(text: str) -> None:
         "{host: registry.example.com, image: redis, tag: 7.0.0}",
     ],
 )
-def test_a_name_whose_registry_stands_beside_it_is_not_docker_hubs(text: str) -> None:
+def test_a_name_with_a_separate_registry_key_is_not_on_docker_hub(text: str) -> None:
     with pytest.raises((NotFoundError, RefusedError)):
         plan({"a.yaml": text.encode()}, [Update("redis", "7.2.0")])
 
@@ -116,7 +116,7 @@ def test_a_name_whose_registry_stands_beside_it_is_not_docker_hubs(text: str) ->
         "{repository: WEB, image: 'other/api:v1', tag: v⟦1→2⟧, digest: ⟦OLD→\"\"⟧}",
     ],
 )
-def test_no_digest_outlives_its_tag_whatever_its_key(template: str, check: Check) -> None:
+def test_a_stale_digest_under_any_key_is_not_kept(template: str, check: Check) -> None:
     check(template.replace("WEB", WEB).replace("OLD", OLD).replace("HEX", HEX), f"{WEB}=v2")
 
 
@@ -131,7 +131,7 @@ def test_no_digest_outlives_its_tag_whatever_its_key(template: str, check: Check
         "{image: 'WEB:v⟦1@OLD→2@NEW⟧'}",
     ],
 )
-def test_a_new_digest_takes_the_place_of_the_old_one(template: str, check: Check) -> None:
+def test_a_new_digest_replaces_the_old_one(template: str, check: Check) -> None:
     text = template.replace("WEB", WEB).replace("OLD", OLD).replace("HEX", HEX)
     check(text.replace("NEW", NEW).replace("SHORT", NEW[7:]), f"{WEB}=v2@{NEW}")
 
@@ -146,7 +146,7 @@ def test_a_new_digest_takes_the_place_of_the_old_one(template: str, check: Check
         "{image: 'WEB:v1', lock: OLD}",
     ],
 )
-def test_a_digest_that_nothing_shows_to_be_the_images_is_refused(text: str) -> None:
+def test_a_digest_that_cannot_be_assigned_to_the_image_is_refused(text: str) -> None:
     files = {"a.yaml": text.replace("WEB", WEB).replace("OLD", OLD).replace("HEX", HEX).encode()}
     with pytest.raises(RefusedError, match="would outlive its tag"):
         plan(files, [Update(WEB, "v2")])
@@ -159,7 +159,7 @@ def test_a_new_digest_with_several_places_for_it_is_refused() -> None:
         plan({"a.yaml": text.encode()}, [Update(WEB, "v2", NEW)])
 
 
-def test_a_reference_that_loses_its_pin_says_so() -> None:
+def test_a_reference_that_loses_its_digest_causes_a_warning() -> None:
     result = plan({"a.yaml": f"image: {WEB}@{OLD}".encode()}, [Update(WEB, "v2")])
     assert result.contents["a.yaml"] == f"image: {WEB}:v2".encode()
     (note,) = result.notes
@@ -181,12 +181,12 @@ def test_a_reference_that_loses_its_pin_says_so() -> None:
         ("repository", "name", ""),
     ],
 )
-def test_a_key_says_which_part_of_which_image_it_is(key: str, kind: str, prefix: str) -> None:
+def test_a_key_identifies_the_image_and_its_part(key: str, kind: str, prefix: str) -> None:
     part = part_of(key)
     assert part is not None
     assert (part.kind, part.prefix) == (kind, prefix)
 
 
 @pytest.mark.parametrize("key", ["hostname", "username", "pullPolicy", "stage", "tags", "x" * 70])
-def test_other_keys_are_no_part(key: str) -> None:
+def test_other_keys_are_not_image_parts(key: str) -> None:
     assert part_of(key) is None

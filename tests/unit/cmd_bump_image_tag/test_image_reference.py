@@ -38,7 +38,7 @@ HEX = "0123456789abcdef" * 4
         (f"x.io/{'p' * 255}", "x.io", "p" * 255, None, None),
     ],
 )
-def test_a_reference_reads_as_docker_reads_it(
+def test_a_reference_is_parsed_as_docker_parses_it(
     text: str, domain: str, path: str, tag: str | None, digest: str | None
 ) -> None:
     assert ImageReference.parse(text) == ImageReference(domain, path, tag, digest)
@@ -84,7 +84,7 @@ def test_a_reference_reads_as_docker_reads_it(
         f"x.io/{'p' * 256}",
     ],
 )
-def test_what_docker_would_refuse_is_none(text: str) -> None:
+def test_a_reference_that_docker_refuses_returns_none(text: str) -> None:
     assert ImageReference.parse(text) is None
 
 
@@ -96,7 +96,7 @@ def test_what_docker_would_refuse_is_none(text: str) -> None:
         ("Registry.Example.com/web", "registry.example.com/web:1"),
     ],
 )
-def test_one_repository_is_equal_however_it_is_written(one: str, other: str) -> None:
+def test_all_spellings_of_one_repository_are_equal(one: str, other: str) -> None:
     assert _parsed(one).repository == _parsed(other).repository
 
 
@@ -110,7 +110,7 @@ def test_one_repository_is_equal_however_it_is_written(one: str, other: str) -> 
         ("localhost/web", "web"),
     ],
 )
-def test_other_repositories_differ(one: str, other: str) -> None:
+def test_different_repositories_are_not_equal(one: str, other: str) -> None:
     assert _parsed(one).repository != _parsed(other).repository
 
 
@@ -123,18 +123,18 @@ def test_other_repositories_differ(one: str, other: str) -> None:
         ("x.io/library/nginx", "x.io/library/nginx"),
     ],
 )
-def test_the_familiar_name_is_what_people_write(text: str, familiar: str) -> None:
+def test_the_familiar_name_is_the_short_name(text: str, familiar: str) -> None:
     assert _parsed(text).familiar == familiar
     assert _parsed(familiar).repository == _parsed(text).repository
 
 
-def test_the_suffix_is_what_follows_the_name() -> None:
+def test_the_suffix_is_the_text_after_the_name() -> None:
     assert _parsed(f"x.io:5000/web:1@{SHA}").suffix == f":1@{SHA}"
     assert _parsed("x.io:5000/web").suffix == ""
     assert _parsed("x.io:5000/g/web").last_component == "web"
 
 
-def test_tags_and_digests_are_told_from_other_text() -> None:
+def test_tags_and_digests_are_distinguished_from_other_text() -> None:
     assert is_tag("1.0_a-B")
     assert not is_tag("1.0\n")
     assert not is_tag("")
@@ -144,14 +144,14 @@ def test_tags_and_digests_are_told_from_other_text() -> None:
 
 
 @given(st.text(alphabet="ab.:/@[]-_A0$ é\n" + "sha256", max_size=200))
-def test_what_reads_ends_with_its_suffix(text: str) -> None:
+def test_a_parsed_reference_ends_with_its_suffix(text: str) -> None:
     reference = ImageReference.parse(text)
     if reference is not None:
         assert text.endswith(reference.suffix)
         assert ImageReference.parse(f"{reference.repository}{reference.suffix}") is not None
 
 
-def test_a_long_text_is_read_in_linear_time() -> None:
+def test_a_long_text_is_parsed_in_linear_time() -> None:
     assert ImageReference.parse("a" * 1_000_000 + "!/web:1") is None
     assert ImageReference.parse("a-" * 500_000) is None
 

@@ -44,7 +44,7 @@ data:
 """
 
 
-def test_each_mention_is_named_with_the_path_that_sets_it() -> None:
+def test_every_mention_is_shown_with_the_path_that_sets_it() -> None:
     result = plan({"pod.yaml": POD.encode()}, [UPDATE])
     assert len(result.changes) == 1
     assert texts(result) == (
@@ -64,7 +64,7 @@ def test_yaml_in_a_string_and_longer_texts_are_searched_too() -> None:
     ]
 
 
-def test_the_paths_that_are_named_set_all_of_them() -> None:
+def test_the_shown_paths_set_all_mentions() -> None:
     files = {"all.yaml": f"{POD}---\n{CONFIG}".encode()}
     found = texts(plan(files, [UPDATE]))
     paths = [path for text in found for path in re.findall("--path '(.*)'", text)]
@@ -121,7 +121,7 @@ def test_a_stale_digest_in_text_is_found() -> None:
     assert found.endswith("--path 'env[0].value' sets it.")
 
 
-def test_strict_refuses_what_would_leave_a_mention_behind() -> None:
+def test_strict_refuses_an_edit_that_leaves_a_mention() -> None:
     with pytest.raises(RefusedError, match="3 mentions of the old reference") as caught:
         plan({"pod.yaml": POD.encode()}, [UPDATE], strict=True)
     assert all(f"pod.yaml:{line}: " in caught.value.why for line in (5, 9, 11))
@@ -131,7 +131,7 @@ def test_strict_refuses_what_would_leave_a_mention_behind() -> None:
     plan({"pod.yaml": f"image: {WEB}:v1 # bump: ignore".encode()}, [UPDATE], strict=True)
 
 
-def test_an_image_that_is_in_text_alone_is_named_there() -> None:
+def test_the_error_names_the_text_that_mentions_the_image() -> None:
     text = f"params: [{{name: image, default: '{WEB}:v1'}}]"
     with pytest.raises(NotFoundError) as caught:
         plan({"task.yaml": text.encode()}, [UPDATE])
@@ -139,7 +139,7 @@ def test_an_image_that_is_in_text_alone_is_named_there() -> None:
     assert "--path 'params[0].default' sets it" in caught.value.why
 
 
-def test_no_image_of_that_name_shows_those_that_are_there() -> None:
+def test_the_error_for_a_missing_image_names_the_images_in_the_files() -> None:
     with pytest.raises(NotFoundError) as caught:
         plan({"a.yaml": b"image: redis:7"}, [UPDATE])
     assert "redis" in caught.value.why
@@ -160,11 +160,11 @@ def test_a_named_file_without_any_key_is_not_yaml(path: str) -> None:
         plan({path: f"FROM {WEB}:v1".encode()}, [UPDATE], named=[path])
 
 
-def test_a_hostile_file_name_stays_on_its_line() -> None:
+def test_a_hostile_file_name_is_shown_on_one_line() -> None:
     assert Skipped("a\n::error::\x1b[2J\u202e.yaml", 1, "Left.").text().isprintable()
 
 
-def test_a_named_file_can_begin_with_a_document_of_text() -> None:
+def test_a_named_file_can_start_with_a_document_of_text() -> None:
     text = f"text\n---\nimage: {WEB}:v1\n".encode()
     assert plan({"a.yaml": text}, [UPDATE], named=["a.yaml"]).changes
 

@@ -20,7 +20,7 @@ def mark(policy: str) -> str:
     return f'# {{"$imagepolicy": "{policy}"}}'
 
 
-def test_fields_that_follow_a_policy_follow_its_image(check: Check) -> None:
+def test_fields_with_a_policy_marker_get_the_tag_of_its_image(check: Check) -> None:
     check(
         f"""\
 apiVersion: v1
@@ -39,7 +39,7 @@ data:
     )
 
 
-def test_a_name_alone_ties_its_policy(check: Check) -> None:
+def test_one_name_field_connects_a_policy_to_its_image(check: Check) -> None:
     check(
         f"a: docker.io/web {mark('flux:web:name')}\nb: v⟦1→2⟧ {mark('flux:web:tag')}\n"
         f"c: ⟦{OLD}→{NEW}⟧ {mark('flux:web:digest')}\n",
@@ -47,7 +47,7 @@ def test_a_name_alone_ties_its_policy(check: Check) -> None:
     )
 
 
-def test_a_policy_is_followed_in_every_file_of_the_run() -> None:
+def test_a_policy_applies_in_every_file_of_the_run() -> None:
     files = {
         "a.yaml": f"version: v1 {mark('flux:web:tag')}\n".encode(),
         "b.yaml": f"image: web:1 {mark('flux:web')}\n".encode(),
@@ -60,7 +60,7 @@ def test_a_policy_is_followed_in_every_file_of_the_run() -> None:
     }
 
 
-def test_a_mirror_follows_by_its_marker_and_loses_its_stale_digest(check: Check) -> None:
+def test_a_mirror_with_a_marker_is_updated_and_loses_its_stale_digest(check: Check) -> None:
     check(
         f"""\
 a: {{image: web:⟦v1→v2⟧}} {mark("flux:other")}
@@ -75,7 +75,7 @@ mirror:
     )
 
 
-def test_a_marked_field_may_be_frozen(check: Check) -> None:
+def test_a_field_with_a_marker_can_be_frozen(check: Check) -> None:
     template = f"""\
 image: web:⟦v1→v2⟧ {mark("flux:web")}
 a: v1 {mark("flux:web:tag")} # bump: ignore
@@ -96,7 +96,9 @@ a: v1 {mark("flux:web:tag")} # bump: ignore
         'a: v1 # {"$imagepolicy": "flux:web:size"}',
     ],
 )
-def test_what_is_no_marker_of_a_single_value_changes_nothing(line: str, check: Check) -> None:
+def test_a_comment_that_is_not_a_marker_of_one_value_changes_nothing(
+    line: str, check: Check
+) -> None:
     check(f"image: web:⟦v1→v2⟧ {mark('flux:web')}\n{line}\n", "web=v2")
 
 
@@ -112,7 +114,7 @@ def test_what_is_no_marker_of_a_single_value_changes_nothing(line: str, check: C
         "other:v1 {reference}",
     ],
 )
-def test_a_marked_value_changes_only_if_it_is_what_the_marker_says(line: str, check: Check) -> None:
+def test_a_marked_value_of_another_form_is_not_changed(line: str, check: Check) -> None:
     marks = {part: mark(f"flux:web:{part}") for part in ("tag", "digest")}
     value = line.format(reference=mark("flux:web"), **marks)
     result = check(f"image: web:⟦v1→v2⟧ {mark('flux:web')}\nlist:\n- {value}\n", "web=v2")
@@ -120,7 +122,7 @@ def test_a_marked_value_changes_only_if_it_is_what_the_marker_says(line: str, ch
     assert warning.startswith("app.yaml:3: Left alone: web has a marker")
 
 
-def test_a_digest_elsewhere_is_not_left_behind_its_tag() -> None:
+def test_an_update_that_leaves_a_separate_stale_digest_is_refused() -> None:
     text = f"image: web:v1 {mark('f:web')}\nd: {OLD} {mark('f:web:digest')}\n".encode()
     with pytest.raises(RefusedError, match="would outlive its tag"):
         plan({"a.yaml": text}, [Update("web", "v2")])
@@ -154,7 +156,9 @@ def test_a_policy_of_two_images_is_refused() -> None:
         ("image: web⟦→:v2⟧", "image", "web=v2"),
     ],
 )
-def test_a_path_edits_its_key_as_well(template: str, path: str, update: str, check: Check) -> None:
+def test_a_path_edits_its_key_in_addition_to_the_image_fields(
+    template: str, path: str, update: str, check: Check
+) -> None:
     check(template, update, paths=[path])
 
 
@@ -210,7 +214,7 @@ def test_yaml_in_a_string_that_cannot_be_edited_is_refused(text: str) -> None:
         plan({"a.yaml": text.encode()}, [Update("web", "v2")], paths=["a:image"])
 
 
-def test_an_item_that_two_have_in_common_is_not_found() -> None:
+def test_a_path_that_matches_two_items_is_not_found() -> None:
     text = b"a: [{name: web, b: v1}, {name: web, b: v1}]"
     with pytest.raises(NotFoundError):
         plan({"a.yaml": text}, [Update("web", "v2")], paths=["a[name=web].b"])
@@ -245,7 +249,7 @@ def test_a_bare_tag_below_image_is_set_by_its_path(check: Check) -> None:
     check("mod:\n  image: ⟦1.0.0→1.0.1⟧\n", "mod=1.0.1", paths=["mod.image"])
 
 
-def test_a_path_that_leads_nowhere_is_not_found() -> None:
+def test_a_path_without_a_matching_key_is_not_found() -> None:
     with pytest.raises(NotFoundError, match=r"image\.tog"):
         plan({"a.yaml": b"image: {tag: v1}"}, [Update("web", "v2")], paths=["image.tog"])
 
@@ -277,12 +281,12 @@ def test_in_a_scan_a_path_of_several_files_is_refused() -> None:
 @pytest.mark.parametrize(
     "text", ["", "a.", "a..b", "a[x]", "a[", "a[1", "a\\", "[1]a", "a:", ":a", "a[=b]"]
 )
-def test_what_is_no_path_is_a_usage_error(text: str) -> None:
+def test_an_invalid_path_is_a_usage_error(text: str) -> None:
     with pytest.raises(UsageError):
         KeyPath.parse(text)
 
 
-def test_of_a_repeated_key_a_path_takes_the_last() -> None:
+def test_a_path_selects_the_last_of_repeated_keys() -> None:
     result = plan({"a.yaml": b"a: v1\na: v1\n"}, [Update("web", "v2")], paths=["a"])
     assert result.contents["a.yaml"] == b"a: v1\na: v2\n"
 
@@ -302,17 +306,17 @@ def test_a_path_sets_a_reference_with_a_variable_in_its_name(check: Check) -> No
     check("a: $REG/web:⟦v1→v2⟧", "$REG/web=v2", paths=["a"])
 
 
-def test_a_path_into_a_frozen_string_is_left_alone(check: Check) -> None:
+def test_a_path_in_a_frozen_string_is_not_changed(check: Check) -> None:
     template = "image: web:⟦v1→v2⟧\nvalues: | # bump: ignore\n  tag: v1\n"
     result = check(template, "web=v2", paths=["values:tag"])
     assert texts(result) == ("app.yaml:3: Left alone, as '# bump: ignore' asks.",)
 
 
-def test_of_several_documents_in_a_string_a_path_takes_the_first(check: Check) -> None:
+def test_a_path_selects_the_first_of_several_documents_in_a_string(check: Check) -> None:
     check("a: |\n  b: ⟦v1→v2⟧\n  ---\n  b: v1\n", "web=v2", paths=["a:b"])
 
 
-def test_an_image_keeps_its_own_update_whatever_its_tags_marker_says() -> None:
+def test_an_image_gets_its_own_update_with_any_marker_on_its_tag() -> None:
     text = f"a: web:v1 {mark('f:web')}\nb:\n  repository: api\n  tag: v1 {mark('f:web:tag')}\n"
     result = plan({"a.yaml": text.encode()}, [Update("web", "v2"), Update("api", "v3")])
     assert f"tag: v3 {mark('f:web:tag')}".encode() in result.contents["a.yaml"]

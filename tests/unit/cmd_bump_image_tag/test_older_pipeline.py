@@ -29,7 +29,7 @@ def message(pipeline: str, *images: str) -> str:
         ["Upstream-Pipeline:\nBumped-Image:\n"],
     ],
 )
-def test_nothing_newer_has_bumped_the_image(messages: list[str]) -> None:
+def test_a_run_is_allowed_if_no_newer_pipeline_has_bumped_the_image(messages: list[str]) -> None:
     check_not_older(f"{HERE}/7", [CHANGE], lambda _: messages)
 
 
@@ -41,7 +41,7 @@ def test_nothing_newer_has_bumped_the_image(messages: list[str]) -> None:
         ["By hand", message(f"{HERE}/6", "example.com/api"), message(f"{HERE}/8/", CHANGE.image)],
     ],
 )
-def test_a_newer_pipeline_has_bumped_it(messages: list[str]) -> None:
+def test_a_run_is_refused_if_a_newer_pipeline_has_bumped_the_image(messages: list[str]) -> None:
     with pytest.raises(RefusedError, match=r"a\.yaml: example\.com/web was set by pipeline"):
         check_not_older(f"{HERE}/7", [CHANGE], lambda _: messages)
 

@@ -51,7 +51,7 @@ BYTES = {
 
 
 @pytest.mark.parametrize("name", BYTES)
-def test_all_but_the_tag_stays_byte_for_byte(name: str, check: Check) -> None:
+def test_every_byte_except_the_tag_is_kept(name: str, check: Check) -> None:
     check(BYTES[name], "web=2.x" if "2.x" in BYTES[name] else "web=2")
 
 
@@ -78,7 +78,7 @@ def test_all_but_the_tag_stays_byte_for_byte(name: str, check: Check) -> None:
         ('image: {repository: web, tag: ⟦1.10→"1.10"⟧}', "web=1.10"),
     ],
 )
-def test_a_tag_that_yaml_would_read_as_something_else_is_quoted(
+def test_a_tag_that_yaml_would_not_read_as_a_string_is_quoted(
     template: str, update: str, check: Check
 ) -> None:
     check(template, update)
@@ -108,11 +108,11 @@ def test_a_tag_that_yaml_would_read_as_something_else_is_quoted(
         (f"images: [{{name: web, digest: ⟦{OLD}→{NEW}⟧}}]", f"web=v2@{NEW}"),
     ],
 )
-def test_a_stale_digest_never_outlives_its_tag(template: str, update: str, check: Check) -> None:
+def test_a_stale_digest_is_removed_with_its_tag(template: str, update: str, check: Check) -> None:
     check(template, update, path="kustomization.yaml" if "images" in template else "app.yaml")
 
 
-def test_a_kustomize_entry_that_is_pinned_by_its_digest_alone_stays_so(check: Check) -> None:
+def test_a_kustomize_entry_with_only_a_digest_keeps_that_form(check: Check) -> None:
     template = f"images: [{{name: web, digest: {OLD}}}, {{name: web, newTag: v⟦1→2⟧}}]"
     result = check(template, "web=v2", path="kustomization.yaml")
     assert texts(result) == (
@@ -157,13 +157,13 @@ g: {image: web:⟦1→2⟧}
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_comment_freezes_the_line_below_it_and_what_stands_below_a_key(
+def test_a_comment_freezes_the_next_line_and_everything_under_its_key(
     template: str, end: str, check: Check
 ) -> None:
     check(template.replace("\n", end), "web=2")
 
 
-def test_all_frozen_is_no_failure(check: Check) -> None:
+def test_a_run_with_all_places_frozen_succeeds(check: Check) -> None:
     assert not check("image: web:1 # bump: ignore\n", "web=2").up_to_date
 
 
@@ -182,7 +182,7 @@ def test_an_anchor_that_only_this_image_uses_is_edited(template: str, check: Che
     check(template, "web=v2")
 
 
-def test_many_images_land_in_one_run(check: Check) -> None:
+def test_many_images_are_updated_in_one_run(check: Check) -> None:
     template = "a: {image: web:⟦1→2⟧}\nb: {image: x.io/db:⟦1→3⟧}\n"
     result = check(template, "web=2", "x.io/db=3")
     assert result.changes == (
@@ -191,7 +191,7 @@ def test_many_images_land_in_one_run(check: Check) -> None:
     )
 
 
-def test_two_images_that_share_an_anchor_may_move_together(check: Check) -> None:
+def test_two_images_that_share_an_anchor_can_be_updated_together(check: Check) -> None:
     template = """\
 tag: &tag v⟦1→2⟧
 a: {repository: web, tag: *tag}
@@ -200,7 +200,7 @@ b: {repository: api, tag: *tag}
     check(template, "web=v2", "api=v2")
 
 
-def test_the_result_says_where_all_is_as_wanted(check: Check) -> None:
+def test_the_result_names_the_places_that_already_have_the_value(check: Check) -> None:
     result = check("a: {image: web:2}\n\nb: {image: web:⟦1→2⟧}\n", "web=2")
     assert result.up_to_date == ("app.yaml:1",)
     assert [change.line for change in result.changes] == [3]
@@ -224,7 +224,7 @@ def test_a_higher_version_or_another_kind_of_tag_is_set(old: str, new: str, chec
     check(f"image: {{repository: web, tag: '⟦{old}→{new}⟧'}}", f"web={new}")
 
 
-def test_a_downgrade_may_be_allowed(check: Check) -> None:
+def test_a_downgrade_can_be_allowed(check: Check) -> None:
     check("image: web:⟦1.2.3→1.2.2⟧", "web=1.2.2", allow_downgrade=True)
 
 
@@ -234,7 +234,7 @@ def test_files_without_the_image_are_not_read() -> None:
     assert not result.skipped
 
 
-def test_in_a_scan_what_is_no_yaml_is_skipped_with_a_warning() -> None:
+def test_a_scan_skips_files_that_are_not_yaml_with_a_warning() -> None:
     files = {"a.yaml": b"image: web:1\n", "b.yaml": b"{{ if x }}\nimage: web:1\n"}
     result = plan(files, [Update("web", "2")])
     assert list(result.contents) == ["a.yaml"]
@@ -243,7 +243,7 @@ def test_in_a_scan_what_is_no_yaml_is_skipped_with_a_warning() -> None:
     assert leftover == "b.yaml:2: Left behind: web:1, in a file that is not YAML."
 
 
-def test_a_name_is_found_where_it_is_spelled_by_escapes_alone() -> None:
+def test_a_name_written_with_yaml_escapes_is_found() -> None:
     result = plan({"a.yaml": rb'image: "\x77eb:1"'}, [Update("web", "2")])
     assert result.contents == {"a.yaml": rb'image: "\x77eb:2"'}
 
@@ -262,7 +262,7 @@ def test_a_name_is_found_where_it_is_spelled_by_escapes_alone() -> None:
         ("image: $WEB_IMAGE:⟦v1→v2⟧", "$WEB_IMAGE=v2"),
     ],
 )
-def test_a_name_can_hold_variables_as_the_files_have_them(
+def test_a_name_can_contain_variables_as_in_the_files(
     template: str, update: str, check: Check
 ) -> None:
     check(template, update)
@@ -272,7 +272,7 @@ def test_a_name_can_hold_variables_as_the_files_have_them(
     "text",
     ["image: $OTHER/shop/web:v1", "image: $CI_REGISTRY/shop/web:$TAG", "image: x.io/shop/web:v1"],
 )
-def test_another_variable_is_another_name(text: str) -> None:
+def test_a_name_with_another_variable_does_not_match(text: str) -> None:
     with pytest.raises(CommandError):
         plan({"a.yaml": text.encode()}, [Update("$CI_REGISTRY/shop/web", "v2")])
 

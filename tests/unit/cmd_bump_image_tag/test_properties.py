@@ -124,7 +124,7 @@ def documents(draw: st.DrawFn, old: str, new: str) -> tuple[str, str]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), old=tags, new=tags)
-def test_an_edit_changes_the_wanted_scalars_and_nothing_else(
+def test_an_edit_changes_only_the_selected_scalars(
     sides: Sides, data: st.DataObject, old: str, new: str
 ) -> None:
     path, template = data.draw(documents(old, new))
@@ -187,19 +187,21 @@ def hold(path: str, data: bytes, key_path: str = "a.tag") -> None:
     fragments,
     st.sampled_from(PATHS),
 )
-def test_no_text_is_too_odd(path: str, text: str, key_path: str) -> None:
+def test_an_edit_of_any_text_is_correct_or_a_clear_error(
+    path: str, text: str, key_path: str
+) -> None:
     hold(path, text.encode(), key_path)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text("ab.[]=:\\/0A'\"\n", max_size=12), fragments)
-def test_no_path_is_too_odd(key_path: str, text: str) -> None:
+def test_an_edit_of_any_path_is_correct_or_a_clear_error(key_path: str, text: str) -> None:
     hold("a.yaml", f"a: b\n{text}".encode(), key_path)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=100), st.binary(max_size=100))
-def test_no_bytes_are_too_odd(before: bytes, after: bytes) -> None:
+def test_an_edit_of_any_bytes_is_correct_or_a_clear_error(before: bytes, after: bytes) -> None:
     hold("a.yaml", before + b"\nimage: web:1\n" + after)
 
 
@@ -234,7 +236,7 @@ def test_no_bytes_are_too_odd(before: bytes, after: bytes) -> None:
     ],
     ids=lambda text: f"{text[:12]!r}",
 )
-def test_no_text_takes_quadratic_time(text: str) -> None:
+def test_a_text_of_any_form_takes_linear_time(text: str) -> None:
     began = time.process_time()
     hold("a.yaml", f"{text}\n---\nimage: web:1\n".encode())
     hold("a.yaml", f"image: web:1\n---\n{text}".encode())

@@ -36,7 +36,7 @@ def test_an_anchor_that_another_image_shares_is_refused(text: str) -> None:
     assert "shared" in error.why
 
 
-def test_two_images_that_share_an_anchor_do_not_part() -> None:
+def test_two_images_that_share_an_anchor_cannot_get_different_tags() -> None:
     text = "t: &t v1\na: {repository: web, tag: *t}\nb: {repository: api, tag: *t}"
     assert isinstance(failure({"app.yaml": text}, "web=v2", "api=v3"), RefusedError)
 
@@ -52,14 +52,14 @@ def test_two_images_that_share_an_anchor_do_not_part() -> None:
         "image:\n  repository: web\n  tag: a\n    b",
     ],
 )
-def test_what_cannot_be_written_safely_is_refused_and_named(text: str) -> None:
+def test_a_value_that_cannot_be_edited_safely_is_refused_and_named(text: str) -> None:
     error = failure({"app.yaml": text}, "web=v2")
     assert isinstance(error, RefusedError)
     assert str(error).startswith("app.yaml")
     assert error.why
 
 
-def test_nothing_is_written_where_one_place_is_refused() -> None:
+def test_nothing_is_written_if_one_place_is_refused() -> None:
     files = {"a.yaml": "image: web:1", "b.yaml": "image: !Join web:1"}
     assert isinstance(failure(files, "web=2"), RefusedError)
 
@@ -89,7 +89,7 @@ def test_nothing_is_written_where_one_place_is_refused() -> None:
         "image: web:0\nx: {} # {{'imagepolicy'",
     ],
 )
-def test_a_lower_version_over_a_higher_is_refused(text: str, old: str, new: str) -> None:
+def test_a_downgrade_to_a_lower_version_is_refused(text: str, old: str, new: str) -> None:
     if "imagepolicy" in text:
         mark = '# {"$imagepolicy": "ns:web'
         text = f'image: web:0 {mark}"}}\nx: {old} {mark}:tag"}}'
@@ -110,7 +110,7 @@ def test_a_lower_version_over_a_higher_is_refused(text: str, old: str, new: str)
         ("a: b", []),
     ],
 )
-def test_nothing_matched_names_the_nearest(text: str, names: list[str]) -> None:
+def test_the_error_for_no_match_suggests_similar_images(text: str, names: list[str]) -> None:
     error = failure({"app.yaml": text}, "web=2")
     assert isinstance(error, NotFoundError)
     assert "web" in str(error)
@@ -118,7 +118,7 @@ def test_nothing_matched_names_the_nearest(text: str, names: list[str]) -> None:
     assert ("The nearest" in error.why) == bool(names)
 
 
-def test_nothing_matched_says_what_could_not_be_read() -> None:
+def test_the_error_for_no_match_names_the_files_that_could_not_be_read() -> None:
     error = failure({"app.yaml": "image: [web:1"}, "web=2")
     assert isinstance(error, NotFoundError)
     assert "app.yaml:2: Skipped" in error.why
@@ -131,7 +131,7 @@ def test_nothing_matched_says_what_could_not_be_read() -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:a\n", "Git LFS"),
     ],
 )
-def test_nothing_matched_says_that_a_file_is_unreadable_whatever_it_holds(
+def test_the_error_for_no_match_names_an_unreadable_file_with_any_content(
     data: bytes, why: str
 ) -> None:
     error = failure({"app.yaml": data}, "web=2")
@@ -139,7 +139,7 @@ def test_nothing_matched_says_that_a_file_is_unreadable_whatever_it_holds(
     assert why in error.why
 
 
-def test_each_image_must_be_somewhere() -> None:
+def test_every_image_must_match_at_least_one_place() -> None:
     error = failure({"app.yaml": "image: web:1"}, "web=2", "api=2")
     assert isinstance(error, NotFoundError)
     assert "api" in str(error)
@@ -159,7 +159,7 @@ def test_a_match_without_a_place_for_the_tag_is_refused(text: str) -> None:
     assert "app.yaml:1" in error.why
 
 
-def test_a_name_with_a_variable_is_shown_as_the_file_has_it() -> None:
+def test_a_name_with_a_variable_is_shown_as_in_the_file() -> None:
     error = failure({"app.yaml": "image: $REGISTRY/nginx:v1"}, "nginx=v2")
     assert "${REGISTRY}/nginx" in error.why
     assert error.hint == "Name the image as the file does: --image '${REGISTRY}/nginx'."
@@ -209,7 +209,7 @@ def test_a_file_that_was_named_must_be_yaml(data: bytes, why: str) -> None:
 @pytest.mark.parametrize(
     "update", ["Web=1", "web:1=2", "web=1:2", "web=", "web", f"web@{OLD}=1", "web=1@sha256:a", "=1"]
 )
-def test_a_wish_that_is_none_is_a_usage_error(update: str) -> None:
+def test_an_invalid_image_argument_is_a_usage_error(update: str) -> None:
     with pytest.raises(UsageError):
         Update.parse(update)
 
@@ -221,7 +221,7 @@ def test_two_tags_for_one_image_are_a_usage_error() -> None:
     assert isinstance(error, UsageError)
 
 
-def test_a_name_takes_the_tag_that_is_given_beside_it() -> None:
+def test_a_name_without_a_tag_gets_the_tag_of_the_option() -> None:
     assert Update.parse("web", "1", OLD) == Update("web", "1", OLD)
     assert Update.parse("web=2", "1", OLD) == Update("web", "2")
     assert Update.parse(f"web=@{OLD}") == Update("web", None, OLD)

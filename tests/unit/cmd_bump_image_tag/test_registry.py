@@ -152,7 +152,7 @@ def wanting_password(request: Request) -> Reply:
     return Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
 
 
-def test_an_open_registry_is_asked_once_and_for_the_digest_of_every_kind_of_manifest() -> None:
+def test_an_open_registry_gets_one_request_for_any_type_of_manifest() -> None:
     with serving(answering({MANIFEST: Reply(200, FOUND)})) as host:
         assert host.resolve(login=LOGIN) == DIGEST
     (request,) = host.asked
@@ -165,14 +165,14 @@ def test_an_open_registry_is_asked_once_and_for_the_digest_of_every_kind_of_mani
     }
 
 
-def test_an_image_may_be_asked_for_by_its_digest() -> None:
+def test_an_image_can_be_requested_by_its_digest() -> None:
     with serving(answering({f"/v2/group/web/manifests/{DIGEST}": Reply(200, FOUND)})) as host:
         assert host.resolve(f"@{DIGEST}") == DIGEST
         with pytest.raises(NotFoundError, match=OTHER):
             host.resolve(f"@{OTHER}")
 
 
-def test_a_registry_that_names_no_digest_has_its_manifest_read() -> None:
+def test_the_manifest_is_read_if_the_registry_sends_no_digest() -> None:
     body = b'{"schemaVersion": 2}'
     headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
     with serving(answering({MANIFEST: Reply(200, headers, body)})) as host:
@@ -181,7 +181,7 @@ def test_a_registry_that_names_no_digest_has_its_manifest_read() -> None:
 
 
 @pytest.mark.parametrize("digest", ["sha256:ab", f"{DIGEST}: }}", "latest"])
-def test_what_is_no_digest_is_never_taken_for_one(digest: str) -> None:
+def test_an_invalid_digest_is_never_used(digest: str) -> None:
     headers = {"Docker-Content-Digest": digest, "Content-Type": "text/plain"}
     with (
         serving(answering({MANIFEST: Reply(200, headers)})) as host,
@@ -191,7 +191,7 @@ def test_what_is_no_digest_is_never_taken_for_one(digest: str) -> None:
 
 
 @pytest.mark.parametrize("login", [LOGIN, None], ids=["logged in", "anonymous"])
-def test_a_token_is_fetched_where_the_registry_says_for_this_repository_alone(
+def test_a_token_is_requested_from_the_registrys_realm_for_this_repository_only(
     login: Login | None,
 ) -> None:
     with serving(wanting_token) as host:
@@ -205,7 +205,7 @@ def test_a_token_is_fetched_where_the_registry_says_for_this_repository_alone(
     }
 
 
-def test_a_token_may_be_named_as_oauth_names_it() -> None:
+def test_a_token_can_have_the_field_name_of_oauth() -> None:
     with serving(lambda request: wanting_token(request, '{"access_token": "opens"}')) as host:
         assert host.resolve() == DIGEST
 
@@ -213,7 +213,7 @@ def test_a_token_may_be_named_as_oauth_names_it() -> None:
 @pytest.mark.parametrize(
     "answer", ["", "[]", "{}", '{"token": 1}', r'{"token": "opens\r\nX: secret"}']
 )
-def test_a_token_that_is_none_is_said_and_not_shown(answer: str) -> None:
+def test_an_invalid_token_is_an_error_that_does_not_show_it(answer: str) -> None:
     with (
         serving(lambda request: wanting_token(request, answer)) as host,
         pytest.raises(UnavailableError) as caught,
@@ -222,7 +222,7 @@ def test_a_token_that_is_none_is_said_and_not_shown(answer: str) -> None:
     assert "secret" not in f"{caught.value}{caught.value.why}"
 
 
-def test_a_registry_that_wants_a_password_gets_it() -> None:
+def test_a_registry_with_basic_authentication_gets_the_password() -> None:
     with serving(wanting_password) as host:
         assert host.resolve(login=LOGIN) == DIGEST
     assert host.authorizations == ["", BASIC]
@@ -242,7 +242,7 @@ def test_a_wrong_password_is_refused_and_never_shown(
     assert "docker login" in caught.value.hint
 
 
-def test_an_image_that_is_not_for_everybody_asks_for_a_login() -> None:
+def test_a_private_image_without_a_login_is_an_authentication_error() -> None:
     with (
         serving(wanting_password) as host,
         pytest.raises(AuthError, match="anyone without a login"),
@@ -259,7 +259,7 @@ def test_a_token_that_does_not_open_the_repository_is_refused() -> None:
         host.resolve(login=LOGIN)
 
 
-def test_the_password_goes_nowhere_without_tls() -> None:
+def test_the_password_is_not_sent_without_tls() -> None:
     challenge = {"WWW-Authenticate": 'Bearer realm="http://elsewhere.example.com/auth"'}
     with (
         serving(lambda _: Reply(401, challenge)) as host,
@@ -269,7 +269,7 @@ def test_the_password_goes_nowhere_without_tls() -> None:
     assert host.authorizations == [""]
 
 
-def test_a_mirror_that_points_elsewhere_is_followed_without_the_login() -> None:
+def test_a_redirect_to_another_host_is_followed_without_the_login() -> None:
     with serving(lambda _: Reply(200, FOUND)) as target:
 
         def mirror(request: Request) -> Reply:
@@ -286,7 +286,7 @@ def test_a_mirror_that_points_elsewhere_is_followed_without_the_login() -> None:
     ]
 
 
-def test_the_login_does_not_go_where_a_redirected_request_is_told_to_log_in() -> None:
+def test_the_login_is_not_sent_to_a_challenge_of_a_redirect_target() -> None:
     with (
         serving(wanting_token) as target,
         serving(lambda _: Reply(307, {"Location": f"{target.url}{MANIFEST}"})) as host,
@@ -297,7 +297,7 @@ def test_the_login_does_not_go_where_a_redirected_request_is_told_to_log_in() ->
 
 
 @pytest.mark.parametrize("location", ["ftp://elsewhere.example.com/", ""])
-def test_a_redirect_to_nowhere_is_an_error(location: str) -> None:
+def test_a_redirect_without_an_address_is_an_error(location: str) -> None:
     with (
         serving(lambda _: Reply(307, {"Location": location})) as host,
         pytest.raises(UnavailableError),
@@ -309,7 +309,7 @@ def tags(*names: object) -> Reply:
     return Reply(200, JSON, json.dumps({"name": "group/web", "tags": names}).encode())
 
 
-def test_a_tag_that_is_missing_comes_with_the_nearest() -> None:
+def test_the_error_for_a_missing_tag_suggests_similar_tags() -> None:
     listed = tags("v1.2.4", "v1.2.2", "latest", "v9\x1b[31m", 5)
     with (
         serving(answering({"/v2/group/web/tags/list": listed})) as host,
@@ -330,7 +330,7 @@ def test_a_tag_that_is_missing_comes_with_the_nearest() -> None:
     ],
     ids=["nothing near", "no tags", "no list", "not allowed", "no repository"],
 )
-def test_a_tag_that_is_missing_is_said_without_a_list_of_tags_too(listed: Reply, why: str) -> None:
+def test_a_missing_tag_is_an_error_even_without_a_list_of_tags(listed: Reply, why: str) -> None:
     with (
         serving(answering({"/v2/group/web/tags/list": listed})) as host,
         pytest.raises(NotFoundError) as caught,
@@ -339,7 +339,7 @@ def test_a_tag_that_is_missing_is_said_without_a_list_of_tags_too(listed: Reply,
     assert caught.value.why == why
 
 
-def test_a_login_that_may_not_list_the_tags_is_not_tried_twice() -> None:
+def test_a_login_without_permission_to_list_tags_is_not_tried_twice() -> None:
     def without_list(request: Request) -> Reply:
         if request.authorization and request.path == MANIFEST:
             return Reply(404)
@@ -368,7 +368,7 @@ def test_each_refusal_has_its_exit_code(reply: Reply, kind: type[CommandError]) 
     assert type(caught.value) is kind
 
 
-def test_a_realm_that_is_missing_is_no_missing_tag() -> None:
+def test_a_missing_token_service_is_not_a_missing_tag() -> None:
     def without_realm(request: Request) -> Reply:
         return Reply(404) if request.path == "/jwt/auth" else wanting_token(request)
 
@@ -376,19 +376,19 @@ def test_a_realm_that_is_missing_is_no_missing_tag() -> None:
         host.resolve()
 
 
-def test_what_may_pass_is_ridden_out() -> None:
+def test_a_temporary_registry_failure_is_retried() -> None:
     replies = iter([Reply(503), Reply(429, {"Retry-After": "0"}), Reply(200, FOUND)])
     with serving(lambda _: next(replies)) as host:
         assert host.resolve(patience=30) == DIGEST
 
 
-def test_a_registry_that_cannot_be_reached_is_said() -> None:
+def test_an_unreachable_registry_is_an_error() -> None:
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9 cannot be reached") as caught:
         Host("127.0.0.1:9", []).resolve()
     assert "--base-url" not in caught.value.hint
 
 
-def test_verified_bumps_are_pinned_if_asked_and_keep_a_digest_of_their_own() -> None:
+def test_verified_bumps_are_pinned_if_requested_and_keep_a_given_digest() -> None:
     manifests = {
         "/v2/group/web/manifests/v1": Reply(200, FOUND),
         "/v2/group/api/manifests/v2": Reply(200, FOUND),
@@ -410,7 +410,7 @@ def test_verified_bumps_are_pinned_if_asked_and_keep_a_digest_of_their_own() -> 
         assert pinned[0].reference.digest == DIGEST
 
 
-def test_the_first_bump_that_is_missing_is_named() -> None:
+def test_the_error_names_the_first_missing_image() -> None:
     with serving(answering({MANIFEST: Reply(200, FOUND)})) as host:
         bumps = [Update(f"{host.name}/group/{name}", "v1") for name in ("web", "one", "two")]
         connection = Connection("", request_timeout=5, retry_for=0)
@@ -419,7 +419,7 @@ def test_the_first_bump_that_is_missing_is_named() -> None:
             verify(bumps, pin=False, connection=connection, environ=environ)
 
 
-def test_a_jobs_credentials_are_for_its_own_registry() -> None:
+def test_a_jobs_credentials_are_sent_only_to_its_own_registry() -> None:
     with serving(wanting_password) as own, serving(wanting_password) as other:
         environ = {
             "CI_REGISTRY": own.name,

@@ -31,24 +31,24 @@ def test_the_target_follows_from_the_other_options(options: dict[str, Any], targ
 @pytest.mark.parametrize(
     "branch", ["", "-x", "/x", "x/", "x.", "a..b", "a b", "a:b", "x.lock", "refs/heads/x", "a\x00"]
 )
-def test_a_branch_that_git_would_not_take_is_refused(branch: str) -> None:
+def test_a_branch_name_that_git_rejects_is_refused(branch: str) -> None:
     with pytest.raises(UsageError):
         BumpRequest(image=WEB, project="a/b", branch=branch).check()
 
 
-def test_without_an_image_there_is_nothing_to_do() -> None:
+def test_a_run_without_an_image_or_a_path_is_refused() -> None:
     with pytest.raises(UsageError):
         BumpRequest().check()
 
 
 @pytest.mark.parametrize("tag", ["v1..2", "1.lock", "x" * 128, "A_b.c-d", "1."])
-def test_any_tag_makes_a_branch_that_git_takes(tag: str) -> None:
+def test_any_tag_makes_a_valid_branch_name(tag: str) -> None:
     name = branch_name(BumpRequest(image=("example.com/web",), tag=tag), "main")
     BumpRequest(image=WEB, project="a/b", branch=name).check()
     assert len(name) < 100
 
 
-def test_the_branch_does_not_depend_on_the_order_of_what_is_asked_for() -> None:
+def test_the_branch_does_not_depend_on_the_order_of_the_images() -> None:
     web, api = "example.com/web=v1", "example.com/api=v1"
     names = [
         branch_name(BumpRequest(image=image, file=file), "main")

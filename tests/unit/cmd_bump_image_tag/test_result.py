@@ -24,7 +24,7 @@ def test_no_change_is_no_diff() -> None:
 
 @pytest.mark.parametrize("end", ["", "\n"])
 @pytest.mark.parametrize("changed", [[0], [1, 2], [0, 7], [0, 8], [29], [26], [0, 15, 29]])
-def test_git_applies_it(changed: list[int], end: str, tmp_path: Path) -> None:
+def test_git_applies_the_diff(changed: list[int], end: str, tmp_path: Path) -> None:
     old = [f"line {number}" for number in range(30)]
     new = [line + "!" * (number in changed) for number, line in enumerate(old)]
     _applies(tmp_path, ("\n".join(old) + end).encode(), ("\n".join(new) + end).encode())
@@ -35,7 +35,7 @@ def test_git_applies_it(changed: list[int], end: str, tmp_path: Path) -> None:
     st.lists(st.tuples(st.sampled_from("ab\r"), st.booleans()), min_size=1, max_size=30),
     st.booleans(),
 )
-def test_git_applies_it_whatever_changes(
+def test_git_applies_the_diff_of_any_change(
     tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, bool]], ends: bool
 ) -> None:
     old = "\n".join(line for line, _ in lines) + "\n" * ends

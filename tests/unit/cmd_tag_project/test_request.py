@@ -25,7 +25,7 @@ from cmd_tag_project.request import check_tag_name
         "{}",
     ],
 )
-def test_a_good_name_is_taken(name: str) -> None:
+def test_a_valid_tag_name_is_accepted(name: str) -> None:
     check_tag_name(name)
 
 
@@ -37,14 +37,14 @@ def test_a_good_name_is_taken(name: str) -> None:
         "a.lock", "a.lock/b", "/a", "0" * 40, "A" * 64, "\ud800",
     ],
 )  # fmt: skip
-def test_a_name_that_git_or_gitlab_would_not_take_is_refused(name: str) -> None:
+def test_a_tag_name_that_git_or_gitlab_rejects_is_refused(name: str) -> None:
     with pytest.raises(UsageError):
         check_tag_name(name)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet=string.ascii_letters + "./@{}~^:?*[\\-_ \x01\x7fé", max_size=12))
-def test_git_takes_every_name_that_is_taken(name: str) -> None:
+def test_git_accepts_every_tag_name_that_we_accept(name: str) -> None:
     try:
         check_tag_name(name)
     except UsageError:

@@ -37,12 +37,14 @@ from cmd_tag_project.versions import Highest, part_of
         ("", None),
     ],
 )
-def test_a_commit_asks_for_a_part_by_conventional_commits(message: str, part: str | None) -> None:
+def test_a_commit_message_decides_the_part_by_conventional_commits(
+    message: str, part: str | None
+) -> None:
     assert part_of(message) == part
 
 
 @given(st.text(max_size=200))
-def test_no_message_makes_reading_fail(message: str) -> None:
+def test_any_commit_message_can_be_read(message: str) -> None:
     assert part_of(message) in {None, "major", "minor", "patch"}
 
 
@@ -58,7 +60,7 @@ def test_no_message_makes_reading_fail(message: str) -> None:
         ("2.0.0-rc.1", "patch", "2", "v2.0.0"),
     ],
 )
-def test_the_next_version_stays_within_its_line(
+def test_the_next_version_stays_in_the_range_of_within(
     version: str | None, part: str, within: str | None, following: str
 ) -> None:
     highest = Highest("v", Version.parse(version) if version else None)
@@ -68,6 +70,6 @@ def test_the_next_version_stays_within_its_line(
 @pytest.mark.parametrize(
     ("version", "part", "within"), [("1.4.9", "minor", "1.4"), ("1.4.9", "major", "1")]
 )
-def test_12_a_version_that_leaves_its_line_is_refused(version: str, part: str, within: str) -> None:
+def test_12_a_version_outside_within_is_refused(version: str, part: str, within: str) -> None:
     with pytest.raises(RefusedError, match=f"not within {within}"):
         Highest("v", Version.parse(version)).next(part, within)

@@ -39,21 +39,21 @@ JSON = st.recursive(
     ],
     ids=lambda value: str(value)[:10],
 )
-def test_a_value_is_json_where_it_can_be(text: str, value: object) -> None:
+def test_a_value_is_parsed_as_json_if_it_is_valid_json(text: str, value: object) -> None:
     assert parse_inputs([f"key={text}"]) == {"key": value}
 
 
 @given(JSON)
-def test_all_of_json_keeps_its_type(value: object) -> None:
+def test_every_json_value_keeps_its_type(value: object) -> None:
     assert parse_inputs([f"key={json.dumps(value)}"]) == {"key": value}
 
 
-def test_of_one_name_the_last_counts() -> None:
+def test_the_last_input_of_a_name_is_used() -> None:
     assert parse_inputs(["a=1", "b-c=x", "a=2"]) == {"a": 2, "b-c": "x"}
 
 
 @pytest.mark.parametrize("text", ["secret", "=secret", ""])
-def test_what_is_no_input_is_refused_without_its_value(text: str) -> None:
+def test_an_invalid_input_is_refused_without_showing_its_value(text: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_inputs([text])
     assert "secret" not in f"{raised.value} {raised.value.why} {raised.value.hint}"

@@ -43,7 +43,7 @@ def read(folder: Path, name: str, content: str) -> dict[str, str]:
         ("K=1\nK=2", "2"),
     ],
 )
-def test_env_lines_are_read_as_shells_write_them(tmp_path: Path, line: str, value: str) -> None:
+def test_env_lines_are_read_in_shell_syntax(tmp_path: Path, line: str, value: str) -> None:
     assert read(tmp_path, "deploy.env", line) == {"K": value}
 
 
@@ -65,7 +65,9 @@ def test_json_and_yaml_values_stay_as_they_are_written(
 @pytest.mark.parametrize(
     "value", ["no", "2026-01-05", "0o17", "1_000", "~", "0x1F", "1:30", ".5", "null"]
 )
-def test_yaml_makes_no_numbers_dates_or_booleans_of_texts(tmp_path: Path, value: str) -> None:
+def test_yaml_values_are_not_converted_to_numbers_dates_or_booleans(
+    tmp_path: Path, value: str
+) -> None:
     assert read(tmp_path, "v.yaml", f"K: {value}") == {"K": value}
 
 
@@ -96,7 +98,7 @@ def test_yaml_makes_no_numbers_dates_or_booleans_of_texts(tmp_path: Path, value:
         ("v.yaml", "? [secret]\n: x", "no YAML"),
     ],
 )
-def test_what_is_no_file_of_variables_is_refused_without_its_values(
+def test_an_invalid_variables_file_is_refused_without_showing_its_values(
     tmp_path: Path, name: str, content: str, said: str
 ) -> None:
     with pytest.raises(UsageError) as raised:
@@ -106,6 +108,6 @@ def test_what_is_no_file_of_variables_is_refused_without_its_values(
     assert "secret" not in text
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"v\.env cannot be read: No such file"):
         read_variables(tmp_path / "v.env")

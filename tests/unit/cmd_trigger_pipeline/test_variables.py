@@ -34,7 +34,7 @@ def test_a_variable_is_a_key_and_a_value(text: str, key: str, value: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "=", "=b", "secret", "A-B=secret", "Ä=secret", "A =secret"])
-def test_what_is_no_variable_is_refused_without_its_value(text: str) -> None:
+def test_an_invalid_variable_is_refused_without_showing_its_value(text: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_variable(text)
     assert "secret" not in f"{raised.value} {raised.value.why} {raised.value.hint}"
@@ -46,7 +46,7 @@ def test_a_key_has_255_characters_at_most() -> None:
         Variable("A" * 256, "")
 
 
-def test_a_file_variable_holds_the_files_content(tmp_path: Path) -> None:
+def test_a_file_variable_contains_the_content_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "key=.pem"
     file.write_bytes("-----\r\nü\n".encode())
 
@@ -54,7 +54,7 @@ def test_a_file_variable_holds_the_files_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\x00"], ids=["missing", "no text"])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_the_error_names_an_unreadable_file(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "file"
     if content is not None:
         file.write_bytes(content)
@@ -63,7 +63,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         parse_file_variable(f"KEY={file}")
 
 
-def test_of_one_key_the_last_counts(tmp_path: Path) -> None:
+def test_the_last_value_of_a_key_is_used(tmp_path: Path) -> None:
     file = tmp_path / "many.env"
     file.write_text("A=0\nB=0\nC=0\n")
     found = collect_variables(
@@ -73,5 +73,5 @@ def test_of_one_key_the_last_counts(tmp_path: Path) -> None:
 
 
 @given(st.text())
-def test_a_value_never_shows_in_the_representation(value: str) -> None:
+def test_a_value_is_not_in_the_representation(value: str) -> None:
     assert repr(Variable("KEY", f"secret{value}")) == "Variable(key='KEY', variable_type='env_var')"

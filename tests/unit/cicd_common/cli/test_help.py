@@ -28,14 +28,16 @@ def test_the_help_is_no_wider_than_the_terminal(command: click.Command, width: i
 
 
 @each_command
-def test_the_own_options_stand_first_and_the_exit_codes_last(command: click.Command) -> None:
+def test_the_help_begins_with_the_commands_own_options_and_ends_with_exit_codes(
+    command: click.Command,
+) -> None:
     headings = re.findall(r"^([\w ]+):$", help_of(command, 80), re.MULTILINE)
     waiting = [] if command.name == "cmd-bump-image-tag" else ["Waiting"]
     assert headings == ["Options", *waiting, "Connection", "Output", "Examples", "Exit codes"]
 
 
 @each_command
-def test_what_is_broken_into_lines_is_still_the_same_command_line(command: Command) -> None:
+def test_an_example_wrapped_over_lines_is_still_the_same_command_line(command: Command) -> None:
     _, _, shown = help_of(command, 80).partition("Examples:\n")
     shown = shown.partition("Exit codes:\n")[0].replace("\\\n", "")
     examples = [line for line in shown.splitlines() if line.strip() and "  #" not in line]
@@ -82,7 +84,7 @@ def test_without_arguments_a_short_help_is_shown(
 
 @each_command
 @pytest.mark.parametrize("shell", ["sh", "bash"])
-def test_a_shell_that_is_started_in_the_image_is_explained(
+def test_an_argument_that_names_a_shell_gets_a_hint_about_the_image(
     command: Command, shell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -94,14 +96,14 @@ def test_a_shell_that_is_started_in_the_image_is_explained(
 
 
 @each_command
-def test_the_older_name_of_the_project_works_and_is_not_shown(command: Command) -> None:
+def test_the_older_option_for_the_project_works_and_is_hidden(command: Command) -> None:
     assert "group-and-name" not in help_of(command, 80)
     for name in ("--project_group_and_name", "--project-group-and-name", "-p"):
         context = command.make_context("test", [name, "a/b"], resilient_parsing=True)
         assert context.params["project"] in {"a/b", ("a/b",)}
 
 
-def test_a_number_is_shown_as_a_person_writes_it() -> None:
+def test_a_whole_default_number_is_shown_without_decimals() -> None:
     @click.command("cmd-test", cls=Command, examples={}, no_args_is_help=False)
     @option("--for", type=seconds, default=60.0, show_default=True, help="How long.")
     @option("--lines", type=click.IntRange(min=0), default=2, show_default=True, help="How many.")

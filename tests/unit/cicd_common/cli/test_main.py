@@ -35,7 +35,7 @@ def test_a_command_without_arguments_runs() -> None:
 
 
 @pytest.mark.parametrize("asked", [["--output=json"], ["--output", "json"]])
-def test_json_is_wanted_even_where_the_options_are_wrong(
+def test_a_usage_error_is_json_if_json_output_was_requested(
     asked: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ending:
@@ -56,7 +56,7 @@ def slow_import() -> int:
     return 0
 
 
-def test_143_a_signal_in_the_making_of_a_class_is_no_bug(
+def test_143_a_signal_during_class_creation_is_not_a_bug(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ending:

@@ -83,7 +83,7 @@ URL = ("--base-url", "https://h.example")
         (["--gitlab", "here"], {"CI_JOB_TOKEN": "j"}, "JOB", "j", "CI_JOB_TOKEN"),
     ],
 )  # fmt: skip
-def test_one_token_is_chosen_and_its_source_known(
+def test_one_token_is_selected_and_its_source_is_known(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     arguments: list[str],
@@ -104,7 +104,7 @@ def test_one_token_is_chosen_and_its_source_known(
     assert (token.kind, token.secret, token.source) == (TokenKind[kind], secret, source)
 
 
-def test_the_server_is_an_option_then_a_variable_then_the_configuration_file(
+def test_the_server_comes_from_the_option_the_variable_or_the_configuration_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     section = ("--gitlab", "none")
@@ -117,14 +117,14 @@ def test_the_server_is_an_option_then_a_variable_then_the_configuration_file(
 
 
 @pytest.mark.parametrize(("section", "kind"), [("here", TokenKind.ACCESS), ("jobs", TokenKind.JOB)])
-def test_a_section_gives_server_and_token(section: str, kind: TokenKind) -> None:
+def test_a_configuration_section_sets_server_and_token(section: str, kind: TokenKind) -> None:
     connection = settings_of("--gitlab", section).connection
     assert connection.base_url == "https://config.example.com"
     assert connection.token is not None
     assert connection.token.kind is kind
 
 
-def test_the_configuration_file_is_not_read_unless_it_is_asked_for() -> None:
+def test_the_configuration_file_is_read_only_if_it_is_requested() -> None:
     assert settings_of(*URL).connection.token is None
 
 
@@ -137,14 +137,14 @@ def test_the_configuration_file_is_not_read_unless_it_is_asked_for() -> None:
         ["--base-url", "https://h", "--api-access-token", "a", "--api-access-token-file", "f"],
     ],
 )
-def test_a_token_never_goes_where_it_was_not_meant_to(arguments: list[str]) -> None:
+def test_a_token_is_never_used_for_another_server(arguments: list[str]) -> None:
     with pytest.raises(CommandError) as raised:
         settings_of(*arguments)
     assert raised.value.exit_code == 2
     assert "from-config" not in raised.value.message
 
 
-def test_a_command_may_do_without_a_server_until_it_connects() -> None:
+def test_a_command_needs_a_server_only_when_it_connects() -> None:
     settings = settings_of("--api-access-token", "a")
 
     assert settings.connection.base_url == ""
@@ -152,14 +152,14 @@ def test_a_command_may_do_without_a_server_until_it_connects() -> None:
         GitLab(settings.connection)
 
 
-def test_any_option_may_be_spelled_with_underscores() -> None:
+def test_every_option_can_be_written_with_underscores() -> None:
     dashes = settings_of("--base-url", "https://h", "--some-name", "a_b", "--dry-run")
     underscores = settings_of("--base_url=https://h", "--some_name=a_b", "--dry_run")
     assert dashes == underscores
 
 
 @pytest.mark.parametrize("text", ["0", "1.5", "60"])
-def test_durations_are_whole_or_decimal(text: str) -> None:
+def test_durations_are_integers_or_decimals(text: str) -> None:
     assert settings_of(*URL, "--retry-for", text).connection.retry_for == float(text)
 
 
@@ -179,7 +179,7 @@ def test_durations_can_have_units(text: str, value: float) -> None:
     ["", "s", "nan", "inf", "-1", "1d", "5 m", "5m5m", "1s1m", "1h30", "1e3", "٣", "1_000", "481h",
      "9" * 5000],
 )  # fmt: skip
-def test_what_is_not_a_duration_is_refused(text: str) -> None:
+def test_an_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter):
         settings_of(*URL, f"--retry-for={text}")
 
@@ -226,7 +226,7 @@ def ending_of(
 
 
 @pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.kind)
-def test_every_error_is_its_exit_code_what_why_and_what_to_do(
+def test_every_error_shows_exit_code_what_why_and_hint(
     kind: type[CommandError], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = ending_of(kind("It is so.", why="Because."), [], capsys)
@@ -236,7 +236,7 @@ def test_every_error_is_its_exit_code_what_why_and_what_to_do(
 
 
 @pytest.mark.parametrize("kind", ALL_ERRORS, ids=lambda kind: kind.kind)
-def test_a_reason_that_would_only_repeat_the_exit_code_is_left_out(
+def test_a_reason_that_only_repeats_the_exit_code_is_omitted(
     kind: type[CommandError], capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, _, err = ending_of(kind("It is so."), [], capsys)
@@ -259,7 +259,7 @@ def test_a_failure_is_one_json_document(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.parametrize("spelling", [["-o", "json"], ["-ojson"], ["--output=json"]])
 @pytest.mark.parametrize(("signum", "code"), [(2, 130), (15, 143)])
-def test_a_signal_too_is_one_json_document(
+def test_a_signal_is_one_json_document_too(
     spelling: list[str], signum: int, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended, out, _ = ending_of(Interrupted(signum), spelling, capsys)
@@ -275,12 +275,12 @@ def test_a_token_in_a_message_is_hidden(capsys: pytest.CaptureFixture[str]) -> N
     assert "[hidden]" in err
 
 
-def test_a_traceback_is_shown_with_vv_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_is_shown_only_with_vv(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in ending_of(NotFoundError("No."), ["-v"], capsys)[2]
     assert "Traceback" in ending_of(NotFoundError("No."), ["-vv"], capsys)[2]
 
 
-def test_a_bug_is_no_exit_code_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_has_an_exit_code_outside_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = ending_of(ZeroDivisionError("hush-hush"), [], capsys)
     assert code == EX_SOFTWARE
     assert code not in {kind.exit_code for kind in ALL_ERRORS}
@@ -289,7 +289,7 @@ def test_a_bug_is_no_exit_code_of_the_contract(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(("signum", "exit_code"), [(2, 130), (15, 143)])
-def test_a_signal_is_128_and_its_number(
+def test_a_signal_exits_with_128_plus_its_number(
     signum: int, exit_code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = ending_of(Interrupted(signum), [], capsys)
@@ -297,7 +297,7 @@ def test_a_signal_is_128_and_its_number(
     assert "SIG" in err
 
 
-def test_help_and_version_are_success(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_and_version_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     for word in ("--help", "-h", "--version"):
         code, out, err = ending_of(None, [word], capsys)
         assert (code, err) == (0, "")
@@ -315,7 +315,7 @@ def test_help_and_version_are_success(capsys: pytest.CaptureFixture[str]) -> Non
         ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, True, False),
     ],
 )
-def test_colour_is_for_terminals_unless_told_otherwise(
+def test_colour_is_used_only_on_terminals_by_default(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], *, tty: bool, wanted: bool
 ) -> None:
     class Stream:

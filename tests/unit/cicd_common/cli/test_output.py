@@ -39,13 +39,13 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "result.env"
 
 
-def test_an_old_dotenv_file_is_emptied_before_anything_is_done(file: Path) -> None:
+def test_an_old_dotenv_file_is_emptied_first(file: Path) -> None:
     file.write_text("PIPELINE_ID=1\n")
     Output(dotenv=file).prepare()
     assert file.read_text() == ""
 
 
-def test_a_number_is_the_place_of_what_was_asked_for(file: Path) -> None:
+def test_variable_numbers_follow_the_order_of_the_projects(file: Path) -> None:
     output = Output(dotenv=file)
     failed = RefusedError("No.", results=[Pipeline(2)])
     assert output.finish([NotFoundError("None."), failed, Pipeline(3)], asked=["a", "b", "c"]) == 4
@@ -58,13 +58,13 @@ def test_a_number_is_the_place_of_what_was_asked_for(file: Path) -> None:
     }
 
 
-def test_a_prefix_keeps_two_jobs_apart(file: Path) -> None:
+def test_a_prefix_distinguishes_the_variables_of_two_jobs(file: Path) -> None:
     Output(dotenv=file, dotenv_prefix="API_").finish([Pipeline(1)])
     assert variables(file) == {"API_PIPELINE_ID": "1", "API_PIPELINE_PROJECT": "a/b"}
 
 
 @pytest.mark.parametrize("prefix", ["A-", "Ä", "A B"])
-def test_a_prefix_that_no_variable_can_have_is_refused(prefix: str) -> None:
+def test_an_invalid_variable_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(UsageError):
         Output(dotenv_prefix=prefix).prepare()
 
@@ -74,7 +74,7 @@ def test_a_dry_run_writes_no_variable(file: Path) -> None:
     assert not file.exists()
 
 
-def test_a_value_makes_no_variable_of_its_own(file: Path) -> None:
+def test_a_line_break_in_a_value_adds_no_variable(file: Path) -> None:
     Output(dotenv=file).finish([Pipeline(1, "a/b\nINJECTED=1\r\u2028X=2")])
     assert variables(file) == {"PIPELINE_ID": "1", "PIPELINE_PROJECT": "a/b INJECTED=1  X=2"}
 
@@ -82,7 +82,7 @@ def test_a_value_makes_no_variable_of_its_own(file: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "each", "warned"), [(1, 20, False), (1, 21, True), (4, 5, True), (3, 5, False)]
 )
-def test_too_many_variables_are_warned_of_before_anything_is_sent(
+def test_too_many_variables_cause_a_warning_before_anything_is_sent(
     file: Path, count: int, each: int, caplog: pytest.LogCaptureFixture, *, warned: bool
 ) -> None:
     Output(dotenv=file).expect(count, each)
@@ -90,7 +90,7 @@ def test_too_many_variables_are_warned_of_before_anything_is_sent(
     assert bool(caplog.records) is warned
 
 
-def test_a_file_that_is_too_large_is_warned_of(
+def test_a_dotenv_file_that_is_too_large_causes_a_warning(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     Output(dotenv=file).finish([Pipeline(1, "a" * 5100)])
@@ -98,14 +98,14 @@ def test_a_file_that_is_too_large_is_warned_of(
 
 
 @pytest.mark.parametrize("value", ["v1$HOME", "v1${HOME}", "%HOME%"])
-def test_a_value_that_gitlab_expands_is_warned_of(
+def test_a_value_that_gitlab_expands_causes_a_warning(
     file: Path, value: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     Output(dotenv=file).finish([Pipeline(1, value)])
     assert "PIPELINE_PROJECT" in caplog.text
 
 
-def test_the_result_is_printed_though_the_dotenv_file_cannot_be_written(
+def test_the_result_is_printed_even_if_the_dotenv_file_cannot_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     gone = tmp_path / "gone" / "result.env"
@@ -114,7 +114,7 @@ def test_the_result_is_printed_though_the_dotenv_file_cannot_be_written(
     assert "was not written" in caplog.text
 
 
-def test_the_result_is_told_on_stderr_if_stdout_is_full(
+def test_the_result_is_written_to_stderr_if_stdout_is_full(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Full(io.StringIO):
@@ -127,7 +127,7 @@ def test_the_result_is_told_on_stderr_if_stdout_is_full(
     assert variables(file)["PIPELINE_ID"] == "1"
 
 
-def test_the_dotenv_file_is_written_though_the_reader_of_stdout_has_left(
+def test_the_dotenv_file_is_written_even_if_stdout_is_closed(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Left(io.StringIO):
@@ -140,7 +140,7 @@ def test_the_dotenv_file_is_written_though_the_reader_of_stdout_has_left(
     assert variables(file)["PIPELINE_ID"] == "1"
 
 
-def test_several_failures_are_all_in_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_document_contains_every_failure(capsys: pytest.CaptureFixture[str]) -> None:
     outcomes: list[Outcome] = [
         NotFoundError("None."),
         Pipeline(2),
@@ -156,7 +156,7 @@ def test_several_failures_are_all_in_the_document(capsys: pytest.CaptureFixture[
     assert [each["id"] for each in document["results"]] == [2, 3]
 
 
-def test_what_was_reached_before_a_signal_is_printed(
+def test_results_before_a_signal_are_printed(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = Output("json", file).finish([Pipeline(7)], interrupted=Interrupted(15))
@@ -178,17 +178,19 @@ def test_a_text_that_stdout_cannot_hold_is_escaped(monkeypatch: pytest.MonkeyPat
     assert raw.getvalue() == b"v2-\\xe9: pipeline 1\n"
 
 
-def test_no_escape_sequence_of_a_result_reaches_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+def test_escape_sequences_of_a_result_are_not_written_to_stdout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Output().finish([Pipeline(1, "\x1b[31ma\x1b[2J\nb")])
     assert capsys.readouterr().out == "?[31ma?[2J b: pipeline 1\n"
 
 
-def test_a_style_of_our_own_is_kept_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_our_own_text_styles_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     console.say("\x1b[31m\x1b[1mfailed\x1b[0m \x1b[8mconcealed \x1b]0;title\x07")
     assert capsys.readouterr().err == ("\x1b[31m\x1b[1mfailed\x1b[0m ?[8mconcealed ?]0;title?\n")
 
 
-def test_a_file_is_replaced_whole_and_keeps_its_mode(file: Path) -> None:
+def test_a_file_is_replaced_atomically_and_keeps_its_mode(file: Path) -> None:
     file.write_text("old")
     file.chmod(0o640)
     write_file(file, b"new")
@@ -196,7 +198,7 @@ def test_a_file_is_replaced_whole_and_keeps_its_mode(file: Path) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_link_is_written_through(file: Path, tmp_path: Path) -> None:
+def test_a_write_to_a_link_writes_its_target(file: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(file)
     write_file(link, b"new")

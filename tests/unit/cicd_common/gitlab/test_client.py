@@ -59,7 +59,7 @@ def test_each_kind_of_token_has_its_header(
     assert sent["User-Agent"].startswith("ci-cd-commands/")
 
 
-def test_netrc_is_no_source_of_credentials(
+def test_netrc_is_not_used_for_credentials(
     http: Mocker, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     netrc = f"{tmp_path}/netrc"
@@ -75,7 +75,7 @@ def numbered(*ids: int) -> list[dict[str, int]]:
     return [{"id": number} for number in ids]
 
 
-def test_a_list_is_read_page_by_page_at_the_first_pages_address(http: Mocker) -> None:
+def test_every_page_is_requested_from_the_address_of_the_first(http: Mocker) -> None:
     http.get(
         f"{API}/projects/1/pipelines",
         [
@@ -106,9 +106,7 @@ def test_a_list_is_read_page_by_page_at_the_first_pages_address(http: Mocker) ->
     ],
     ids=["the same page", "the same cursor", "in circles", "without end"],
 )
-def test_pages_that_do_not_end_are_an_error(
-    http: Mocker, headers: list[dict[str, str]], most: int
-) -> None:
+def test_endless_pages_are_an_error(http: Mocker, headers: list[dict[str, str]], most: int) -> None:
     numbers = itertools.count()
     turns = itertools.cycle(headers)
 
@@ -122,7 +120,7 @@ def test_pages_that_do_not_end_are_an_error(
     assert http.call_count <= most
 
 
-def test_a_page_that_comes_again_under_another_number_is_an_error(http: Mocker) -> None:
+def test_a_page_repeated_under_another_number_is_an_error(http: Mocker) -> None:
     numbers = itertools.count(2)
 
     def page(_: object, context: Any) -> list[dict[str, int]]:
@@ -136,7 +134,7 @@ def test_a_page_that_comes_again_under_another_number_is_an_error(http: Mocker) 
 
 
 @pytest.mark.parametrize("link", ["http://[::1", "http://[x]/?a=1"])
-def test_an_address_of_a_next_page_that_is_none_is_an_error(http: Mocker, link: str) -> None:
+def test_an_invalid_address_of_the_next_page_is_an_error(http: Mocker, link: str) -> None:
     http.get(f"{API}/x", json=[], headers={"Link": f'<{link}>; rel="next"'})
     with pytest.raises(UnavailableError):
         list(client().get_all("x"))
@@ -146,7 +144,7 @@ WRONG: list[Any] = [None, 1, True, "text", float("inf"), [None], ["x"], [1], [[]
 
 
 @pytest.mark.parametrize("answer", [*WRONG, {}, {"message": "x"}])
-def test_a_list_is_a_list_of_objects_or_an_error(http: Mocker, answer: object) -> None:
+def test_a_list_response_must_be_a_list_of_objects(http: Mocker, answer: object) -> None:
     http.get(f"{API}/x", text=json.dumps(answer))
     with pytest.raises(UnavailableError):
         client().get_list("x")
@@ -155,16 +153,14 @@ def test_a_list_is_a_list_of_objects_or_an_error(http: Mocker, answer: object) -
 
 
 @pytest.mark.parametrize("answer", [*WRONG, []])
-def test_an_object_is_an_object_or_an_error(http: Mocker, answer: object) -> None:
+def test_an_object_response_must_be_an_object(http: Mocker, answer: object) -> None:
     http.get(f"{API}/x", text=json.dumps(answer))
     with pytest.raises(UnavailableError):
         client().get("x")
 
 
 @pytest.mark.parametrize("answer", [*WRONG, []])
-def test_a_write_whose_answer_is_of_another_shape_is_looked_for(
-    http: Mocker, answer: object
-) -> None:
+def test_a_write_with_an_unexpected_response_is_checked(http: Mocker, answer: object) -> None:
     posts = http.post(f"{API}/projects/1/repository/tags", text=json.dumps(answer))
     made = client().write(
         "POST", "projects/1/repository/tags", {}, read=str, find=lambda: "found", check="the tags"
@@ -173,24 +169,24 @@ def test_a_write_whose_answer_is_of_another_shape_is_looked_for(
     assert posts.call_count == 1
 
 
-def test_a_file_is_read_byte_for_byte_whatever_its_path_is_called(http: Mocker) -> None:
+def test_a_file_with_any_path_is_read_byte_for_byte(http: Mocker) -> None:
     http.get(f"{API}/raw?path=a", content=b"\xef\xbb\xbfa\r\n\xff")
     assert client().get_bytes("raw", path="a") == b"\xef\xbb\xbfa\r\n\xff"
 
 
-def test_only_pages_that_are_wanted_are_read(http: Mocker) -> None:
+def test_only_needed_pages_are_requested(http: Mocker) -> None:
     http.get(f"{API}/projects/1/pipelines", json=numbered(1, 2), headers={"X-Next-Page": "2"})
     assert next(client().get_all("projects/1/pipelines")) == {"id": 1}
     assert http.call_count == 1
 
 
-def test_a_job_token_is_not_sent_where_gitlab_would_ignore_it(http: Mocker) -> None:
+def test_a_job_token_is_not_sent_to_routes_that_ignore_it(http: Mocker) -> None:
     with pytest.raises(AuthError, match="ignores a CI job token"):
         client(TokenKind.JOB).get("projects/1")
     assert http.call_count == 0
 
 
-def test_a_401_tells_what_gitlab_knows_of_the_token_and_asks_once(http: Mocker) -> None:
+def test_a_401_error_contains_the_token_details_and_requests_them_once(http: Mocker) -> None:
     http.get(f"{API}/projects/1", status_code=401, json={"message": "401 Unauthorized"})
     tells = http.get(
         f"{API}/personal_access_tokens/self",
@@ -252,7 +248,7 @@ def test_a_403_to_a_job_token_names_the_setting(http: Mocker, text: str, said: s
 )
 @pytest.mark.parametrize("status", [403, 404])
 @pytest.mark.parametrize("kind", [TokenKind.JOB, TokenKind.ACCESS])
-def test_where_older_servers_ignore_a_job_token_they_are_named(
+def test_the_error_names_the_server_versions_that_ignore_job_tokens(
     http: Mocker, kind: TokenKind, status: int, path: str, version: str
 ) -> None:
     http.get(f"{API}/projects/2/{path}", status_code=status, json={"message": "no"})
@@ -266,7 +262,7 @@ def test_where_older_servers_ignore_a_job_token_they_are_named(
         assert version in raised.value.why
 
 
-def test_the_permission_that_a_fine_grained_token_lacks_is_named(http: Mocker) -> None:
+def test_the_error_names_the_missing_permission_of_a_fine_grained_token(http: Mocker) -> None:
     text = "Access denied: Your Personal Access Token lacks the required permissions: [create_tag]."
     body = {"error": "insufficient_granular_scope", "error_description": text}
     http.get(f"{API}/projects/1", status_code=403, json=body)
@@ -277,7 +273,7 @@ def test_the_permission_that_a_fine_grained_token_lacks_is_named(http: Mocker) -
     assert "fine-grained" in raised.value.hint
 
 
-def test_of_a_job_token_that_is_not_allowed_the_setting_is_named_whatever_the_version(
+def test_the_error_of_a_refused_job_token_names_the_setting_in_every_version(
     http: Mocker,
 ) -> None:
     text = "403 Forbidden - Authentication by CI/CD job token not allowed from a/b to project #2."
@@ -287,7 +283,7 @@ def test_of_a_job_token_that_is_not_allowed_the_setting_is_named_whatever_the_ve
     assert "Job token permissions" in raised.value.hint
 
 
-def test_a_read_is_tried_again_and_a_write_is_not(http: Mocker) -> None:
+def test_a_read_is_retried_and_a_write_is_not(http: Mocker) -> None:
     http.get(f"{API}/projects/1", [{"status_code": 502}, {"json": {"id": 1}}])
     posts = http.post(f"{API}/projects/1/repository/tags", exc=requests.ReadTimeout)
     gitlab = client(retry_for=5)
@@ -297,14 +293,14 @@ def test_a_read_is_tried_again_and_a_write_is_not(http: Mocker) -> None:
     assert posts.call_count == 1
 
 
-def test_a_401_is_final(http: Mocker) -> None:
+def test_a_401_is_not_retried(http: Mocker) -> None:
     refused = http.get(f"{API}/job", status_code=404, json={"message": "404 Not found"})
     with pytest.raises(NotFoundError):
         client(TokenKind.JOB, retry_for=5).get("job")
     assert refused.call_count == 1
 
 
-def test_a_request_that_would_leave_the_server_is_stopped(http: Mocker) -> None:
+def test_a_request_to_another_server_is_not_sent(http: Mocker) -> None:
     with pytest.raises(UnavailableError, match="elsewhere"):
         client()._session.get("https://elsewhere.example/api/v4/x")
     assert http.call_count == 0
@@ -321,6 +317,6 @@ def test_requests_are_logged_without_a_token(
     assert "hush" not in caplog.text
 
 
-def test_a_name_is_one_segment_of_an_address() -> None:
+def test_a_name_is_encoded_as_one_segment_of_the_path() -> None:
     assert quoted("group/sub name%") == "group%2Fsub%20name%25"
     assert quoted(7) == "7"

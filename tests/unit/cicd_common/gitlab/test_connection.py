@@ -19,7 +19,7 @@ from cicd_common.gitlab.tokens import TokenKind
         (" https://[::1]:8080 ", "https://[::1]:8080"),
     ],
 )
-def test_an_address_is_brought_into_one_form(text: str, url: str) -> None:
+def test_an_address_is_normalized(text: str, url: str) -> None:
     assert parse_base_url(text) == url
 
 
@@ -43,14 +43,14 @@ def test_an_address_is_brought_into_one_form(text: str, url: str) -> None:
         "http://[::1",
     ],
 )
-def test_what_is_no_address_is_refused_and_no_password_repeated(text: str) -> None:
+def test_an_invalid_address_is_refused_without_showing_its_password(text: str) -> None:
     with pytest.raises(UsageError) as raised:
         parse_base_url(text)
     assert "hush" not in raised.value.message
 
 
 @given(st.text())
-def test_any_text_is_an_address_or_a_clear_error(text: str) -> None:
+def test_any_text_is_a_valid_address_or_a_clear_error(text: str) -> None:
     try:
         url = parse_base_url(text)
     except UsageError:
@@ -58,7 +58,7 @@ def test_any_text_is_an_address_or_a_clear_error(text: str) -> None:
     assert parse_base_url(url) == url
 
 
-def test_an_access_token_comes_before_a_job_token() -> None:
+def test_an_access_token_takes_precedence_over_a_job_token() -> None:
     connection = connection_from(
         {"base_url": "https://h", "api_access_token": "a", "job_token": "j"}
     )
@@ -66,7 +66,7 @@ def test_an_access_token_comes_before_a_job_token() -> None:
     assert (connection.token.kind, connection.token.secret) == (TokenKind.ACCESS, "a")
 
 
-def test_a_job_token_serves_alone_and_an_empty_token_is_none() -> None:
+def test_a_job_token_is_enough_and_an_empty_token_is_ignored() -> None:
     connection = connection_from(
         {"base_url": "https://h", "api_access_token": "", "job_token": "j"}
     )

@@ -90,7 +90,7 @@ def test_a_value_of_any_other_type_is_an_error_that_names_the_field(read: Reader
     [(fields.optional_text, ""), (fields.texts, []), (fields.flag, False),
      (fields.optional_time, None), (fields.optional_number, None)],
 )  # fmt: skip
-def test_an_optional_value_can_be_missing(read: Reader, missing: object) -> None:
+def test_an_optional_field_can_be_missing(read: Reader, missing: object) -> None:
     assert read({}, "key") == missing
 
 
@@ -98,7 +98,7 @@ def test_an_optional_value_can_be_missing(read: Reader, missing: object) -> None
     "read", [*ACCEPTED, fields.value], ids=lambda read: getattr(read, "__name__", "")
 )
 @pytest.mark.parametrize("answer", [None, [], "text", 1, {"outer": None}, {"outer": []}])
-def test_the_way_to_a_value_is_checked_too(read: Reader, answer: object) -> None:
+def test_the_parents_of_a_nested_field_are_checked_too(read: Reader, answer: object) -> None:
     with pytest.raises(UnavailableError):
         read(answer, "outer", "key")
 
@@ -124,7 +124,7 @@ def test_the_way_to_a_value_is_checked_too(read: Reader, answer: object) -> None
         (fields.url, "https://h/\x1b[2J"),
     ],
 )
-def test_a_text_that_is_not_what_it_should_be_is_an_error(read: Reader, sent: str) -> None:
+def test_a_text_in_a_wrong_format_is_an_error(read: Reader, sent: str) -> None:
     with pytest.raises(UnavailableError):
         read({"key": sent}, "key")
 
@@ -138,12 +138,12 @@ def test_a_text_that_is_not_what_it_should_be_is_an_error(read: Reader, sent: st
     ],
     ids=repr,
 )  # fmt: skip
-def test_what_is_not_json_is_an_error_that_names_what_answered(content: bytes) -> None:
+def test_a_response_that_is_not_json_is_an_error_that_names_the_request(content: bytes) -> None:
     with pytest.raises(UnavailableError, match="/api/v4/x"):
         fields.parse(content, "/api/v4/x")
 
 
-def test_a_whole_pair_of_surrogates_is_a_character() -> None:
+def test_a_complete_surrogate_pair_is_one_character() -> None:
     assert fields.parse(rb'"\ud83d\ude80"', "/x") == "🚀"
 
 
@@ -160,7 +160,7 @@ json_values = st.recursive(
 
 
 @given(json_values, st.sampled_from(list(ACCEPTED)))
-def test_any_json_is_a_value_or_a_clear_error(sent: object, read: Reader) -> None:
+def test_any_json_has_valid_fields_or_is_a_clear_error(sent: object, read: Reader) -> None:
     try:
         answer = fields.parse(json.dumps({"key": sent}).encode(), "/x")
         found = read(answer, "key")

@@ -64,7 +64,7 @@ def test_a_project_is_a_path_an_id_or_a_url(text: str, name: str) -> None:
         "--ref",
     ],
 )
-def test_anything_else_is_refused(text: str) -> None:
+def test_other_text_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_project(text, BASE)
 
@@ -99,7 +99,7 @@ def test_several_projects_stay_in_their_order() -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_name_or_a_clear_error(text: str) -> None:
+def test_any_text_is_a_valid_project_or_a_clear_error(text: str) -> None:
     try:
         name = parse_project(text, BASE)
     except UsageError:
@@ -108,7 +108,7 @@ def test_any_text_is_a_name_or_a_clear_error(text: str) -> None:
     assert "//" not in name
 
 
-def test_with_a_job_token_the_default_branch_is_the_one_that_is_marked(
+def test_with_a_job_token_the_default_branch_is_read_from_the_list_of_branches(
     requests_mock: Mocker,
 ) -> None:
     requests_mock.get(
@@ -120,7 +120,7 @@ def test_with_a_job_token_the_default_branch_is_the_one_that_is_marked(
 
 
 @pytest.mark.parametrize("branch", [{}, {"name": None, "default": None}, {"name": 1}])
-def test_branches_that_are_not_gitlabs_do_not_make_a_repository_empty(
+def test_an_unexpected_list_of_branches_does_not_mean_an_empty_repository(
     requests_mock: Mocker, branch: dict[str, object]
 ) -> None:
     requests_mock.get(f"{BASE}/api/v4/projects/a%2Fb/repository/branches", json=[branch])

@@ -45,17 +45,17 @@ def response(status: int, body: str | bytes, kind: str = "application/json") -> 
         ("", ""),
     ],
 )  # fmt: skip
-def test_gitlabs_own_words_are_found_in_every_shape_of_body(body: str, text: str) -> None:
+def test_gitlabs_error_message_is_found_in_every_form_of_body(body: str, text: str) -> None:
     assert read_answer(response(400, body)).text == text
 
 
-def test_an_html_page_is_not_repeated() -> None:
+def test_an_html_page_is_not_shown_in_the_error() -> None:
     answer = read_answer(response(502, "<html>" + "x" * 5000, "text/html"))
     assert "HTML" in answer.text
     assert "x" * 10 not in answer.text
 
 
-def test_long_and_many_lined_texts_become_one_line() -> None:
+def test_a_long_text_of_many_lines_becomes_one_line() -> None:
     answer = read_answer(response(400, "a\n\x1b[31mb\r\n" + "c" * 5000, "text/plain"))
     assert answer.text.startswith("a [31mb ccc")
     assert len(answer.text) == 501
@@ -72,14 +72,14 @@ def test_long_and_many_lined_texts_become_one_line() -> None:
         ("words", "text/plain; charset=undefined"),
     ],
 )
-def test_a_body_that_cannot_be_read_is_still_an_answer(body: str, kind: str) -> None:
+def test_an_unreadable_body_is_still_a_response(body: str, kind: str) -> None:
     answer = read_answer(response(500, body, kind))
     assert answer.status == 500
     answer.text.encode()
 
 
 @given(st.binary(), st.sampled_from(["application/json", "text/html", "text/plain", ""]))
-def test_any_bytes_at_all_are_read(body: bytes, kind: str) -> None:
+def test_a_body_of_any_bytes_can_be_read(body: bytes, kind: str) -> None:
     answer = read_answer(response(500, body, kind))
     assert "\n" not in answer.text
 
@@ -106,7 +106,7 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | No
 
 
 @pytest.mark.parametrize("ahead", [-7200, 0, 7200])
-def test_a_date_to_retry_after_is_measured_with_the_servers_clock(ahead: float) -> None:
+def test_a_retry_after_date_is_compared_with_the_servers_clock(ahead: float) -> None:
     servers = datetime.now(UTC) + timedelta(seconds=ahead)
     answer = response(503, "")
     answer.headers["Date"] = format_datetime(servers, usegmt=True)
@@ -119,13 +119,13 @@ def test_a_date_to_retry_after_is_measured_with_the_servers_clock(ahead: float) 
     "value",
     ["Feb 30 11111111111111111111 23:59:59", "Fri, 31 Dec 9999 23:59:59 -2359", "x" * 5000],
 )
-def test_a_date_that_no_calendar_has_is_passed_over(value: str) -> None:
+def test_an_impossible_retry_after_date_is_ignored(value: str) -> None:
     assert parse_retry_after(value) is None
     assert parse_date(value) is None
 
 
 @given(st.text())
-def test_no_retry_after_header_is_too_strange(value: str) -> None:
+def test_any_retry_after_header_can_be_read(value: str) -> None:
     seconds = parse_retry_after(value)
     assert seconds is None or seconds >= 0
 
@@ -139,7 +139,7 @@ def test_no_retry_after_header_is_too_strange(value: str) -> None:
         (503, "Too many pipelines created in the last minute", False),
     ],
 )
-def test_throttling_has_two_faces(status: int, text: str, *, throttled: bool) -> None:
+def test_throttling_has_two_forms(status: int, text: str, *, throttled: bool) -> None:
     assert is_throttled(Answer(status, text)) is throttled
 
 
@@ -162,7 +162,7 @@ def test_throttling_has_two_faces(status: int, text: str, *, throttled: bool) ->
         (599, "", "", 8),
     ],
 )
-def test_every_status_is_an_exit_code(
+def test_every_http_status_has_an_exit_code(
     status: int, text: str, server_error: str, exit_code: int
 ) -> None:
     error = error_of(Answer(status, text, server_error=server_error), "POST /x")
@@ -173,16 +173,14 @@ def test_every_status_is_an_exit_code(
 
 @pytest.mark.parametrize("status", [400, 402, 405, 406, 409, 414, 418, 422, 431, 451])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_a_read_that_is_refused_is_8_for_nothing_was_to_be_created(
-    status: int, method: str
-) -> None:
+def test_a_refused_read_is_exit_code_8_because_it_creates_nothing(status: int, method: str) -> None:
     error = error_of(Answer(status, "Bad request"), f"{method} /x")
     assert error.exit_code == 8
     assert not error.retryable
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_is_temporary_is_the_same_for_reads_and_writes(method: str) -> None:
+def test_the_same_failures_are_temporary_for_reads_and_writes(method: str) -> None:
     errors = {status: error_of(Answer(status, ""), f"{method} /x") for status in range(100, 600)}
     retryable = {status for status, error in errors.items() if error.retryable}
     assert retryable == {408, 425, 429, 500, 502, 503, 504, *range(520, 531)}
@@ -194,7 +192,7 @@ def test_what_is_temporary_is_the_same_for_reads_and_writes(method: str) -> None
      (504, True), (520, True), (521, True), (522, True), (523, False), (524, True), (530, True),
      (300, True), (407, False)],
 )  # fmt: skip
-def test_only_a_server_that_was_not_reached_has_certainly_done_nothing(
+def test_a_write_certainly_did_not_happen_only_if_the_server_was_not_reached(
     status: int, *, can_have_happened: bool
 ) -> None:
     error = error_of(Answer(status, ""), "POST /x")
@@ -204,7 +202,7 @@ def test_only_a_server_that_was_not_reached_has_certainly_done_nothing(
 
 @pytest.mark.parametrize("body", ["{", "[" * 100_000, "", '{"message": NaN}'])
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 422])
-def test_a_refusal_that_is_not_json_says_nothing_about_a_write(status: int, body: str) -> None:
+def test_a_refusal_that_is_not_json_leaves_a_write_unknown(status: int, body: str) -> None:
     answer = read_answer(response(status, body))
     error = error_of(answer, "POST /x")
     assert isinstance(error, UnavailableError)

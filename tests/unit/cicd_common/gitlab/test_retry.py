@@ -66,13 +66,13 @@ def test_the_time_starts_with_the_first_failure() -> None:
     assert time.slept
 
 
-def test_what_gitlab_asks_for_is_obeyed_to_the_second() -> None:
+def test_the_pause_is_exactly_as_long_as_gitlab_requests() -> None:
     time = Time()
     backoff_of(time, 60).wait(TimeLimitError("429", answer=Answer(429, "", retry_after=17)))
     assert time.slept == [17]
 
 
-def test_a_wait_past_the_limit_fails_at_once() -> None:
+def test_a_requested_pause_longer_than_the_limit_fails_at_once() -> None:
     time = Time()
     with pytest.raises(TimeLimitError, match="503"):
         backoff_of(time, 60).wait(UnavailableError("503", answer=Answer(503, "", retry_after=61)))
@@ -80,7 +80,7 @@ def test_a_wait_past_the_limit_fails_at_once() -> None:
 
 
 @pytest.mark.parametrize("asked", [0.0, 0.1])
-def test_a_server_cannot_make_the_pause_shorter_than_our_own(asked: float) -> None:
+def test_a_server_cannot_shorten_our_own_pause(asked: float) -> None:
     time = Time()
     backoff = backoff_of(time, 60)
     failure = UnavailableError("503", answer=Answer(503, "", retry_after=asked))
@@ -90,7 +90,7 @@ def test_a_server_cannot_make_the_pause_shorter_than_our_own(asked: float) -> No
     assert len(time.slept) < 20
 
 
-def test_no_pause_is_longer_than_the_longest_and_its_jitter() -> None:
+def test_no_pause_is_longer_than_the_maximum_plus_jitter() -> None:
     time = Time()
     backoff = backoff_of(time, 600)
     with pytest.raises(UnavailableError):
@@ -99,7 +99,7 @@ def test_no_pause_is_longer_than_the_longest_and_its_jitter() -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 5])
-def test_at_the_limit_the_failure_itself_is_raised_whatever_was_asked(limit: float) -> None:
+def test_at_the_limit_the_original_failure_is_raised(limit: float) -> None:
     time = Time()
     backoff = backoff_of(time, limit)
     failure = UnavailableError("503", answer=Answer(503, "", retry_after=0.0))
@@ -118,7 +118,7 @@ def test_at_the_limit_the_failure_itself_is_raised_whatever_was_asked(limit: flo
         (NotFoundError("404"), 1),
     ],
 )
-def test_only_what_is_retryable_is_retried(failure: CommandError, tries: int) -> None:
+def test_only_retryable_failures_are_retried(failure: CommandError, tries: int) -> None:
     time = Time()
     failures = iter([failure])
     sent: list[int] = []
@@ -137,7 +137,7 @@ def test_only_what_is_retryable_is_retried(failure: CommandError, tries: int) ->
     assert len(sent) == tries
 
 
-def test_one_clock_serves_all_that_is_given_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_clock_is_used_if_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     time = Time()
     monkeypatch.setattr(module, "CLOCK", Clock(lambda: time.now, time.sleep))
     Backoff(60).wait(FAILURE)
@@ -148,7 +148,7 @@ def test_one_clock_serves_all_that_is_given_none(monkeypatch: pytest.MonkeyPatch
     limit=st.floats(0, 1000),
     asked=st.lists(st.one_of(st.none(), st.floats(0, 2000)), max_size=40),
 )
-def test_it_never_sleeps_past_the_limit(limit: float, asked: list[float | None]) -> None:
+def test_the_backoff_never_sleeps_past_the_limit(limit: float, asked: list[float | None]) -> None:
     time = Time()
     backoff = backoff_of(time, limit)
     for retry_after in asked:

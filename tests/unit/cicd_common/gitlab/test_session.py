@@ -57,12 +57,12 @@ def server(answer: bytes, *, drip: float = 0.0) -> Iterator[str]:
 JSON = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
 
 
-def test_a_body_is_read_whole() -> None:
+def test_a_body_is_read_completely() -> None:
     with server(JSON % (7, b'{"a":1}')) as url, session(url) as client:
         assert client.get(f"{url}/x").json() == {"a": 1}
 
 
-def test_a_server_that_drips_does_not_hold_the_command() -> None:
+def test_a_slow_response_does_not_block_the_command() -> None:
     """All of it would take hours."""
     with (
         server(JSON % (100_000, b" " * 100_000), drip=0.1) as url,
@@ -88,7 +88,7 @@ def test_a_server_that_drips_does_not_hold_the_command() -> None:
     ],
     ids=["words", "nothing", "gzip", "chunks", "json", "cut", "deep", "location", "999", "html"],
 )
-def test_nonsense_is_an_error_of_ours(answer: bytes) -> None:
+def test_an_invalid_http_response_is_a_clear_error(answer: bytes) -> None:
     with server(answer) as url, session(url) as client, pytest.raises(UnavailableError):
         client.get(f"{url}/x")
 
@@ -103,7 +103,7 @@ def test_a_request_to_another_server_is_stopped_before_it_is_sent(requests_mock:
     assert requests_mock.call_count == 0
 
 
-def test_a_redirect_in_circles_ends() -> None:
+def test_a_redirect_loop_is_stopped() -> None:
     circle = b"HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"
     with (
         server(circle) as url,
@@ -139,7 +139,7 @@ def tls(certificate: tuple[Path, Path]) -> Iterator[tuple[str, Path]]:
         thread.join()
 
 
-def test_an_unknown_authority_is_refused_at_once_and_the_remedy_named(
+def test_an_unknown_authority_fails_at_once_and_the_hint_names_the_fix(
     tls: tuple[str, Path],
 ) -> None:
     url, _ = tls
@@ -149,13 +149,13 @@ def test_an_unknown_authority_is_refused_at_once_and_the_remedy_named(
     assert not raised.value.sent
 
 
-def test_a_ca_file_is_trusted_beside_the_usual_ones(tls: tuple[str, Path]) -> None:
+def test_a_ca_file_is_trusted_in_addition_to_the_default_authorities(tls: tuple[str, Path]) -> None:
     url, certificate = tls
     with session(url, ca_file=certificate) as client:
         assert client.get(f"{url}/x").json() == {}
 
 
-def test_a_ca_file_without_certificates_is_said(tmp_path: Path) -> None:
+def test_a_ca_file_without_certificates_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(UsageError, match=r"ca\.pem"):
         session("https://localhost", ca_file=tmp_path / "ca.pem")
@@ -181,11 +181,11 @@ def test_an_origin_is_scheme_host_and_port(one: str, other: str, *, same: bool) 
     assert same_origin(one, other) is same
 
 
-def test_an_origin_leaves_out_what_is_no_part_of_it() -> None:
+def test_an_origin_omits_path_query_and_credentials() -> None:
     assert origin("https://me:hush@Host:8080/path?x=1") == "https://host:8080"
 
 
-def test_an_origin_has_brackets_around_an_address_of_ipv6() -> None:
+def test_an_origin_has_brackets_around_an_ipv6_address() -> None:
     assert origin("https://[::1]/path") == "https://[::1]"
     assert origin("http://[FE80::1]:8080") == "http://[fe80::1]:8080"
 
@@ -212,7 +212,7 @@ BASE = "https://gitlab.example.com"
         ("POST", "https://me:hush@elsewhere.example/x"),
     ],
 )
-def test_no_other_address_gets_the_credentials_nor_are_its_own_printed(
+def test_credentials_are_not_sent_to_another_address_and_its_own_are_not_printed(
     requests_mock: Mocker, status: int, method: str, location: str
 ) -> None:
     answered = requests_mock.register_uri(
@@ -229,7 +229,7 @@ def test_no_other_address_gets_the_credentials_nor_are_its_own_printed(
     assert said.isprintable()
 
 
-def test_a_read_is_redirected_within_its_origin_with_the_new_query_alone(
+def test_a_redirected_read_stays_in_its_origin_and_uses_only_the_new_query(
     requests_mock: Mocker,
 ) -> None:
     requests_mock.get(f"{BASE}/a", status_code=301, headers={"Location": "/b?id=7"})
@@ -240,14 +240,16 @@ def test_a_read_is_redirected_within_its_origin_with_the_new_query_alone(
 
 
 @pytest.mark.parametrize("status", [300, 302, 304, 305])
-def test_a_redirect_that_leads_nowhere_is_an_error(requests_mock: Mocker, status: int) -> None:
+def test_a_redirect_without_a_usable_address_is_an_error(
+    requests_mock: Mocker, status: int
+) -> None:
     requests_mock.get(f"{BASE}/a", status_code=status, json={})
     with session(BASE) as client, pytest.raises(UnavailableError):
         client.get(f"{BASE}/a")
 
 
 @pytest.mark.parametrize(("limit", "timeouts"), [(3.0, (3.0, 3.0)), (30.0, (10.0, 30.0))])
-def test_connecting_has_a_limit_of_its_own(limit: float, timeouts: tuple[float, float]) -> None:
+def test_connecting_has_its_own_timeout(limit: float, timeouts: tuple[float, float]) -> None:
     with session(BASE, request_timeout=limit) as client:
         assert client.timeouts == timeouts
 
@@ -257,7 +259,9 @@ def seconds_ahead(client: SafeSession) -> float:
 
 
 @pytest.mark.parametrize("ahead", [-7200, 0, 7200])
-def test_the_servers_time_is_that_of_its_last_answer(requests_mock: Mocker, ahead: float) -> None:
+def test_the_servers_time_is_read_from_its_last_response(
+    requests_mock: Mocker, ahead: float
+) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
     requests_mock.get(f"{BASE}/a", json={}, headers={"Date": date})
     with session(BASE) as client:
@@ -271,7 +275,7 @@ def test_the_servers_time_is_that_of_its_last_answer(requests_mock: Mocker, ahea
     [{}, {"Date": "soon"}, {"Date": "Fri, 02 Jan 2026 03:04:05 GMT", "Age": "100"}],
     ids=["no date", "no sense", "from a cache"],
 )
-def test_an_answer_that_does_not_tell_the_time_changes_nothing(
+def test_a_response_without_a_date_does_not_change_the_servers_time(
     requests_mock: Mocker, headers: dict[str, str]
 ) -> None:
     requests_mock.get(f"{BASE}/a", json={}, headers=headers)

@@ -15,13 +15,13 @@ def test_a_token_is_not_in_its_representation() -> None:
     assert "hush" not in repr(Token(TokenKind.ACCESS, "--api-access-token", "hush"))
 
 
-def test_white_space_around_a_token_is_no_part_of_it(tmp_path: Path) -> None:
+def test_white_space_around_a_token_is_removed(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(" glpat-x\n")
     assert read_token_file(tmp_path / "token", "a file").secret == "glpat-x"
 
 
 @pytest.mark.parametrize("text", ["", " ", "--tag-name", "$TOKEN", "${TOKEN}", "a b", "a\nb", "é"])
-def test_what_cannot_be_a_token_is_refused_without_repeating_it(text: str) -> None:
+def test_an_invalid_token_is_refused_without_showing_it(text: str) -> None:
     with pytest.raises(UsageError) as raised:
         token_of(TokenKind.ACCESS, text, "COMMANDS_API_TOKEN")
     assert "COMMANDS_API_TOKEN" in raised.value.message
@@ -29,7 +29,7 @@ def test_what_cannot_be_a_token_is_refused_without_repeating_it(text: str) -> No
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe", b""])
-def test_a_token_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_an_invalid_token_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "token").write_bytes(content)
     with pytest.raises(UsageError):
@@ -54,5 +54,5 @@ def test_a_token_file_that_is_none_is_refused(tmp_path: Path, content: bytes | N
         ("GET", "user", False),
     ],
 )
-def test_few_routes_take_a_job_token(method: str, path: str, *, taken: bool) -> None:
+def test_only_listed_routes_accept_a_job_token(method: str, path: str, *, taken: bool) -> None:
     assert takes_job_token(method, path) is taken

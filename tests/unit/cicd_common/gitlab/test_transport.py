@@ -76,7 +76,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     "end", [8, 12, 15, 17, 20, 49, 60, 69], ids=lambda end: repr(OK[:end][-12:])
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_headers_that_are_cut_off_are_never_an_empty_body(
+def test_truncated_headers_are_never_read_as_an_empty_body(
     end: int, method: str, listening: Listening
 ) -> None:
     assert b"\r\n\r\n" not in OK[:end]
@@ -120,7 +120,7 @@ def drip(*parts: bytes, pause: float = 0.05) -> Serve:
     ids=["status", "headers", "header", "continue", "body", "chunks", "error"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_server_that_drips_is_given_up_at_the_limit(
+def test_a_slow_response_is_aborted_at_the_timeout(
     listening: Listening, serve: Serve, method: str
 ) -> None:
     started = time.monotonic()
@@ -132,7 +132,7 @@ def test_a_server_that_drips_is_given_up_at_the_limit(
     assert time.monotonic() - started < 10
 
 
-def test_silence_after_the_first_byte_is_waited_for_as_long_as_is_left() -> None:
+def test_the_remaining_timeout_applies_after_the_first_byte() -> None:
     class Connection:
         limits: ClassVar[list[float]] = []
 
@@ -161,7 +161,7 @@ def test_a_cookie_is_never_sent_back(listening: Listening) -> None:
     assert not any(b"session=1" in request for request in asked)
 
 
-def test_an_answer_that_takes_long_but_not_too_long_is_read(listening: Listening) -> None:
+def test_a_slow_response_within_the_timeout_is_read(listening: Listening) -> None:
     def serve(connection: socket.socket) -> None:
         read_request(connection)
         for byte in OK:
@@ -171,7 +171,7 @@ def test_an_answer_that_takes_long_but_not_too_long_is_read(listening: Listening
         assert client.get(f"{client.base_url}/x").json() == {}
 
 
-def test_each_request_on_a_connection_has_the_whole_limit(listening: Listening) -> None:
+def test_every_request_on_a_connection_has_the_whole_timeout(listening: Listening) -> None:
     def serve(connection: socket.socket) -> None:
         for _ in range(3):
             read_request(connection)
@@ -188,7 +188,7 @@ def test_each_request_on_a_connection_has_the_whole_limit(listening: Listening) 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/html", "text/plain"])
 @pytest.mark.parametrize("status", [200, 500])
-def test_an_answer_that_is_too_large_is_given_up(
+def test_a_response_that_is_too_large_is_aborted(
     listening: Listening, monkeypatch: pytest.MonkeyPatch, kind: str, status: int
 ) -> None:
     monkeypatch.setattr("cicd_common.gitlab.session.LARGEST_JSON", 2**20)
@@ -202,14 +202,16 @@ def test_an_answer_that_is_too_large_is_given_up(
 
 
 @pytest.mark.parametrize("serve", [close, reset, answer(OK[:20]), answer(OK[:-1])])
-def test_after_a_request_was_sent_it_can_have_happened(listening: Listening, serve: Serve) -> None:
+def test_a_failure_after_the_request_was_sent_can_mean_that_it_happened(
+    listening: Listening, serve: Serve
+) -> None:
     with listening(serve) as port:
         error = failure(session(f"http://127.0.0.1:{port}"))
     assert error.sent
     assert error.retryable
 
 
-def test_without_a_connection_it_cannot_have_happened(listening: Listening) -> None:
+def test_a_failure_without_a_connection_means_that_nothing_happened(listening: Listening) -> None:
     with listening(close) as port:
         pass
     error = failure(session(f"http://127.0.0.1:{port}"))
@@ -218,7 +220,7 @@ def test_without_a_connection_it_cannot_have_happened(listening: Listening) -> N
     assert "refused" in error.message
 
 
-def test_a_failure_before_is_not_one_of_the_request_that_follows(listening: Listening) -> None:
+def test_an_earlier_failure_does_not_count_for_the_next_request(listening: Listening) -> None:
     """A request is often sent where an earlier one failed: Python keeps that as its context."""
     with listening(close) as port:
         pass
@@ -239,7 +241,7 @@ def by_proxy(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
 
 
 @pytest.mark.parametrize("serve", [close, reset, answer(OK[:20])])
-def test_a_forward_proxy_that_closes_after_the_request_can_have_passed_it_on(
+def test_a_forward_proxy_that_closes_after_the_request_can_have_forwarded_it(
     listening: Listening, monkeypatch: pytest.MonkeyPatch, serve: Serve
 ) -> None:
     with listening(serve) as port:
@@ -248,7 +250,7 @@ def test_a_forward_proxy_that_closes_after_the_request_can_have_passed_it_on(
 
 
 @pytest.mark.parametrize("serve", [close, reset, answer(OK[:20])])
-def test_a_tunnel_that_is_closed_after_the_request_can_have_passed_it_on(
+def test_a_tunnel_that_closes_after_the_request_can_have_forwarded_it(
     listening: Listening,
     monkeypatch: pytest.MonkeyPatch,
     certificate: tuple[Path, Path],
@@ -269,7 +271,7 @@ def test_a_tunnel_that_is_closed_after_the_request_can_have_passed_it_on(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_is_dead_is_named_and_nothing_was_sent(
+def test_the_error_names_an_unreachable_proxy_and_nothing_was_sent(
     listening: Listening, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     with listening(close) as port:
@@ -295,7 +297,7 @@ def test_a_proxy_that_is_dead_is_named_and_nothing_was_sent(
     ],
     ids=["403", "407", "502", "503", "close", "reset", "drip", "headers"],
 )
-def test_a_tunnel_that_was_not_made_has_passed_nothing_on(
+def test_a_tunnel_that_was_not_opened_has_forwarded_nothing(
     listening: Listening, monkeypatch: pytest.MonkeyPatch, serve: Serve, *, retryable: bool
 ) -> None:
     started = time.monotonic()
@@ -308,7 +310,7 @@ def test_a_tunnel_that_was_not_made_has_passed_nothing_on(
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_what_a_forward_proxy_answers_says_nothing_about_a_write(
+def test_an_error_response_of_a_forward_proxy_leaves_a_write_unknown(
     listening: Listening, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     with listening(answer(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)) as port:
@@ -328,7 +330,7 @@ def test_what_a_forward_proxy_answers_says_nothing_about_a_write(
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_proxy_whose_address_cannot_be_used_is_not_printed_nor_tried_again(
+def test_an_invalid_proxy_address_is_not_printed_and_not_retried(
     monkeypatch: pytest.MonkeyPatch, proxy: str, method: str
 ) -> None:
     started = time.monotonic()
@@ -340,7 +342,7 @@ def test_a_proxy_whose_address_cannot_be_used_is_not_printed_nor_tried_again(
 
 
 @pytest.mark.parametrize("is_container", [True, False])
-def test_in_a_container_its_own_address_is_explained_at_once(
+def test_in_a_container_a_loopback_address_fails_at_once_with_an_explanation(
     listening: Listening, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, is_container: bool
 ) -> None:
     marker = tmp_path / ".dockerenv"
@@ -355,7 +357,7 @@ def test_in_a_container_its_own_address_is_explained_at_once(
     assert error.retryable
 
 
-def test_in_an_image_its_own_address_is_tried_once_until_it_answers(
+def test_in_an_image_a_loopback_address_is_not_retried_before_its_first_response(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cicd_common.gitlab.session.IMAGE_PREFIX", sys.prefix)
@@ -369,7 +371,7 @@ def test_in_an_image_its_own_address_is_tried_once_until_it_answers(
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_a_bundle_of_authorities_that_is_missing_is_an_error_of_usage(
+def test_a_missing_ca_bundle_is_a_usage_error(
     monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(variable, "/no/such/bundle.pem")
@@ -404,7 +406,7 @@ def test_loopback_is_localhost_and_the_addresses_of_this_machine(
     assert is_loopback(host) is expected
 
 
-def test_no_proxy_is_asked_for_this_machine(
+def test_no_proxy_is_used_for_a_loopback_address(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[bytes] = []
@@ -419,7 +421,7 @@ def test_no_proxy_is_asked_for_this_machine(
     assert asked == []
 
 
-def test_any_other_host_is_asked_through_the_proxy(
+def test_the_proxy_is_used_for_every_other_host(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with listening(answer(OK)) as port, session("http://gitlab.test") as client:
@@ -434,9 +436,7 @@ def test_any_other_host_is_asked_through_the_proxy(
 
 
 @pytest.mark.parametrize("serve", [answer(OK), close, reset], ids=["http", "close", "reset"])
-def test_a_port_without_tls_is_not_a_problem_of_certificates(
-    listening: Listening, serve: Serve
-) -> None:
+def test_a_port_without_tls_is_not_a_certificate_error(listening: Listening, serve: Serve) -> None:
     def no_tls(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(OK)
@@ -450,7 +450,7 @@ def test_a_port_without_tls_is_not_a_problem_of_certificates(
         assert error.hint.endswith(f"give --base-url http://localhost:{port}")
 
 
-def test_tls_that_breaks_after_the_request_can_have_happened(
+def test_a_tls_failure_after_the_request_can_mean_that_it_happened(
     listening: Listening, certificate: tuple[Path, Path]
 ) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -471,6 +471,6 @@ def test_tls_that_breaks_after_the_request_can_have_happened(
     [b"\0", b"\r\n", b"HTTP/9 x\r\n\r\n", b"HTTP/1.1 200 OK\r\nA\r\n\r\n", b"x" * 70_000],
     ids=["nul", "nothing", "version", "header", "line"],
 )
-def test_what_is_not_http_is_an_error_of_ours(listening: Listening, data: bytes) -> None:
+def test_a_response_that_is_not_http_is_a_clear_error(listening: Listening, data: bytes) -> None:
     with listening(answer(data)) as port:
         assert failure(session(f"http://127.0.0.1:{port}")).sent

@@ -90,7 +90,7 @@ either = pytest.mark.parametrize("refused", [True, False], ids=["refused", "acce
 
 
 @either
-def test_a_write_that_is_answered_is_not_checked(*, refused: bool) -> None:
+def test_a_write_with_a_response_is_not_checked(*, refused: bool) -> None:
     server = Server()
     assert server.write(second_is_refused=refused) == "sent"
     assert (server.sent, server.finds) == (1, 0)
@@ -103,7 +103,7 @@ def test_a_write_that_is_found_is_not_sent_again(*, refused: bool) -> None:
     assert (server.sent, server.finds) == (1, 1)
 
 
-def test_a_write_that_is_absent_is_sent_again_where_a_second_is_refused() -> None:
+def test_a_missing_write_is_sent_again_if_gitlab_refuses_duplicates() -> None:
     server = Server([LOST])
     assert server.write() == "sent"
     assert (server.sent, server.finds) == (2, 1)
@@ -111,7 +111,7 @@ def test_a_write_that_is_absent_is_sent_again_where_a_second_is_refused() -> Non
 
 @either
 @pytest.mark.parametrize("fate", [NEVER_SENT, THROTTLED])
-def test_what_certainly_did_not_happen_is_sent_again_without_a_check(
+def test_a_write_that_did_not_reach_the_server_is_sent_again_without_a_check(
     fate: CommandError, *, refused: bool
 ) -> None:
     server = Server([fate])
@@ -120,7 +120,7 @@ def test_what_certainly_did_not_happen_is_sent_again_without_a_check(
 
 
 @either
-def test_what_a_proxy_did_not_pass_on_is_checked_once(*, refused: bool) -> None:
+def test_a_write_that_a_proxy_did_not_forward_is_checked_once(*, refused: bool) -> None:
     server = Server([NOT_PASSED_ON])
     assert server.write(second_is_refused=refused) == "sent"
     assert (server.sent, server.finds) == (2, 1)
@@ -131,7 +131,7 @@ def test_what_a_proxy_did_not_pass_on_is_checked_once(*, refused: bool) -> None:
 
 @either
 @pytest.mark.parametrize("fate", [REDIRECTED, ForbiddenError("no"), NotFoundError("none")])
-def test_a_refusal_is_final(fate: CommandError, *, refused: bool) -> None:
+def test_a_refused_write_is_not_sent_again(fate: CommandError, *, refused: bool) -> None:
     server = Server([fate])
     with pytest.raises(type(fate)):
         server.write(second_is_refused=refused)
@@ -139,7 +139,7 @@ def test_a_refusal_is_final(fate: CommandError, *, refused: bool) -> None:
 
 
 @either
-def test_what_is_lost_and_not_retryable_is_checked_and_never_sent_again(*, refused: bool) -> None:
+def test_a_lost_write_that_is_not_retryable_is_checked_and_not_sent_again(*, refused: bool) -> None:
     assert Server([NOT_SUPPORTED], done_after=0).write(second_is_refused=refused) == "found"
     server = Server([NOT_SUPPORTED])
     with pytest.raises(UnavailableError, match="501"):
@@ -150,7 +150,7 @@ def test_what_is_lost_and_not_retryable_is_checked_and_never_sent_again(*, refus
 
 @either
 @pytest.mark.parametrize("failure", [UnavailableError("503"), ForbiddenError("403")])
-def test_a_check_that_fails_leaves_the_outcome_unknown_and_says_what_to_check(
+def test_a_failed_check_leaves_the_outcome_unknown_and_the_hint_says_what_to_check(
     failure: CommandError, *, refused: bool
 ) -> None:
     def find() -> str | None:
@@ -167,7 +167,7 @@ def test_a_check_that_fails_leaves_the_outcome_unknown_and_says_what_to_check(
 
 @pytest.mark.parametrize("fate", [LOST, BUSY])
 @pytest.mark.parametrize("done_after", [1, 9, 59])
-def test_where_a_second_is_accepted_a_slow_server_gets_one(
+def test_a_slow_server_gets_one_write_if_gitlab_accepts_duplicates(
     fate: CommandError, done_after: float
 ) -> None:
     server = Server([fate], done_after=done_after)
@@ -175,7 +175,7 @@ def test_where_a_second_is_accepted_a_slow_server_gets_one(
     assert server.sent == 1
 
 
-def test_where_a_second_is_accepted_absence_counts_only_after_the_servers_limit() -> None:
+def test_if_gitlab_accepts_duplicates_a_write_is_missing_only_after_the_server_timeout() -> None:
     server = Server([LOST])
     assert server.write(limit=600, second_is_refused=False) == "sent"
     assert server.sent == 2
@@ -183,7 +183,7 @@ def test_where_a_second_is_accepted_absence_counts_only_after_the_servers_limit(
 
 
 @pytest.mark.parametrize("limit", [0, 10])
-def test_where_a_second_is_refused_and_none_is_found_the_failure_itself_is_raised(
+def test_if_gitlab_refuses_duplicates_a_missing_write_raises_the_original_failure(
     limit: float,
 ) -> None:
     server = Server([LOST] * 100)
@@ -194,7 +194,7 @@ def test_where_a_second_is_refused_and_none_is_found_the_failure_itself_is_raise
 
 
 @pytest.mark.parametrize("limit", [0, 10, 60])
-def test_when_the_time_ends_before_that_the_outcome_is_unknown(limit: float) -> None:
+def test_the_outcome_is_unknown_if_retry_for_ends_before_the_server_timeout(limit: float) -> None:
     server = Server([LOST])
     with pytest.raises(UnavailableError, match="unknown") as raised:
         server.write(limit=limit, second_is_refused=False)
@@ -204,7 +204,7 @@ def test_when_the_time_ends_before_that_the_outcome_is_unknown(limit: float) -> 
     assert server.now - 1000 <= limit
 
 
-def test_how_long_the_server_asks_to_wait_is_for_the_write_and_not_for_checks() -> None:
+def test_retry_after_delays_the_write_and_not_the_checks() -> None:
     server = Server([BUSY], done_after=5)
     assert server.write(limit=60, second_is_refused=False) == "found"
     absent = Server([BUSY])
@@ -214,7 +214,7 @@ def test_how_long_the_server_asks_to_wait_is_for_the_write_and_not_for_checks() 
     assert absent.sent == 1
 
 
-def test_what_appears_during_the_last_pause_is_found_too() -> None:
+def test_a_write_that_appears_during_the_last_pause_is_found() -> None:
     # The answer asks for a pause that is longer than the server's limit.
     fate = UnavailableError("503", answer=Answer(503, "", retry_after=100))
     server = Server([fate], done_after=SERVER_LIMIT + 50)
@@ -227,7 +227,7 @@ def test_what_appears_during_the_last_pause_is_found_too() -> None:
     done_after=st.one_of(st.just(NEVER), st.floats(0, SERVER_LIMIT)),
     limit=st.sampled_from([0, 1, 60, 1000]),
 )
-def test_no_sequence_of_faults_makes_it_happen_twice(
+def test_no_sequence_of_faults_makes_a_write_happen_twice(
     fates: list[CommandError | None], done_after: float, limit: float
 ) -> None:
     server = Server(list(fates), done_after)

@@ -39,10 +39,10 @@ TOKENS = {"realm": "http://h/token?host=a", "service": "docker"}
         (", ,Basic", [Challenge("basic")]),
     ],
 )
-def test_challenges_are_told_apart(header: str, challenges: list[Challenge]) -> None:
+def test_challenges_are_parsed(header: str, challenges: list[Challenge]) -> None:
     assert parse_challenges(header) == challenges
 
 
 @given(header=st.text())
-def test_any_header_can_be_read(header: str) -> None:
+def test_any_challenge_header_can_be_read(header: str) -> None:
     assert all(challenge.scheme for challenge in parse_challenges(header))

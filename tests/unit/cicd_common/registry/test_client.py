@@ -199,7 +199,7 @@ def test_a_token_is_fetched_as_the_challenge_says(
 
 
 @pytest.mark.parametrize("challenge", ["Negotiate", 'Digest realm="x", nonce="y"', "NTLM"])
-def test_nothing_is_sent_that_was_not_asked_for(challenge: str) -> None:
+def test_no_login_is_sent_without_a_valid_challenge(challenge: str) -> None:
     with serving(lambda _: Reply(401, challenges=(challenge,))) as host, pytest.raises(AuthError):
         host.digest(LOGIN)
     assert host.secrets == []
@@ -220,7 +220,7 @@ def test_an_identity_token_is_exchanged_and_never_a_password() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_login_is_used_where_the_registry_only_hides_what_it_has(status: int) -> None:
+def test_a_login_is_used_if_the_registry_returns_404_without_it(status: int) -> None:
     def hiding(request: Request) -> Reply:
         if request.authorization == basic(LOGIN):
             return FOUND
@@ -233,7 +233,7 @@ def test_a_login_is_used_where_the_registry_only_hides_what_it_has(status: int) 
     assert "GET /v2/" in host.log
 
 
-def test_what_an_open_registry_does_not_have_is_missing_and_no_login_is_sent() -> None:
+def test_an_image_missing_in_an_open_registry_is_not_found_and_no_login_is_sent() -> None:
     def public(request: Request) -> Reply:
         return Reply(200, JSON, b"{}") if request.path == "/v2/" else Reply(404)
 
@@ -243,7 +243,7 @@ def test_what_an_open_registry_does_not_have_is_missing_and_no_login_is_sent() -
 
 
 @pytest.mark.parametrize("service", [token_service(BEARER), None], ids=["token", "basic"])
-def test_after_a_login_that_is_refused_the_next_is_tried(
+def test_the_next_login_is_tried_after_a_refused_one(
     service: Callable[[Request], Reply] | None,
 ) -> None:
     def with_password(request: Request) -> Reply:
@@ -256,7 +256,7 @@ def test_after_a_login_that_is_refused_the_next_is_tried(
     assert host.secrets[:2] == [basic(OTHER), basic(LOGIN)]
 
 
-def test_the_error_names_every_login_that_was_refused() -> None:
+def test_the_error_names_every_refused_login() -> None:
     with serving(token_service(BEARER)) as host:
         repository = host.repository(OTHER, Login("third", "DOCKER_AUTH_CONFIG", "third-password"))
         with pytest.raises(AuthError) as caught:
@@ -265,7 +265,7 @@ def test_the_error_names_every_login_that_was_refused() -> None:
     assert "other from CI_REGISTRY_USER and third from DOCKER_AUTH_CONFIG" in error.message
 
 
-def test_the_error_says_which_login_could_not_be_read() -> None:
+def test_the_error_names_the_login_that_could_not_be_read() -> None:
     with serving(token_service(BEARER)) as host:
         found = FoundLogins((), ("docker-credential-ecr failed: the token expired",))
         repository = Repository(host.name, "group/web", found, RegistrySettings(5, 0))
@@ -293,14 +293,14 @@ def test_the_error_says_which_login_could_not_be_read() -> None:
     ],
     ids=lambda reply: f"{reply.status} {sorted(reply.headers)}",
 )
-def test_after_a_head_that_says_little_one_get_decides(head: Reply) -> None:
+def test_a_head_response_without_details_is_followed_by_one_get(head: Reply) -> None:
     with serving(lambda request: head if request.verb == "HEAD" else FOUND) as host:
         assert host.digest() == DIGEST
     assert [request.verb for request in host.asked] == ["HEAD", "GET"]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_registry_is_not_asked_once_more(status: int) -> None:
+def test_a_busy_registry_gets_no_extra_get(status: int) -> None:
     with (
         serving(lambda _: Reply(status)) as host,
         pytest.raises((TimeLimitError, UnavailableError)),
@@ -309,7 +309,7 @@ def test_a_busy_registry_is_not_asked_once_more(status: int) -> None:
     assert [request.verb for request in host.asked] == ["HEAD"]
 
 
-def test_the_registrys_own_words_are_told() -> None:
+def test_the_error_contains_the_registrys_own_message() -> None:
     words = b'{"errors": [{"code": "DENIED", "message": "Your authorization token has expired."}]}'
     with serving(lambda _: Reply(403, JSON, words)) as host, pytest.raises(CommandError) as caught:
         host.digest(LOGIN)
@@ -319,7 +319,7 @@ def test_the_registrys_own_words_are_told() -> None:
 @pytest.mark.parametrize(
     "named", [f"{DIGEST}, {DIGEST}", f'"{DIGEST}"', DIGEST.upper(), f" {DIGEST} "]
 )
-def test_a_digest_is_read_in_the_forms_in_which_proxies_leave_it(named: str) -> None:
+def test_a_digest_is_read_in_every_form_that_proxies_send(named: str) -> None:
     head = Reply(200, TYPE | {"Docker-Content-Digest": named})
     with serving(lambda _: head) as host:
         assert host.digest() == DIGEST
@@ -337,12 +337,12 @@ def test_a_digest_is_read_in_the_forms_in_which_proxies_leave_it(named: str) -> 
     ],
     ids=["empty", "text", "other JSON", "empty manifest", "a list", "two digests"],
 )
-def test_only_a_manifest_and_a_digest_that_fits_count(reply: Reply) -> None:
+def test_only_a_manifest_with_a_matching_digest_is_accepted(reply: Reply) -> None:
     with serving(lambda _: reply) as host, pytest.raises(UnavailableError):
         host.digest()
 
 
-def test_a_digest_that_does_not_fit_the_manifest_is_refused() -> None:
+def test_a_digest_that_does_not_match_the_manifest_is_refused() -> None:
     wrong = TYPE | {"Docker-Content-Digest": f"sha256:{'0' * 64}"}
 
     def reply(request: Request) -> Reply:
@@ -352,7 +352,7 @@ def test_a_digest_that_does_not_fit_the_manifest_is_refused() -> None:
         host.digest()
 
 
-def test_a_manifest_of_schema_1_is_refused_by_name() -> None:
+def test_the_error_for_a_schema_1_manifest_names_schema_1() -> None:
     kind = {"Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws"}
     with (
         serving(lambda _: Reply(200, kind, b'{"schemaVersion": 1}')) as host,
@@ -404,7 +404,7 @@ def test_redirects_are_followed_over_several_hosts_without_the_login() -> None:
     assert [each.authorization for each in (*middle.asked, *last.asked)] == ["", ""]
 
 
-def test_a_circle_of_redirects_ends() -> None:
+def test_a_loop_of_redirects_is_stopped() -> None:
     with (
         serving(
             lambda request: Reply(307, {"Location": f"http://{request.headers['Host']}/x"})
@@ -418,7 +418,7 @@ def test_a_circle_of_redirects_ends() -> None:
     "realm",
     ["http://elsewhere.example.com/t", "", "ftp://h/t", "http://[::1/", "http://h:99999/t", "://"],
 )
-def test_a_password_goes_to_no_address_that_is_not_safe(realm: str) -> None:
+def test_a_password_is_not_sent_to_an_insecure_address(realm: str) -> None:
     challenge = f'Bearer realm="{realm}",service="x"'
     with (
         serving(lambda _: Reply(401, challenges=(challenge,))) as host,
@@ -428,7 +428,7 @@ def test_a_password_goes_to_no_address_that_is_not_safe(realm: str) -> None:
     assert host.secrets == []
 
 
-def test_tags_are_asked_for_as_tags() -> None:
+def test_a_tag_is_requested_as_a_tag() -> None:
     def reply(request: Request) -> Reply:
         assert "manifest" not in request.headers["Accept"]
         return Reply(200, JSON, b'{"tags": ["v1", 5, "v2"]}')
@@ -450,7 +450,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "ca.pem"
 
 
-def test_a_registry_with_tls_on_this_machine_is_asked_with_it(certificate: Path) -> None:
+def test_a_local_registry_with_tls_is_requested_with_tls(certificate: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     with serving(lambda _: FOUND, context) as host:
@@ -462,7 +462,7 @@ def test_a_registry_with_tls_on_this_machine_is_asked_with_it(certificate: Path)
     assert "--ca-file" in explained(caught.value, unknown, "group/web").hint
 
 
-def test_plain_http_elsewhere_needs_the_registrys_name() -> None:
+def test_plain_http_to_another_host_needs_the_option_with_its_name() -> None:
     settings = RegistrySettings(5, 0, insecure=("registry.internal:5000",))
     assert settings.is_insecure("registry.internal:5000")
     assert not settings.is_insecure("registry.internal")
@@ -482,7 +482,7 @@ def root(request: Request) -> Reply:
     return Reply(401, challenges=(BEARER.replace("{host}", request.headers["Host"]),))
 
 
-def test_the_check_of_a_login_means_it() -> None:
+def test_check_login_accepts_a_valid_login_and_refuses_a_wrong_one() -> None:
     with serving(root) as host:
         assert check_login(host.name, LOGIN, RegistrySettings(5, 0))
         with pytest.raises(CommandError) as caught:
@@ -499,7 +499,7 @@ def test_the_check_of_a_login_means_it() -> None:
     ],
     ids=["a page", "errors", "nothing"],
 )
-def test_a_token_service_without_a_token_takes_no_login(token: Reply) -> None:
+def test_a_token_service_that_returns_no_token_did_not_accept_the_login(token: Reply) -> None:
     with (
         serving(lambda request: token if request.path == "/token" else root(request)) as host,
         pytest.raises(UnavailableError),
@@ -507,7 +507,7 @@ def test_a_token_service_without_a_token_takes_no_login(token: Reply) -> None:
         check_login(host.name, LOGIN, RegistrySettings(5, 0))
 
 
-def test_a_root_that_asks_for_no_login_checks_none() -> None:
+def test_a_registry_root_without_a_challenge_does_not_check_the_login() -> None:
     with serving(lambda _: Reply(200, REGISTRY | JSON, b"{}")) as host:
         assert not check_login(host.name, LOGIN, RegistrySettings(5, 0))
     assert host.secrets == []
@@ -526,7 +526,7 @@ def test_a_server_that_is_not_a_registry_gets_no_password(reply: Reply) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("where", ["/v2/", "/token"])
-def test_a_busy_server_is_not_a_wrong_login(status: int, where: str) -> None:
+def test_a_busy_server_is_not_reported_as_a_wrong_login(status: int, where: str) -> None:
     with (
         serving(lambda request: Reply(status) if request.path == where else root(request)) as host,
         pytest.raises((TimeLimitError, UnavailableError)),

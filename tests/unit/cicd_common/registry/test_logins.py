@@ -49,7 +49,7 @@ class Config:
         return [login.user for login in self.find(host, repository, **environ).logins]
 
 
-def test_a_jobs_variables_are_for_its_own_registry_alone(config: Config) -> None:
+def test_a_jobs_variables_are_used_only_for_its_own_registry(config: Config) -> None:
     (found,) = config.find(**JOB).logins
     assert found == Login("ci", "CI_REGISTRY_USER", "job-password")
     assert "job-password" not in repr(found)
@@ -59,7 +59,7 @@ def test_a_jobs_variables_are_for_its_own_registry_alone(config: Config) -> None
 @pytest.mark.parametrize(
     "spelled", [HOST, f"https://{HOST}", f"{HOST}/", f"{HOST}/group/name", HOST.upper()]
 )
-def test_a_jobs_registry_is_known_in_any_spelling(config: Config, spelled: str) -> None:
+def test_a_jobs_registry_is_recognized_in_any_spelling(config: Config, spelled: str) -> None:
     assert config.users(**(JOB | {"CI_REGISTRY": spelled})) == ["ci"]
 
 
@@ -67,7 +67,7 @@ def test_a_jobs_registry_is_known_in_any_spelling(config: Config, spelled: str) 
     "spelled",
     ["docker.io", "index.docker.io", "registry-1.docker.io", "https://index.docker.io/v1/"],
 )
-def test_docker_hub_is_known_by_all_its_names(config: Config, spelled: str) -> None:
+def test_docker_hub_is_recognized_by_all_its_names(config: Config, spelled: str) -> None:
     config.write(auths={spelled: auth("me:password")})
     assert config.users("docker.io", **(JOB | {"CI_REGISTRY": spelled})) == ["ci", "me"]
 
@@ -126,7 +126,9 @@ def test_each_form_of_an_entry_is_read(config: Config, entry: dict[str, str], lo
     )
 
 
-def test_the_order_is_job_file_variable_podman_deploy_token(config: Config, tmp_path: Path) -> None:
+def test_logins_are_tried_in_the_order_job_file_variable_podman_deploy_token(
+    config: Config, tmp_path: Path
+) -> None:
     config.write(auths={HOST: auth("file:password-1")})
     podman = tmp_path / "auth.json"
     podman.write_text(json.dumps({"auths": {HOST: auth("podman:password-3")}}))
@@ -139,7 +141,7 @@ def test_the_order_is_job_file_variable_podman_deploy_token(config: Config, tmp_
     ) == ["ci", "file", "variable", "podman", "deploy"]
 
 
-def test_podmans_own_places_are_read(config: Config, tmp_path: Path) -> None:
+def test_the_login_files_of_podman_are_read(config: Config, tmp_path: Path) -> None:
     for number, variable in enumerate(("XDG_RUNTIME_DIR", "XDG_CONFIG_HOME")):
         file = tmp_path / variable / "containers/auth.json"
         file.parent.mkdir(parents=True)
@@ -163,7 +165,7 @@ def test_without_a_home_there_are_no_files() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", '"x"', "\xff", "[" * 100_000])
-def test_a_configuration_that_cannot_be_read_is_passed_over_with_a_warning(
+def test_an_unreadable_configuration_is_skipped_with_a_warning(
     config: Config, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     config.path.write_text(text, encoding="latin-1")
@@ -171,7 +173,7 @@ def test_a_configuration_that_cannot_be_read_is_passed_over_with_a_warning(
     assert str(config.path) in caplog.text
 
 
-def test_an_empty_configuration_is_no_problem(
+def test_an_empty_configuration_causes_no_warning(
     config: Config, caplog: pytest.LogCaptureFixture
 ) -> None:
     config.path.write_text("")
@@ -189,7 +191,7 @@ JSON = st.recursive(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(auths=JSON, entry=JSON, secret=JSON, token=JSON, helpers=st.none() | st.lists(JSON))
-def test_any_json_can_be_read(
+def test_any_json_configuration_can_be_read(
     config: Config, auths: Any, entry: Any, secret: Any, token: Any, helpers: Any
 ) -> None:
     for content in (
@@ -220,7 +222,7 @@ ANSWERS = """printf '{"ServerURL": "%s", "Username": "me", "Secret": "%s"}' "$ho
         {"credHelpers": {f"https://{HOST}": "test"}, "credsStore": "other"},
     ],
 )
-def test_a_credential_helper_is_asked(
+def test_a_credential_helper_is_called(
     config: Config, tmp_path: Path, content: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper(tmp_path, ANSWERS)
@@ -230,7 +232,7 @@ def test_a_credential_helper_is_asked(
     assert found == Login("me", "docker-credential-test", f"of {HOST}")
 
 
-def test_a_helper_is_asked_once_for_a_host(
+def test_a_helper_is_called_once_for_each_host(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper(tmp_path, f"echo asked >> {tmp_path}/calls\n{ANSWERS}")
@@ -252,7 +254,7 @@ def test_a_helper_is_asked_once_for_a_host(
         ("echo nonsense", "did not print a login"),
     ],
 )
-def test_a_helper_that_fails_says_why_and_stops_nothing(
+def test_a_failing_helper_causes_a_warning_with_its_reason(
     config: Config, tmp_path: Path, script: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper(tmp_path, script)
@@ -263,7 +265,7 @@ def test_a_helper_that_fails_says_why_and_stops_nothing(
     assert problem in found.problems[0]
 
 
-def test_a_helper_that_has_no_login_is_no_problem(
+def test_a_helper_without_a_login_causes_no_warning(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper(tmp_path, "echo 'credentials not found in native keychain'; exit 1")
@@ -272,14 +274,14 @@ def test_a_helper_that_has_no_login_is_no_problem(
     assert config.find() == FoundLogins()
 
 
-def test_a_helper_that_is_missing_is_a_problem_and_stops_nothing(config: Config) -> None:
+def test_a_missing_helper_causes_a_warning(config: Config) -> None:
     config.write(credsStore="of-no-one", auths={HOST: auth("file:password")})
     found = config.find()
     assert [login.user for login in found.logins] == ["file"]
     assert found.problems == ("docker-credential-of-no-one is not installed here",)
 
 
-def test_a_helper_may_have_an_identity_token(
+def test_a_helper_can_return_an_identity_token(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper(tmp_path, """printf '{"Username": "<token>", "Secret": "token-of-azure"}'""")
@@ -297,5 +299,5 @@ def test_a_helper_may_have_an_identity_token(
         ("[::1]:5000", "[::1]:5000"),
     ],
 )
-def test_a_host_is_taken_out_of_its_address(address: str, host: str) -> None:
+def test_the_host_is_parsed_from_the_address(address: str, host: str) -> None:
     assert host_of(address) == host

@@ -21,7 +21,7 @@ def told(answer: int | CommandError) -> Iterator[Event]:
     yield Note(f"{answer}")
 
 
-def test_the_sleep_ends_at_its_moment() -> None:
+def test_the_sleep_ends_at_the_given_time() -> None:
     clock = Clock()
     moment = clock.now() + 0.05
     clock.sleep_until(moment)
@@ -29,7 +29,7 @@ def test_the_sleep_ends_at_its_moment() -> None:
 
 
 @pytest.mark.parametrize("wake", [Clock.wake, lambda clock: clock.hint("1")], ids=["ring", "hint"])
-def test_anybody_may_end_the_sleep(wake: object) -> None:
+def test_any_thread_can_end_the_sleep(wake: object) -> None:
     clock = Clock()
     assert callable(wake)
     threading.Thread(target=wake, args=(clock,)).start()
@@ -50,7 +50,7 @@ def test_hints_are_taken_once() -> None:
     assert clock.take_hints() == set()
 
 
-def test_what_follows_from_work_is_told_in_the_thread_that_asks() -> None:
+def test_results_of_background_work_are_delivered_in_the_calling_thread() -> None:
     clock = Clock()
     background = Background(clock)
 

@@ -56,7 +56,7 @@ timelines = st.lists(
     latency=st.sampled_from([0.0, 0.3, 7.0]),
     jitter=st.floats(0, 1, exclude_max=True),
 )
-def test_polls_are_never_closer_than_the_floor_nor_past_the_deadline_and_always_end(
+def test_polls_keep_the_minimum_interval_and_stop_at_the_deadline(
     waiting: type[Run],
     pipelines: list[Steps],
     timeout: float,
@@ -87,7 +87,7 @@ def test_polls_are_never_closer_than_the_floor_nor_past_the_deadline_and_always_
     ("status", "code"),
     [("success", 0), ("failed", 1), ("canceled", 9), ("skipped", 10), ("manual", 11)],
 )
-def test_the_end_is_seen(waiting: type[Run], status: str, code: int) -> None:
+def test_a_finished_pipeline_ends_the_wait(waiting: type[Run], status: str, code: int) -> None:
     run = waiting({7: ((0, "running"), (100, status))})()
     assert codes(run) == [code]
     assert 100 <= run.clock.at <= 112
@@ -107,7 +107,7 @@ def test_the_end_is_seen(waiting: type[Run], status: str, code: int) -> None:
         "waiting_for_moonrise",
     ],
 )
-def test_what_goes_on_is_waited_for_until_the_time_is_up(waiting: type[Run], status: str) -> None:
+def test_an_active_pipeline_is_polled_until_the_timeout(waiting: type[Run], status: str) -> None:
     run = waiting({7: ((0, status),)}, WaitPolicy(timeout=60))()
     assert codes(run) == [7]
     assert run.clock.at == 60
@@ -115,7 +115,7 @@ def test_what_goes_on_is_waited_for_until_the_time_is_up(waiting: type[Run], sta
     assert len(warnings) == (status == "waiting_for_moonrise")
 
 
-def test_what_happened_is_told_in_order(waiting: type[Run]) -> None:
+def test_events_are_reported_in_order(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "pending"), (5, "running"), (20, "success"))})()
     told = [
         event.pipeline.status if isinstance(event, Found | Changed) else type(event).__name__
@@ -124,13 +124,13 @@ def test_what_happened_is_told_in_order(waiting: type[Run]) -> None:
     assert told == ["pending", "running", "success", "Finished"]
 
 
-def test_ticks_come_as_often_as_they_are_wanted(waiting: type[Run]) -> None:
+def test_ticks_have_the_requested_interval(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"),)}, WaitPolicy(timeout=60), presenter=Ticking())()
     ticks = [event for event in run.events if isinstance(event, Tick)]
     assert [round(tick.left) for tick in ticks] == [*range(55, -1, -5)]
 
 
-def test_a_hint_causes_one_look_and_no_more_than_the_floor_allows(waiting: type[Run]) -> None:
+def test_a_hint_causes_one_poll_and_keeps_the_minimum_interval(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (30, "success"))}, WaitPolicy(interval=60.0))
     run.clock.hints_to_come = [10.0, 10.1, 10.2, 30.5]
     run()
@@ -138,7 +138,7 @@ def test_a_hint_causes_one_look_and_no_more_than_the_floor_allows(waiting: type[
     assert [at for at, _ in run.gitlab.polls] == [0, 10, 11, 30.5]
 
 
-def test_a_failure_that_is_retried_before_it_has_settled_does_not_count(
+def test_a_failure_that_is_retried_during_the_settle_time_does_not_count(
     waiting: type[Run],
 ) -> None:
     steps = ((0, "running"), (10, "failed"), (20, "running"), (40, "success"))
@@ -146,7 +146,7 @@ def test_a_failure_that_is_retried_before_it_has_settled_does_not_count(
     assert codes(waiting({7: steps}, WaitPolicy(settle=5, interval=1))()) == [1]
 
 
-def test_a_failure_counts_as_soon_as_it_has_settled(waiting: type[Run]) -> None:
+def test_a_failure_counts_after_the_settle_time(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (10, "failed"))}, WaitPolicy(settle=30, interval=4))()
     assert codes(run) == [1]
     assert 40 <= run.clock.at <= 44
@@ -166,12 +166,12 @@ def test_a_pipeline_that_never_appears_is_not_found(waiting: type[Run]) -> None:
     assert isinstance(run.events[0], Searching)
 
 
-def test_a_time_limit_before_it_may_appear_is_a_time_limit(waiting: type[Run]) -> None:
+def test_a_timeout_before_the_pipeline_can_appear_is_a_timeout(waiting: type[Run]) -> None:
     run = waiting({}, WaitPolicy(timeout=20), [Newest("1", source="schedule")])()
     assert codes(run) == [7]
 
 
-def test_a_look_that_fails_ends_the_wait_with_what_was_known(waiting: type[Run]) -> None:
+def test_a_failed_poll_ends_the_wait_with_the_last_known_state(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"),)})
     run.gitlab.faults |= {5: UnavailableError("502"), 6: UnavailableError("502 Bad Gateway")}
     run()
@@ -182,13 +182,15 @@ def test_a_look_that_fails_ends_the_wait_with_what_was_known(waiting: type[Run])
     assert result.status == "running"
 
 
-def test_the_end_of_one_does_not_end_the_wait_for_the_others(waiting: type[Run]) -> None:
+def test_the_wait_continues_after_the_first_of_several_pipelines_finishes(
+    waiting: type[Run],
+) -> None:
     slow, fast = ((0, "running"), (50, "success")), ((0, "running"), (5, "failed"))
     run = waiting({1: slow, 2: fast, 3: slow})()
     assert codes(run) == [0, 1, 0]
 
 
-def test_several_pipelines_of_a_project_are_one_request_a_poll(waiting: type[Run]) -> None:
+def test_several_pipelines_of_a_project_need_one_request_per_poll(waiting: type[Run]) -> None:
     run = waiting(dict.fromkeys(range(1, 21), ((0, "running"), (300, "success"))))()
     assert codes(run) == [0] * 20
     looks = run.gitlab.polls[20:]
@@ -199,7 +201,7 @@ def test_several_pipelines_of_a_project_are_one_request_a_poll(waiting: type[Run
     ]
 
 
-def test_where_the_list_is_refused_the_pipelines_take_turns(waiting: type[Run]) -> None:
+def test_pipelines_are_polled_in_turn_if_the_list_is_refused(waiting: type[Run]) -> None:
     steps = ((0, "running"), (20, "success"))
     run = waiting({1: steps, 2: steps}, WaitPolicy(interval=2.0))
     run.gitlab.faults[5] = ForbiddenError("403 Forbidden")
@@ -209,14 +211,14 @@ def test_where_the_list_is_refused_the_pipelines_take_turns(waiting: type[Run]) 
     assert {len({*pair}) for pair in pairwise(looks)} == {2}
 
 
-def test_a_pipeline_without_jobs_is_looked_at_by_itself(waiting: type[Run]) -> None:
+def test_a_pipeline_without_jobs_is_polled_with_its_own_request(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (10, "success"))})
     run.gitlab.jobs[7] = []
     run()
     assert codes(run) == [0]
 
 
-def test_the_same_pipeline_is_found_by_path_and_by_id_in_one_look(waiting: type[Run]) -> None:
+def test_the_same_pipeline_is_found_by_path_and_by_id_in_one_poll(waiting: type[Run]) -> None:
     steps = ((0, "running"), (30, "success"))
     run = waiting(
         {1: steps, 2: steps}, WaitPolicy(interval=5), [ById("group/name", 1), ById("1", 2)]
@@ -242,7 +244,7 @@ class Healthy:
 
 @pytest.mark.parametrize("pushed", [True, False])
 @pytest.mark.parametrize("jitter", [0.0, 0.999])
-def test_on_a_terminal_nothing_is_older_than_ten_seconds(
+def test_on_a_terminal_the_interval_is_at_most_ten_seconds(
     waiting: type[Run], pushed: bool, jitter: float
 ) -> None:
     run = waiting(
@@ -266,7 +268,7 @@ def test_a_fixed_interval_is_kept_on_a_terminal_too(waiting: type[Run]) -> None:
     assert polls == [0, 50, 100, 150, 200]
 
 
-def test_the_last_search_is_at_the_end_of_the_time_to_appear(waiting: type[Run]) -> None:
+def test_the_last_search_is_at_the_end_of_the_appear_timeout(waiting: type[Run]) -> None:
     policy = WaitPolicy(appear_timeout=3)
     run = waiting({}, policy, [Newest("1", source="schedule")])()
     assert codes(run) == [4]
@@ -274,7 +276,7 @@ def test_the_last_search_is_at_the_end_of_the_time_to_appear(waiting: type[Run])
     assert searches[-1] == pytest.approx(3)
 
 
-def test_a_temporary_failure_is_ridden_out_and_told_once(waiting: type[Run]) -> None:
+def test_a_temporary_failure_is_retried_and_reported_once(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (400, "success"))})
     run.gitlab.connection = Connection("https://gitlab.example.com")
     run.gitlab.faults |= {
@@ -286,7 +288,7 @@ def test_a_temporary_failure_is_ridden_out_and_told_once(waiting: type[Run]) -> 
     assert len(told) == 1
 
 
-def test_a_failure_that_cannot_pass_ends_the_wait_at_once(waiting: type[Run]) -> None:
+def test_a_permanent_failure_ends_the_wait_at_once(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (400, "success"))})
     run.gitlab.connection = Connection("https://gitlab.example.com")
     run.gitlab.faults[5] = AuthError("401 Unauthorized")
@@ -295,7 +297,7 @@ def test_a_failure_that_cannot_pass_ends_the_wait_at_once(waiting: type[Run]) ->
     assert run.clock.at < 10
 
 
-def test_throttling_is_obeyed_and_not_polled_into(waiting: type[Run]) -> None:
+def test_no_poll_is_sent_while_gitlab_throttles(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (400, "success"))})
     run.gitlab.connection = Connection("https://gitlab.example.com")
     answer = Answer(429, "Retry later", retry_after=120)
@@ -305,7 +307,7 @@ def test_throttling_is_obeyed_and_not_polled_into(waiting: type[Run]) -> None:
     assert max(later - earlier for earlier, later in pairwise(at)) >= 120
 
 
-def test_the_limit_of_a_job_is_by_the_servers_clock(
+def test_the_time_limit_of_a_job_uses_the_servers_clock(
     waiting: type[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI_JOB_STARTED_AT", EPOCH.isoformat())
@@ -316,7 +318,7 @@ def test_the_limit_of_a_job_is_by_the_servers_clock(
     assert not [event for event in run.events if isinstance(event, Note)]
 
 
-def test_a_limit_under_a_minute_gets_a_warning(
+def test_a_time_limit_under_a_minute_causes_a_warning(
     waiting: type[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI_JOB_STARTED_AT", EPOCH.isoformat())
@@ -327,14 +329,16 @@ def test_a_limit_under_a_minute_gets_a_warning(
     assert "The time limit is 20 s" in warning.text
 
 
-def test_a_second_failure_settles_anew(waiting: type[Run]) -> None:
+def test_a_second_failure_starts_the_settle_time_again(waiting: type[Run]) -> None:
     steps = ((0, "running"), (10, "failed"), (15, "running"), (30, "failed"))
     run = waiting({7: steps}, WaitPolicy(settle=10, interval=1))()
     assert codes(run) == [1]
     assert 40 <= run.clock.at <= 42
 
 
-def test_a_failure_beside_another_pipeline_settles_by_the_clock(waiting: type[Run]) -> None:
+def test_a_failure_settles_by_the_clock_while_another_pipeline_is_active(
+    waiting: type[Run],
+) -> None:
     quiet, other = ((0, "running"), (5, "failed")), ((0, "running"), (500, "success"))
     run = waiting({1: quiet, 2: other}, WaitPolicy(settle=10))()
     assert codes(run) == [1, 0]
@@ -345,7 +349,7 @@ def test_a_failure_beside_another_pipeline_settles_by_the_clock(waiting: type[Ru
     assert run.events.index(ended) < len(run.events) - 2
 
 
-def test_each_error_of_one_failed_poll_holds_its_own_pipeline(waiting: type[Run]) -> None:
+def test_every_error_of_a_failed_poll_contains_its_own_pipeline(waiting: type[Run]) -> None:
     steps = ((0, "running"), (500, "success"))
     run = waiting({1: steps, 2: steps})
     run.gitlab.faults[6] = UnavailableError("502 Bad Gateway")
@@ -358,7 +362,7 @@ def test_each_error_of_one_failed_poll_holds_its_own_pipeline(waiting: type[Run]
     assert held == [[1], [2]]
 
 
-def test_a_hint_during_a_poll_starts_no_second_one(waiting: type[Run]) -> None:
+def test_a_hint_during_a_poll_starts_no_second_poll(waiting: type[Run]) -> None:
     run = waiting({7: ((0, "running"), (30, "success"))}, WaitPolicy(interval=5.0))
     polled = run.gitlab.get_list
 

@@ -66,11 +66,11 @@ def test_every_status_has_one_meaning(status: str, phase: Phase, exit_code: int 
     assert (meaning.error and meaning.error.exit_code) == exit_code
 
 
-def test_a_status_that_gitlab_adds_goes_on() -> None:
+def test_an_unknown_status_counts_as_active() -> None:
     assert meaning_of("waiting_for_moonrise").phase is Phase.ACTIVE
 
 
-def test_green_is_success_alone() -> None:
+def test_only_success_is_successful() -> None:
     greens = [status for status in STATUSES if code(ended(status)) == 0 and has_end(status)]
     assert greens == ["success"]
 
@@ -83,12 +83,14 @@ def has_end(status: str) -> bool:
     ("on_manual", "step"),
     [("fail", Step.FINISH), ("pass", Step.FINISH), ("wait", Step.CONTINUE), ("play", Step.PLAY)],
 )
-def test_a_blocked_pipeline_is_what_the_policy_says(on_manual: OnManual, step: Step) -> None:
+def test_the_policy_decides_the_result_of_a_blocked_pipeline(
+    on_manual: OnManual, step: Step
+) -> None:
     manual = replace(PIPELINE, status="manual")
     assert next_step(manual, WaitPolicy(on_manual=on_manual)) is step
 
 
-def test_a_blocked_pipeline_passes_only_if_nothing_beside_it_has_failed() -> None:
+def test_a_blocked_pipeline_succeeds_only_if_no_other_job_has_failed() -> None:
     waiting = job(1, "manual")
     assert code(ended("manual", waiting, on_manual="pass")) == 0
     assert code(ended("manual", waiting, job(2, "failed"), on_manual="pass")) == 1
@@ -96,13 +98,13 @@ def test_a_blocked_pipeline_passes_only_if_nothing_beside_it_has_failed() -> Non
     assert code(ended("manual", on_manual="pass")) == 11  # its jobs could not be read
 
 
-def test_a_blocked_pipeline_names_the_jobs_that_wait() -> None:
+def test_a_blocked_pipeline_names_its_manual_jobs() -> None:
     outcome = ended("manual", job(1, "manual"), job(2, "manual", allow_failure=True))
     assert isinstance(outcome, CommandError)
     assert outcome.why == "Waiting to be started: job-1."
 
 
-def test_the_two_causes_of_a_skipped_pipeline_are_told_apart() -> None:
+def test_the_two_causes_of_a_skipped_pipeline_have_different_messages() -> None:
     optional = ended("skipped", job(1, "manual", allow_failure=True))
     empty = ended("skipped")
     assert isinstance(optional, CommandError)
@@ -112,7 +114,7 @@ def test_the_two_causes_of_a_skipped_pipeline_are_told_apart() -> None:
     assert code(ended("skipped", on_skipped="pass")) == 0
 
 
-def test_a_failure_names_what_failed_and_where() -> None:
+def test_a_failure_names_the_failed_job_and_its_pipeline() -> None:
     below = replace(PIPELINE, id=8, project="group/other", status="failed").with_jobs(
         (job(3, "failed", reason="stuck_or_timeout_failure"),)
     )
@@ -124,7 +126,7 @@ def test_a_failure_names_what_failed_and_where() -> None:
     )
 
 
-def test_allowed_failures_are_in_the_result_and_told_apart() -> None:
+def test_allowed_failures_are_listed_separately_in_the_result() -> None:
     below = replace(PIPELINE, id=8, status="failed").with_jobs((job(3, "failed"),))
     optional_bridge = replace(job(2, "failed", allow_failure=True), bridge=True, downstream=below)
     outcome = ended("success", job(1, "failed", allow_failure=True), optional_bridge)
@@ -132,14 +134,14 @@ def test_allowed_failures_are_in_the_result_and_told_apart() -> None:
     assert [(each.id, each.allow_failure) for each in outcome.failed_jobs] == [(1, True), (3, True)]
 
 
-def test_a_wrong_configuration_is_the_reason_of_a_failure_without_jobs() -> None:
+def test_an_invalid_configuration_is_the_reason_of_a_failure_without_jobs() -> None:
     broken = replace(PIPELINE, status="failed", yaml_errors="jobs:test config is empty")
     outcome = outcome_of(broken, WaitPolicy())
     assert isinstance(outcome, CommandError)
     assert "jobs:test config is empty" in outcome.why
 
 
-def test_out_of_time_says_what_was_still_running() -> None:
+def test_a_timeout_names_the_active_jobs() -> None:
     outcome = out_of_time(
         PIPELINE.with_jobs((job(1, "success"), job(2, "running"))), WaitPolicy(), 90
     )
@@ -149,7 +151,7 @@ def test_out_of_time_says_what_was_still_running() -> None:
     assert outcome.why == "Not done: job-2."
 
 
-def test_out_of_time_a_pipeline_that_has_ended_is_what_it_is() -> None:
+def test_a_pipeline_that_finished_before_the_timeout_keeps_its_result() -> None:
     assert code(out_of_time(replace(PIPELINE, status="failed"), WaitPolicy(), 90)) == 1
 
 

@@ -45,9 +45,7 @@ def job(pipeline: object) -> dict[str, Any]:
     [(PIPELINE, 2), ({"id": 12, "status": "running"}, 3), (None, 3)],
     ids=["all of it", "some of it", "nothing"],
 )
-def test_a_pipeline_is_read_from_its_jobs_as_far_as_they_show_it(
-    shown: object, requests: int
-) -> None:
+def test_a_pipeline_is_read_from_its_jobs(shown: object, requests: int) -> None:
     with requests_mock_module.Mocker() as http:
         http.get(f"{ADDRESS}/jobs", json=[job(shown)])
         http.get(f"{ADDRESS}/bridges", json=[])
@@ -57,7 +55,7 @@ def test_a_pipeline_is_read_from_its_jobs_as_far_as_they_show_it(
     assert http.call_count == requests
 
 
-def test_a_pipeline_that_is_not_there_is_named() -> None:
+def test_the_error_names_a_missing_pipeline() -> None:
     with requests_mock_module.Mocker() as http:
         http.get(f"{ADDRESS}/jobs", status_code=404, json={"message": "404 Not found"})
         with pytest.raises(NotFoundError) as raised:

@@ -22,14 +22,14 @@ NOW = datetime(2026, 1, 5, 9, 10, tzinfo=UTC)
         ("2026-01-05T09:00:00Z", "an hour", 3600),
     ],
 )
-def test_in_a_job_the_limit_is_what_is_left_of_it_less_a_minute(
+def test_in_a_job_the_default_timeout_is_the_remaining_job_time_minus_a_minute(
     started: str, limit: str, expected: float
 ) -> None:
     environment = {"CI_JOB_STARTED_AT": started, "CI_JOB_TIMEOUT": limit}
     assert default_timeout(environment, NOW) == expected
 
 
-def test_elsewhere_the_limit_is_an_hour() -> None:
+def test_outside_a_job_the_default_timeout_is_an_hour() -> None:
     assert default_timeout({}, NOW) == 3600
 
 
@@ -38,7 +38,9 @@ def test_elsewhere_the_limit_is_an_hour() -> None:
     [WaitPolicy(on_manual="play"), WaitPolicy(cancel_on=frozenset({"signal"}))],
     ids=["play", "cancel"],
 )
-def test_what_a_job_token_cannot_do_is_refused_before_anything_is_sent(policy: WaitPolicy) -> None:
+def test_an_option_that_a_job_token_cannot_use_is_refused_before_anything_is_sent(
+    policy: WaitPolicy,
+) -> None:
     policy.check(TokenKind.ACCESS)
     with pytest.raises(AuthError):
         policy.check(TokenKind.JOB)

@@ -26,13 +26,13 @@ TEN_MINUTES = Estimate(600.0, 20.0)
         (20, Estimate(20.0, 1.0), 1.0),
     ],
 )
-def test_the_pause_is_long_on_the_way_and_short_around_the_likely_end(
+def test_the_interval_is_long_at_first_and_short_near_the_expected_end(
     age: float, estimate: Estimate | None, expected: float
 ) -> None:
     assert poll.next_interval(age, estimate, None) == pytest.approx(expected)
 
 
-def test_a_fixed_interval_is_kept_whatever_is_known() -> None:
+def test_a_fixed_interval_is_kept_with_any_estimate() -> None:
     assert poll.next_interval(300, TEN_MINUTES, 5.0) == 5.0
 
 
@@ -43,7 +43,7 @@ def test_a_fixed_interval_is_kept_whatever_is_known() -> None:
     deadline=moments,
     random=st.floats(0, 1, exclude_max=True),
 )
-def test_a_look_is_never_closer_than_the_floor_nor_past_the_deadline(
+def test_a_poll_keeps_the_minimum_interval_and_the_deadline(
     now: float, wanted: float, floor: float, deadline: float, random: float
 ) -> None:
     moment = poll.next_poll(now, wanted, floor=floor, deadline=deadline, random=lambda: random)
@@ -54,7 +54,7 @@ def test_a_look_is_never_closer_than_the_floor_nor_past_the_deadline(
         assert moment <= now + max(floor, wanted * (1 + poll.JITTER))
 
 
-def test_before_the_deadline_comes_a_last_look_with_time_for_its_answer() -> None:
+def test_the_last_poll_leaves_time_for_its_response_before_the_deadline() -> None:
     assert poll.next_poll(90, 30, floor=1, deadline=100, random=lambda: 0.5) == 99
 
 
@@ -67,13 +67,11 @@ def adaptive_looks(end: float, estimate: Estimate | None) -> tuple[int, float]:
     return looks, at - end
 
 
-def test_with_history_ten_minutes_take_fewer_looks_than_every_five_seconds_and_end_as_soon() -> (
-    None
-):
+def test_with_history_a_wait_needs_fewer_polls_than_a_fixed_interval_and_ends_as_early() -> None:
     looks, late = adaptive_looks(603, TEN_MINUTES)
     assert looks < 120 / 2
     assert late < 5
 
 
-def test_a_failure_on_the_way_is_seen_within_half_a_minute() -> None:
+def test_an_early_failure_is_found_within_half_a_minute() -> None:
     assert all(adaptive_looks(end, TEN_MINUTES)[1] <= poll.LONGEST for end in range(1, 600))

@@ -86,7 +86,7 @@ def polled(poller: ProjectPoller, watched: list[Pipeline], unseen: float = 0) ->
     }
 
 
-def test_more_changes_than_a_page_holds_are_caught_up_with_one_page_a_poll() -> None:
+def test_more_changes_than_one_page_are_read_one_page_per_poll() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 0)]
     for second in range(250):
@@ -103,7 +103,7 @@ def test_more_changes_than_a_page_holds_are_caught_up_with_one_page_a_poll() -> 
     assert len(gitlab.queries) == 3
 
 
-def test_a_change_dated_before_the_last_poll_is_still_seen() -> None:
+def test_a_change_dated_before_the_last_poll_is_found() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 100)]
     poller = ProjectPoller(as_client(gitlab), "1")
@@ -112,7 +112,7 @@ def test_a_change_dated_before_the_last_poll_is_still_seen() -> None:
     assert polled(poller, watched)[1] == "success"
 
 
-def test_what_changed_since_a_pipeline_was_last_read_is_seen_however_long_ago_that_was() -> None:
+def test_a_change_since_the_last_read_of_a_pipeline_is_found_after_any_time() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 1000)]
     gitlab.change(watched[0], "success", 200)
@@ -120,7 +120,7 @@ def test_what_changed_since_a_pipeline_was_last_read_is_seen_however_long_ago_th
     assert polled(poller, watched, unseen=900)[1] == "success"
 
 
-def test_child_pipelines_and_others_take_turns() -> None:
+def test_child_pipelines_and_other_pipelines_are_polled_in_turn() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 0, source=CHILD)]
     poller = ProjectPoller(as_client(gitlab), "1")
@@ -128,7 +128,7 @@ def test_child_pipelines_and_others_take_turns() -> None:
     assert sorted(seen[:2]) == sorted(seen[2:]) == [[1], [2]]
 
 
-def test_each_deleted_pipeline_is_gone_within_two_polls_and_the_others_are_not() -> None:
+def test_a_deleted_pipeline_is_reported_within_two_polls_and_the_others_are_not() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", second) for second in range(4)]
     gitlab.delete(watched[0])
@@ -139,7 +139,7 @@ def test_each_deleted_pipeline_is_gone_within_two_polls_and_the_others_are_not()
     assert [polled(poller, watched) for _ in range(2)] == [{1: "gone"}, {3: "gone"}]
 
 
-def test_what_a_lagging_list_lacks_is_not_gone() -> None:
+def test_a_pipeline_missing_from_an_outdated_list_is_not_reported_as_deleted() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", second) for second in range(2)]
     poller = ProjectPoller(as_client(gitlab), "1")
@@ -150,7 +150,7 @@ def test_what_a_lagging_list_lacks_is_not_gone() -> None:
     assert polled(poller, watched) == {2: "running"}
 
 
-def test_in_a_busy_project_too_a_deleted_pipeline_is_gone_after_some_polls() -> None:
+def test_in_a_busy_project_a_deleted_pipeline_is_reported_after_some_polls() -> None:
     gitlab = BusyGitLab()
     watched = [gitlab.add("running", 0), gitlab.add("running", 0)]
     for second in range(250):

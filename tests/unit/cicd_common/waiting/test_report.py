@@ -35,36 +35,38 @@ from cicd_common.waiting.report import last_lines
         ("see section_start:12:foo in the docs", ("see section_start:12:foo in the docs",)),
     ],
 )
-def test_the_end_of_a_log_is_what_a_person_would_have_seen(
+def test_the_end_of_a_log_is_the_text_that_a_terminal_would_show(
     log: str, expected: tuple[str, ...]
 ) -> None:
     assert last_lines(log, 3) == expected
 
 
 @given(st.text(), st.integers(1, 5))
-def test_no_control_character_passes_and_no_line_too_many(log: str, count: int) -> None:
+def test_the_end_of_a_log_has_no_control_characters_and_a_limited_number_of_lines(
+    log: str, count: int
+) -> None:
     lines = last_lines(log, count)
     assert len(lines) <= count
     assert all(line.isprintable() for line in lines)
 
 
-def test_a_hostile_log_is_read_in_no_time() -> None:
+def test_a_hostile_log_is_read_in_linear_time() -> None:
     hostile = "section_start:1:a[" * 80_000
     assert last_lines(hostile, 20)[0].startswith("section_start:1:a[section_start")
 
 
-def test_a_line_is_cut_and_says_how_much_is_missing() -> None:
+def test_a_long_line_is_cut_and_shows_how_much_is_missing() -> None:
     [line] = last_lines("x" * 2500, 20)
     assert line == "x" * 2000 + "… [500 more characters]"
     assert last_lines("x" * 2000, 20) == ("x" * 2000,)
 
 
-def test_of_a_long_tail_the_newest_lines_are_kept_and_the_cut_is_said() -> None:
+def test_the_newest_lines_of_a_long_log_are_kept_and_the_cut_is_shown() -> None:
     lines = last_lines("\n".join(f"{number:05} {'x' * 994}" for number in range(100)), 1000)
     assert lines[0] == "[35 earlier lines left out: too long]"
     assert [lines[1][:5], lines[-1][:5]] == ["00035", "00099"]
     assert sum(len(line) + 1 for line in lines[1:]) <= 65536
 
 
-def test_a_number_of_lines_without_bounds_is_no_error() -> None:
+def test_an_unlimited_number_of_lines_is_not_an_error() -> None:
     assert last_lines("one\ntwo", 10**30) == ("one", "two")

@@ -13,7 +13,7 @@ BASE = "https://gitlab.example.com/root"
     "rest",
     ["/-/pipelines/12", "/pipelines/12", "/-/pipelines/12/", "/-/pipelines/12/failures?a=b#c"],
 )
-def test_a_pipelines_page_and_those_below_name_it(rest: str) -> None:
+def test_a_pipelines_page_and_its_subpages_identify_it(rest: str) -> None:
     assert parse_pipeline_url(f"{BASE}/group/sub/name{rest}", BASE) == ById("group/sub/name", 12)
 
 
@@ -28,12 +28,12 @@ def test_a_pipelines_page_and_those_below_name_it(rest: str) -> None:
         "https://other.example.com/root/group/name/-/pipelines/12",
     ],
 )
-def test_anything_else_is_refused(url: str) -> None:
+def test_other_text_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
         parse_pipeline_url(url, BASE)
 
 
-def test_outside_a_job_there_is_no_own_pipeline() -> None:
+def test_outside_a_job_the_jobs_own_pipeline_is_unknown() -> None:
     assert own_job({"CI_PROJECT_PATH": "group/name"}) == OwnJob()
 
 

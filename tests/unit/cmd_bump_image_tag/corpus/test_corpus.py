@@ -85,7 +85,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("path", "guise"), CASES)
-def test_a_file_changes_where_it_shall_and_nowhere_else(path: str, guise: str) -> None:
+def test_only_the_expected_places_of_a_file_change(path: str, guise: str) -> None:
     old, new = sides(GUISES[guise](TEMPLATES[path]))
     assert_bumped(path, old, new)
 
@@ -99,7 +99,9 @@ AS_JSON = [
 
 @pytest.mark.parametrize("indent", [None, 2, "\t"])
 @pytest.mark.parametrize("path", AS_JSON)
-def test_a_file_as_json_changes_the_same(path: str, indent: int | str | None) -> None:
+def test_the_same_file_as_json_changes_in_the_same_places(
+    path: str, indent: int | str | None
+) -> None:
     node = yaml.load(TEMPLATES[path], Loader=yaml.CBaseLoader)  # noqa: S506 - strings alone
     text = json.dumps(node, indent=indent, ensure_ascii=False)
     for path_or_json in (path, f"{path}.json"):
@@ -113,6 +115,6 @@ def test_the_corpus_has_a_few_hundred_files() -> None:
 
 
 @pytest.mark.parametrize("path", TEMPLATES)
-def test_each_document_of_the_corpus_is_yaml_itself(path: str) -> None:
+def test_every_document_of_the_corpus_is_valid_yaml(path: str) -> None:
     old, new = sides(TEMPLATES[path])
     assert len(list(yaml.parse(old))) == len(list(yaml.parse(new)))

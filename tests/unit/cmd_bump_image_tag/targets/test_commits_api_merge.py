@@ -26,6 +26,6 @@ def test_both_edits_are_in_the_result(theirs: bytes, now: bytes, merged: bytes) 
 @pytest.mark.parametrize(
     ("theirs", "now"), [(BEFORE + b"\n", BEFORE), (BEFORE, BEFORE + b"\nmore: 1"), (b"", BEFORE)]
 )
-def test_lines_that_were_added_or_removed_are_nobodys_guess(theirs: bytes, now: bytes) -> None:
+def test_a_merge_of_added_or_removed_lines_is_refused(theirs: bytes, now: bytes) -> None:
     with pytest.raises(ConflictError, match=r"a\.yaml"):
         merge_lines("a.yaml", BEFORE, theirs, now)

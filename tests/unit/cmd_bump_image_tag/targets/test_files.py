@@ -45,28 +45,28 @@ REPOSITORY = (
         (("apps/[x]/a.yaml",), "6"),
     ],
 )
-def test_patterns_choose_files(patterns: tuple[str, ...], chosen: str) -> None:
+def test_patterns_select_files(patterns: tuple[str, ...], chosen: str) -> None:
     paths = select(REPOSITORY, patterns).paths
     assert sorted(paths) == sorted(REPOSITORY[int(index)] for index in chosen.split())
 
 
-def test_only_what_is_named_outright_is_named() -> None:
+def test_only_a_path_without_a_pattern_counts_as_named() -> None:
     selection = select(REPOSITORY, ["./README.md", "*.json", "apps"])
     assert selection.named == {"README.md"}
 
 
 @pytest.mark.parametrize("pattern", ["nowhere.yaml", "nowhere", "*.toml", "apps/*.yaml"])
-def test_a_pattern_that_chooses_nothing_is_not_found(pattern: str) -> None:
+def test_a_pattern_that_matches_no_file_is_not_found(pattern: str) -> None:
     with pytest.raises(NotFoundError):
         select(REPOSITORY, [pattern])
 
 
-def test_a_repository_without_yaml_is_an_empty_choice() -> None:
+def test_a_repository_without_yaml_selects_no_files() -> None:
     assert select(["README.md"], []).paths == ()
 
 
 @pytest.mark.parametrize("pattern", ["../x.yaml", "..", "a/../../x.yaml", "/etc/x.yaml"])
-def test_a_pattern_that_leads_out_is_refused(pattern: str, tmp_path: Path) -> None:
+def test_a_pattern_outside_the_repository_is_refused(pattern: str, tmp_path: Path) -> None:
     with pytest.raises(RefusedError):
         select(REPOSITORY, [pattern])
     with pytest.raises(RefusedError):
@@ -83,7 +83,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def test_files_are_found_but_not_gits_own(root: Path) -> None:
+def test_files_are_found_except_those_of_git(root: Path) -> None:
     assert find(root, []).paths == ("a.yaml", "b/c.yml")
     assert find(root, [str(root / "b")]).paths == ("b/c.yml",)
     assert read(root, find(root, []).paths) == {"a.yaml": b"a.yaml", "b/c.yml": b"b/c.yml"}
@@ -115,24 +115,24 @@ def repository(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
     ids=["no pattern", "glob", "folder", "glob and file", "file"],
 )
-def test_what_git_ignores_is_chosen_only_if_it_is_named(
+def test_an_ignored_file_is_selected_only_if_it_is_named(
     repository: Path, patterns: list[str], chosen: set[str]
 ) -> None:
     assert set(find(repository, patterns).paths) == chosen
 
 
-def test_a_repository_in_the_repository_is_not_a_part_of_it(repository: Path) -> None:
+def test_a_nested_repository_is_not_searched(repository: Path) -> None:
     with pytest.raises(NotFoundError):
         find(repository, ["sub"])
     with pytest.raises(NotFoundError):
         find(repository, ["sub/deploy.yaml"])
 
 
-def test_where_git_ignores_the_folder_itself_its_files_count(repository: Path) -> None:
+def test_files_are_selected_if_git_ignores_the_working_directory_itself(repository: Path) -> None:
     assert find(repository / "build", []).paths == ("out.yaml",)
 
 
-def test_without_git_only_node_modules_is_left_out(
+def test_without_git_only_node_modules_is_excluded(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(repository))
@@ -153,7 +153,7 @@ def test_no_program_that_a_folders_configuration_names_is_run(
     assert not ran.exists()
 
 
-def test_a_glob_with_many_folders_of_any_depth_takes_no_time() -> None:
+def test_a_glob_with_many_double_stars_is_fast() -> None:
     pattern = "**/" * 20 + "x.yaml"
     deep = "a/" * 40
     assert select([f"{deep}x.yaml"], [pattern]).paths == (f"{deep}x.yaml",)
@@ -170,7 +170,7 @@ def test_links_are_not_followed_in_a_scan(root: Path) -> None:
     assert find(root, []).paths == ("a.yaml", "b/c.yml")
 
 
-def test_a_link_that_is_named_counts_as_what_it_leads_to(root: Path) -> None:
+def test_a_named_link_counts_as_its_target(root: Path) -> None:
     (root / "link.yaml").symlink_to("a.yaml")
     (root / "folder").symlink_to("b")
     assert find(root, ["link.yaml"]).named == {"a.yaml"}
@@ -178,20 +178,20 @@ def test_a_link_that_is_named_counts_as_what_it_leads_to(root: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["out.yaml", "up/outside.yaml", "up/*.yaml", "up"])
-def test_a_link_that_leads_out_is_refused(pattern: str, root: Path) -> None:
+def test_a_link_to_a_file_outside_the_repository_is_refused(pattern: str, root: Path) -> None:
     (root / "out.yaml").symlink_to("../outside.yaml")
     (root / "up").symlink_to("..")
     with pytest.raises(RefusedError, match="leads out"):
         find(root, [pattern])
 
 
-def test_a_link_that_leads_in_a_circle_is_refused_or_not_found(root: Path) -> None:
+def test_a_link_loop_is_refused_or_not_found(root: Path) -> None:
     (root / "circle.yaml").symlink_to("circle.yaml")
     with pytest.raises((RefusedError, NotFoundError)):
         find(root, ["circle.yaml"])
 
 
-def test_a_file_is_replaced_with_its_mode(root: Path) -> None:
+def test_a_replaced_file_keeps_its_mode(root: Path) -> None:
     (root / "a.yaml").chmod(0o640)
     before = read(root, ["a.yaml", "b/c.yml"])
     replace(root, before, {"a.yaml": b"new"})
@@ -201,14 +201,14 @@ def test_a_file_is_replaced_with_its_mode(root: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
-def test_a_file_is_replaced_with_its_owner(root: Path) -> None:
+def test_a_replaced_file_keeps_its_owner(root: Path) -> None:
     os.chown(root / "a.yaml", 1234, 4321)
     replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
     status = (root / "a.yaml").stat()
     assert (status.st_uid, status.st_gid) == (1234, 4321)
 
 
-def test_a_file_that_changed_meanwhile_is_left_alone_with_all_others(root: Path) -> None:
+def test_no_file_is_written_if_one_has_changed_since_it_was_read(root: Path) -> None:
     before = read(root, ["a.yaml", "b/c.yml"])
     (root / "b/c.yml").write_text("somebody else's")
     with pytest.raises(ConflictError, match=r"b/c\.yml"):
@@ -217,7 +217,7 @@ def test_a_file_that_changed_meanwhile_is_left_alone_with_all_others(root: Path)
     assert not list(root.rglob("*.tmp"))
 
 
-def test_a_link_that_came_meanwhile_is_not_written_through(root: Path) -> None:
+def test_a_file_replaced_by_a_link_since_it_was_read_is_not_written(root: Path) -> None:
     before = read(root, ["a.yaml"])
     (root / "a.yaml").unlink()
     (root / "a.yaml").symlink_to("../outside.yaml")
@@ -225,7 +225,7 @@ def test_a_link_that_came_meanwhile_is_not_written_through(root: Path) -> None:
         replace(root, before, {"a.yaml": b"new"})
 
 
-def test_a_full_disk_leaves_all_as_it_was(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_changes_no_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -237,7 +237,7 @@ def test_a_full_disk_leaves_all_as_it_was(root: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
-def test_nothing_is_seen_of_a_new_file_before_its_time(
+def test_a_new_file_is_not_visible_before_it_is_complete(
     root: Path, monkeypatch: pytest.MonkeyPatch, *, nameless: bool
 ) -> None:
     """What a process that is killed would leave: the folder while the new content is written."""
@@ -257,7 +257,7 @@ def test_nothing_is_seen_of_a_new_file_before_its_time(
     assert sorted(path.name for path in root.iterdir()) == [".git", "a.yaml", "b"]
 
 
-def test_what_a_killed_run_has_left_is_removed_and_nothing_else(root: Path) -> None:
+def test_only_temporary_files_of_a_killed_run_are_removed(root: Path) -> None:
     others = [".a.yaml.tmp", ".a.yaml.0123456.tmp", ".b.yaml.01234567.tmp", ".a.yaml.0123456g.tmp"]
     for name in [".a.yaml.01234567.tmp", ".a.yaml.89abcdef.tmp", *others]:
         (root / name).write_text("left")
@@ -265,7 +265,7 @@ def test_what_a_killed_run_has_left_is_removed_and_nothing_else(root: Path) -> N
     assert {path.name for path in root.glob(".*.tmp")} == set(others)
 
 
-def test_more_files_than_a_process_can_have_open_are_replaced(root: Path) -> None:
+def test_more_files_than_the_open_file_limit_are_replaced(root: Path) -> None:
     for number in range(1100):
         (root / f"{number}.yaml").write_text("old")
     before = read(root, find(root, ["*.yaml"]).paths)
@@ -274,7 +274,7 @@ def test_more_files_than_a_process_can_have_open_are_replaced(root: Path) -> Non
     assert not list(root.glob(".*.tmp"))
 
 
-def test_who_may_not_read_a_file_is_told_whom_to_run_as(
+def test_the_error_for_an_unreadable_file_names_the_user_to_run_as(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: Path) -> bytes:  # root may read everything
@@ -286,7 +286,7 @@ def test_who_may_not_read_a_file_is_told_whom_to_run_as(
     assert "--user" in raised.value.hint
 
 
-def test_what_cannot_be_read_or_written_is_refused(root: Path) -> None:
+def test_a_file_that_cannot_be_read_or_written_is_refused(root: Path) -> None:
     with pytest.raises(RefusedError, match="Cannot read"):
         read(root, ["missing.yaml"])
     before = read(root, ["a.yaml"])

@@ -27,7 +27,7 @@ PUSH = f"To {URL}\n!\t0123:refs/heads/main\t"
         f"{PUSH}[remote rejected] (reference already exists)\nDone\n",
     ],
 )
-def test_every_wording_of_a_lost_race_is_one(output: str) -> None:
+def test_every_message_of_a_concurrent_push_is_recognized(output: str) -> None:
     assert isinstance(error_of(output), LostRaceError)
 
 
@@ -74,7 +74,7 @@ def test_every_wording_of_a_lost_race_is_one(output: str) -> None:
         ("", 8, "git failed"),
     ],
 )
-def test_every_failure_is_an_exit_code_in_the_servers_own_words(
+def test_every_git_failure_has_an_exit_code_and_the_servers_message(
     output: str, code: int, words: str
 ) -> None:
     error = error_of(output)
@@ -92,7 +92,7 @@ def test_every_failure_is_an_exit_code_in_the_servers_own_words(
         ("fatal: unable to access 'x': SSL certificate problem: self signed", False, False),
     ],
 )
-def test_what_may_have_happened_is_told_from_what_cannot(
+def test_a_push_failure_says_if_the_push_can_have_happened(
     output: str, *, sent: bool, retryable: bool
 ) -> None:
     error = error_of(output)
@@ -100,7 +100,7 @@ def test_what_may_have_happened_is_told_from_what_cannot(
     assert (error.sent, error.retryable) == (sent, retryable)
 
 
-def test_throttling_is_ridden_out_like_the_apis() -> None:
+def test_throttling_by_git_is_retried_as_for_the_api() -> None:
     answer = error_of("fatal: unable to access 'x': The requested URL returned error: 429").answer
     assert answer is not None
     assert is_throttled(answer)

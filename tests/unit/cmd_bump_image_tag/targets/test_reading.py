@@ -34,12 +34,12 @@ LINKS = {
         ("currently", "currently"),
     ],
 )
-def test_a_link_counts_as_what_it_leads_to(pattern: str, path: str) -> None:
+def test_a_link_counts_as_its_target(pattern: str, path: str) -> None:
     assert follow(pattern, LINKS) == path
 
 
 @pytest.mark.parametrize("pattern", ["out.yaml", "absolute.yaml", "a", "b/web.yaml"])
-def test_a_link_that_leads_out_or_in_circles_is_refused(pattern: str) -> None:
+def test_a_link_to_the_outside_or_to_itself_is_refused(pattern: str) -> None:
     with pytest.raises(RefusedError):
         follow(pattern, LINKS)
 
@@ -57,7 +57,7 @@ def archive(**files: bytes) -> bytes:
     return made.getvalue()
 
 
-def test_files_and_links_come_out_of_the_archive() -> None:
+def test_files_and_links_are_read_from_the_archive() -> None:
     found = Archive.read(archive(**{"a/web.yaml": b"\r\n", "empty": b""}))
     assert found.files == {"a/web.yaml": b"\r\n", "empty": b""}
     assert found.links == {"link.yaml": "web.yaml"}
@@ -73,13 +73,13 @@ def test_files_and_links_come_out_of_the_archive() -> None:
         ("ce013625030ba8dba906f756967f9e9ca394464b", False),
     ],
 )
-def test_the_bytes_of_a_git_object_are_known_by_its_id(object_id: str, *, same: bool) -> None:
+def test_the_id_of_a_git_object_is_computed_from_its_bytes(object_id: str, *, same: bool) -> None:
     """The ids are those that `git hash-object` prints for this content."""
     assert is_blob(b"hello\n", object_id) == same
 
 
 @pytest.mark.parametrize("length", [0, 1, 20, 60, 100])
-def test_an_archive_that_breaks_off_is_no_archive(length: int) -> None:
+def test_a_truncated_archive_is_an_error(length: int) -> None:
     data = archive(web=bytes(range(256)) * 40)
     with pytest.raises(UnavailableError):
         Archive.read(data[:length])

@@ -16,7 +16,7 @@ from cmd_bump_image_tag.yaml_text.edit import is_string
         *("null", "Null", "~", "true", "False", "yes", "No", "ON", "off", "y", "N"),
     ],
 )
-def test_what_some_yaml_reads_as_something_else_is_no_string(text: str) -> None:
+def test_a_value_that_some_yaml_versions_read_as_another_type_is_not_a_string(text: str) -> None:
     assert not is_string(text)
 
 
@@ -25,13 +25,13 @@ def test_what_some_yaml_reads_as_something_else_is_no_string(text: str) -> None:
     ["1.2.3", "v1", "1.0-rc.1", "latest", "deadbeef", "1a2b3c4", "2024.01.02", "20240102-1",
      "e3", "nope", "web:1.0", "_", "0xfg", "2024-01-02T10"],
 )  # fmt: skip
-def test_what_every_yaml_reads_as_a_string_is_one(text: str) -> None:
+def test_a_value_that_every_yaml_version_reads_as_a_string_is_a_string(text: str) -> None:
     assert is_string(text)
 
 
 @given(st.from_regex(r"[0-9A-Fa-fx_.oebnyNY+:-]{1,12}", fullmatch=True))
 @example("1_0.5_0")
 @example("0_1")
-def test_no_string_is_read_as_something_else_by_pyyaml(text: str) -> None:
+def test_pyyaml_reads_every_plain_value_as_a_string(text: str) -> None:
     if is_string(text) and not text.startswith(("-", ":", ".", "+")) and not text.endswith(":"):
         assert yaml.safe_load(f"a: {text}") == {"a": text}

@@ -33,7 +33,7 @@ ERRORS = {"data": {FIELD: None}, "errors": [{"message": "Unauthorized\x1b[2J\nsu
         ({"identifier": "i", "message": {"result": {"data": None}}}, Message(Meaning.KEEPALIVE)),
     ],
 )
-def test_a_message_has_one_meaning(frame: object, expected: Message) -> None:
+def test_every_message_has_one_meaning(frame: object, expected: Message) -> None:
     assert cable.read(json.dumps(frame)) == expected
 
 
@@ -55,19 +55,19 @@ def test_a_message_has_one_meaning(frame: object, expected: Message) -> None:
         ),
     ],
 )
-def test_a_refusal_ends_it_and_says_why_on_one_line(frame: object, reason: str) -> None:
+def test_a_refusal_is_an_error_with_its_reason_on_one_line(frame: object, reason: str) -> None:
     with pytest.raises(UnusableError) as error:
         cable.read(json.dumps(frame))
     assert str(error.value) == reason
 
 
 @pytest.mark.parametrize("text", ["", "<html>", b"\xff"])
-def test_what_is_no_json_ends_it(text: str | bytes) -> None:
+def test_a_message_that_is_not_json_is_an_error(text: str | bytes) -> None:
     with pytest.raises(UnusableError, match="something else than Action Cable"):
         cable.read(text)
 
 
-def test_a_restart_of_the_server_allows_another_connection() -> None:
+def test_a_server_restart_allows_another_connection() -> None:
     frame = {"type": "disconnect", "reason": "server_restart", "reconnect": True}
     with pytest.raises(ClosedError, match="the server says 'server_restart'"):
         cable.read(json.dumps(frame))

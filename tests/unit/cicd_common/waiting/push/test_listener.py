@@ -36,7 +36,7 @@ def test_a_change_is_a_hint_for_the_project(world: Any) -> None:
     world.gitlab.wait_until(lambda: world.gitlab.cable.connections == 0)
 
 
-def test_one_connection_serves_all_pipelines_and_what_is_downstream_of_them(
+def test_one_connection_serves_all_pipelines_and_their_downstream_pipelines(
     world: Any, until: Any
 ) -> None:
     first, second, below, deeper = (world.add() for _ in range(4))
@@ -55,7 +55,7 @@ def test_one_connection_serves_all_pipelines_and_what_is_downstream_of_them(
         until(lambda: world.clock.take_hints() == {str(world.project.id)})
 
 
-def test_the_handshake_says_what_gitlab_wants_and_the_token_in_a_header_alone(world: Any) -> None:
+def test_the_handshake_has_the_headers_of_gitlab_and_the_token_only_in_a_header(world: Any) -> None:
     with world.push() as push:
         push.listen(world.record(world.add()))
         world.hints()
@@ -71,7 +71,7 @@ def test_the_handshake_says_what_gitlab_wants_and_the_token_in_a_header_alone(wo
     assert not any("execute" in str(command) for command in world.gitlab.cable.received)
 
 
-def test_nothing_is_opened_before_there_is_something_to_listen_to(world: Any) -> None:
+def test_no_connection_is_opened_before_the_first_pipeline(world: Any) -> None:
     with world.push():
         pass
     assert world.handshakes == []
@@ -93,7 +93,7 @@ def test_nothing_is_opened_before_there_is_something_to_listen_to(world: Any) ->
         (307, {"Location": "https://elsewhere.example.com/-/cable"}),
     ],
 )
-def test_an_answer_that_stays_the_same_turns_it_off(
+def test_a_permanent_error_turns_push_off(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture, status: int, headers: dict[str, str]
 ) -> None:
     world.gitlab.fault(Fault(path="/-/cable", status=status, headers=headers))
@@ -109,7 +109,7 @@ def test_an_answer_that_stays_the_same_turns_it_off(
 
 
 @pytest.mark.parametrize("kind", [TokenKind.JOB, TokenKind.TRIGGER])
-def test_a_token_that_the_cable_does_not_take_is_not_sent(
+def test_a_token_that_the_cable_does_not_accept_is_not_sent(
     world: Any, caplog: pytest.LogCaptureFixture, kind: TokenKind
 ) -> None:
     with world.push(Token(kind, "CI_JOB_TOKEN", "some-secret")) as push:
@@ -118,7 +118,7 @@ def test_a_token_that_the_cable_does_not_take_is_not_sent(
     assert world.handshakes == []
 
 
-def test_a_revoked_token_turns_it_off_and_is_in_no_log(
+def test_a_revoked_token_turns_push_off_and_is_not_logged(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.token.revoked = True
@@ -141,7 +141,7 @@ def test_a_revoked_token_turns_it_off_and_is_in_no_log(
         ("rejects", "the server rejects the subscription"),
     ],
 )
-def test_a_subscription_that_fails_turns_it_off(
+def test_a_failed_subscription_turns_push_off(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture, fault: str, reason: str
 ) -> None:
     setattr(world.gitlab.cable.faults, fault, True)
@@ -154,7 +154,7 @@ def test_a_subscription_that_fails_turns_it_off(
     assert world.handshakes == [101]
 
 
-def test_a_bug_turns_it_off(
+def test_a_bug_turns_push_off(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cable, "read", lambda _: 1 / 0)
@@ -171,7 +171,7 @@ def test_a_bug_turns_it_off(
     "fault",
     [{"status": 503}, {"status": 429}, {"reset": "before"}, {"reset": "after"}],
 )
-def test_a_failure_that_may_pass_is_tried_again(
+def test_a_temporary_failure_is_retried(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture, fault: dict[str, Any]
 ) -> None:
     world.gitlab.fault(Fault(path="/-/cable", first=1, **fault))
@@ -184,7 +184,7 @@ def test_a_failure_that_may_pass_is_tried_again(
 
 
 @pytest.mark.parametrize("end", ["restart", "cut"])
-def test_after_a_break_a_look_on_confirmation_finds_what_happened_meanwhile(
+def test_after_a_reconnect_the_confirmation_causes_a_poll(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture, end: str
 ) -> None:
     pipeline = world.add()
@@ -203,7 +203,7 @@ def test_after_a_break_a_look_on_confirmation_finds_what_happened_meanwhile(
     assert world.gitlab.cable.accepted == 2
 
 
-def test_without_pings_it_is_stale(
+def test_a_connection_without_pings_is_stale(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(push_module, "CHORES_SECONDS", 0.02)
@@ -223,7 +223,7 @@ def test_without_pings_it_is_stale(
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_subscription_is_renewed_with_another_nonce_and_the_old_one_ended(
+def test_a_subscription_is_renewed_with_a_new_nonce_and_the_old_one_is_removed(
     world: Any, until: Any
 ) -> None:
     pipeline = world.add()
@@ -247,7 +247,7 @@ def test_a_subscription_is_renewed_with_another_nonce_and_the_old_one_ended(
 
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("end", ["unsubscribe_silently", "end_subscriptions"])
-def test_a_subscription_that_the_server_ended_is_taken_up_again_with_a_poll(
+def test_a_subscription_that_the_server_ended_is_renewed_with_a_poll(
     world: Any, until: Any, end: str
 ) -> None:
     pipeline = world.add()
@@ -267,7 +267,7 @@ def test_a_subscription_that_the_server_ended_is_taken_up_again_with_a_poll(
 
 
 @pytest.mark.parametrize("stage", ["handshake", "waiting", "flooded", "delay"])
-def test_it_leaves_at_once_and_without_a_trace(
+def test_closing_the_listener_leaves_no_thread_and_no_connection(
     world: Any, until: Any, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     monkeypatch.setattr(push_module, "FIRST_DELAY", A_DAY)

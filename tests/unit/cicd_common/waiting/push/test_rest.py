@@ -28,7 +28,7 @@ TEN_MINUTES = Estimate(600.0, 20.0)
         (900, TEN_MINUTES, 55.0),
     ],
 )
-def test_the_pause_is_long_and_less_around_the_likely_end(
+def test_the_pause_is_long_and_shorter_near_the_expected_end(
     age: float, estimate: Estimate | None, expected: float
 ) -> None:
     assert poll.next_interval(age, estimate, None, pushed=True) == pytest.approx(expected)
@@ -51,7 +51,7 @@ def test_one_poll_shows_one_pipeline_or_many(world: Any) -> None:
     assert poller.turns([one, replace(two, source=CHILD)]) == 2
 
 
-def test_trigger_jobs_take_a_poll_of_their_own(world: Any) -> None:
+def test_trigger_jobs_need_their_own_poll(world: Any) -> None:
     jobs = (
         ScriptedJob(name="test", timeline=((0, "running"),)),
         ScriptedJob(name="bridge", timeline=((0, "running"),), downstream=ScriptedPipeline()),

@@ -108,7 +108,7 @@ def secure(world: Any, certificate: Path) -> Iterator[str]:
         world.gitlab.cable.cut()
 
 
-def test_an_unknown_authority_turns_it_off(
+def test_an_unknown_authority_turns_push_off(
     world: Any, secure: str, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Push(replace(world.server(), base_url=secure), world.clock) as push:
@@ -119,7 +119,7 @@ def test_an_unknown_authority_turns_it_off(
 
 
 @pytest.mark.parametrize("how", ["--ca-file", "REQUESTS_CA_BUNDLE"])
-def test_it_trusts_whom_requests_trust(
+def test_the_websocket_trusts_the_same_authorities_as_requests(
     world: Any, secure: str, certificate: Path, until: Any, monkeypatch: pytest.MonkeyPatch,
     how: str,
 ) -> None:  # fmt: skip
@@ -135,7 +135,7 @@ def test_it_trusts_whom_requests_trust(
     assert world.gitlab.requests[0].headers["Origin"] == secure
 
 
-def test_a_folder_of_authorities_is_trusted_too(
+def test_a_folder_of_ca_certificates_is_trusted_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
@@ -152,7 +152,7 @@ def elsewhere(world: Any) -> Push:
     return Push(replace(world.server(), base_url="http://gitlab.test"), world.alarm)
 
 
-def test_it_goes_by_the_proxy_and_tells_it_no_token(
+def test_the_websocket_uses_the_proxy_and_does_not_send_it_the_token(
     world: Any, elsewhere: Push, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = Forwarder(world.gitlab.url, b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -168,7 +168,7 @@ def test_it_goes_by_the_proxy_and_tells_it_no_token(
     assert world.token.secret.encode() not in request
 
 
-def test_a_proxy_that_refuses_turns_it_off(
+def test_a_proxy_that_refuses_turns_push_off(
     world: Any,
     elsewhere: Push,
     until: Any,
@@ -193,7 +193,7 @@ def test_a_proxy_that_refuses_turns_it_off(
         "http://user:password@h/path",
     ],
 )
-def test_a_proxy_of_no_use_turns_it_off_and_is_not_quoted(
+def test_an_invalid_proxy_turns_push_off_and_is_not_printed(
     world: Any,
     elsewhere: Push,
     until: Any,
@@ -208,7 +208,7 @@ def test_a_proxy_of_no_use_turns_it_off_and_is_not_quoted(
     assert proxy.partition("://")[2] not in caplog.text
 
 
-def test_this_machine_is_asked_without_a_proxy(
+def test_a_loopback_address_is_reached_without_a_proxy(
     world: Any, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
@@ -218,7 +218,7 @@ def test_this_machine_is_asked_without_a_proxy(
         until(lambda: push.covers(pipeline.id))
 
 
-def test_a_server_that_cannot_be_reached_is_tried_again(
+def test_an_unreachable_server_is_retried(
     world: Any, until: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:

@@ -99,7 +99,7 @@ def test_each_pipeline_is_a_suite_and_each_job_a_case(scene: Scene) -> None:
         ("running", "skipped"),
     ],
 )
-def test_what_became_of_a_job(scene: Scene, status: str, verdict: str) -> None:
+def test_a_test_case_shows_the_result_of_its_job(scene: Scene, status: str, verdict: str) -> None:
     job = scene.job(1, "unit", status, started=1)
     found = cases(junit_report(failed(scene.pipeline("running", job))))
     assert found.pop("unit") == verdict
@@ -115,7 +115,7 @@ def test_the_text_of_an_element_begins_with_the_reason(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("status", ["success", "failed", "skipped", "canceled", "manual"])
-def test_a_pipeline_without_jobs_is_one_case_and_never_green_by_absence(
+def test_a_pipeline_without_jobs_is_one_case_with_the_result_of_the_pipeline(
     scene: Scene, status: str
 ) -> None:
     pipeline = scene.pipeline(status)
@@ -124,7 +124,7 @@ def test_a_pipeline_without_jobs_is_one_case_and_never_green_by_absence(
     assert cases(junit_report(passed(pipeline))) == {"pipeline": verdict}
 
 
-def test_what_was_never_found_is_an_error_with_its_reason() -> None:
+def test_a_pipeline_that_was_not_found_is_an_error_with_its_reason() -> None:
     document = junit_report([Waited("a/b", None, "It never appeared.\nThe tag has no pipeline.")])
     (error,) = parsed(document).iter("error")
     assert identities(document) == [("a/b", "a/b", "pipeline")]
@@ -152,7 +152,9 @@ def test_a_failure_below_an_optional_trigger_job_does_not_count_in_a_failed_pipe
     assert found == {"deploy": "skipped", "optional": "skipped", "unit": "failure"}
 
 
-def test_a_trigger_job_is_no_failure_beside_the_job_that_failed_it(scene: Scene) -> None:
+def test_a_trigger_job_is_not_a_second_failure_beside_the_failed_downstream_job(
+    scene: Scene,
+) -> None:
     below = scene.pipeline("failed", scene.job(2, "deploy", "failed"), number=2)
     trigger = scene.job(1, "trigger", "failed", downstream=below)
     document = junit_report(failed(scene.pipeline("failed", trigger)))
@@ -160,7 +162,7 @@ def test_a_trigger_job_is_no_failure_beside_the_job_that_failed_it(scene: Scene)
     assert f"see {below.project} #2" in document.decode()
 
 
-def test_no_two_cases_are_the_same_for_gitlab(scene: Scene) -> None:
+def test_every_case_is_unique_for_gitlab(scene: Scene) -> None:
     def child(number: int) -> Pipeline:
         jobs = (scene.job(number + 1, "unit", "failed"), scene.job(number + 2, "lint", "success"))
         return scene.pipeline("failed", *jobs, number=number)
@@ -178,7 +180,7 @@ def test_no_two_cases_are_the_same_for_gitlab(scene: Scene) -> None:
     assert len(list(parsed(document).iter("failure"))) == 3 * 4
 
 
-def test_no_name_changes_from_run_to_run(scene: Scene) -> None:
+def test_case_names_are_the_same_in_every_run(scene: Scene) -> None:
     def names(number: int, ref: str) -> list[tuple[str, str, str]]:
         job = scene.job(number, "unit", "failed")
         return identities(
@@ -190,19 +192,19 @@ def test_no_name_changes_from_run_to_run(scene: Scene) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(text=st.text())
-def test_any_text_makes_a_document_that_can_be_read(scene: Scene, text: str) -> None:
+def test_a_report_with_any_text_is_valid_xml(scene: Scene, text: str) -> None:
     job = scene.job(1, f"{text}/{text}", "failed", log=(text,), failure_reason=text)
     pipeline = scene.pipeline("failed", job, project=text, ref=text)
     assert len(identities(junit_report(failed(pipeline)))) == 1
 
 
-def test_no_secret_reaches_the_file(scene: Scene) -> None:
+def test_no_secret_is_written_to_the_file(scene: Scene) -> None:
     hide("glpat-secret-token")
     job = scene.job(1, "unit", "failed", log=("token glpat-secret-token",))
     assert b"glpat-secret-token" not in junit_report(failed(scene.pipeline("failed", job)))
 
 
-def test_the_file_is_written_however_the_wait_ends(scene: Scene, tmp_path: Path) -> None:
+def test_the_file_is_written_for_every_result_of_the_wait(scene: Scene, tmp_path: Path) -> None:
     path = tmp_path / "report.xml"
     before = scene.pipeline("running", scene.job(1, "unit", "running", started=1))
     after = scene.pipeline("failed", scene.job(1, "unit", "failed", started=1, ended=2))
@@ -231,7 +233,7 @@ def test_a_signal_before_anything_was_found_is_an_error(tmp_path: Path) -> None:
     assert cases(path.read_bytes()) == {"pipeline": "error"}
 
 
-def test_a_wait_for_nothing_is_an_empty_report(tmp_path: Path) -> None:
+def test_a_wait_without_pipelines_writes_an_empty_report(tmp_path: Path) -> None:
     path = tmp_path / "report.xml"
     with JUnitFile(path):
         pass

@@ -26,13 +26,13 @@ def lines(scene: Scene) -> Lines:
     return Lines(now=scene.now)
 
 
-def test_what_does_not_exist_yet_is_told_once(lines: Lines, stderr: Stderr) -> None:
+def test_a_pipeline_that_does_not_exist_yet_is_reported_once(lines: Lines, stderr: Stderr) -> None:
     for left in (60, 55):
         lines.show(Searching("the pipeline of tag v1 in group/api", left))
     assert stderr() == ["Waiting up to 1 min 0 s for the pipeline of tag v1 in group/api to appear"]
 
 
-def test_a_found_pipeline_is_told_with_its_address_and_what_it_usually_takes(
+def test_a_found_pipeline_is_reported_with_its_address_and_usual_duration(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
     scene.seconds = 4
@@ -44,7 +44,7 @@ def test_a_found_pipeline_is_told_with_its_address_and_what_it_usually_takes(
     ]
 
 
-def test_jobs_of_a_found_pipeline_are_told_unless_nothing_happened_to_them(
+def test_jobs_of_a_found_pipeline_are_reported_if_they_have_started(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
     scene.seconds = 4
@@ -89,7 +89,7 @@ def test_each_change_is_a_line_at_the_time_when_it_happened(
     ]
 
 
-def test_a_job_that_runs_again_is_told(scene: Scene, lines: Lines, stderr: Stderr) -> None:
+def test_a_retried_job_is_reported(scene: Scene, lines: Lines, stderr: Stderr) -> None:
     before = scene.pipeline("failed", scene.job(1, "unit", "failed", started=1, ended=2))
     after = scene.pipeline("running", scene.job(9, "unit", "running", started=30), updated=29)
     lines.show(Changed(after, before))
@@ -99,7 +99,7 @@ def test_a_job_that_runs_again_is_told(scene: Scene, lines: Lines, stderr: Stder
     ]
 
 
-def test_a_pipeline_that_a_job_started_is_told_when_it_exists(
+def test_a_downstream_pipeline_is_reported_when_it_exists(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
     below = scene.pipeline("running", number=7, project="group/deploy")
@@ -155,7 +155,7 @@ def test_a_heartbeat_names_a_few_of_many_pipelines(
     ]
 
 
-def test_a_heartbeat_says_what_is_still_looked_for(
+def test_a_heartbeat_names_the_pipelines_that_are_still_missing(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
     lines.show(Searching("the pipeline of tag v1 in group/api", 600))
@@ -197,7 +197,7 @@ def test_the_end_counts_jobs_and_tests_and_a_failure_names_each_failed_job(
     ]
 
 
-def test_a_wait_that_is_given_up_says_how_the_pipeline_stands(
+def test_a_wait_that_ends_early_shows_the_status_of_the_pipeline(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
     pipeline = scene.pipeline("running", scene.job(1, "unit", "running", started=1))
@@ -206,7 +206,7 @@ def test_a_wait_that_is_given_up_says_how_the_pipeline_stands(
     assert stderr() == ["00:00:30  #1234 no longer waited for: 1 running"]
 
 
-def test_a_success_with_warnings_says_which(scene: Scene, lines: Lines, stderr: Stderr) -> None:
+def test_a_success_with_warnings_names_them(scene: Scene, lines: Lines, stderr: Stderr) -> None:
     pipeline = scene.pipeline(
         "success", scene.job(3, "lint", "failed", started=1, ended=2, allow_failure=True)
     )
@@ -218,13 +218,13 @@ def test_a_success_with_warnings_says_which(scene: Scene, lines: Lines, stderr: 
     ]
 
 
-def test_a_configuration_that_is_wrong_is_told(scene: Scene, lines: Lines, stderr: Stderr) -> None:
+def test_an_invalid_configuration_is_reported(scene: Scene, lines: Lines, stderr: Stderr) -> None:
     pipeline = scene.pipeline("failed", yaml_errors="jobs config should contain a visible job")
     lines.show(Finished(PipelineFailedError("failed"), pipeline))
     assert "wrong configuration: jobs config should contain a visible job" in stderr()
 
 
-def test_quiet_tells_warnings_and_failures_alone(scene: Scene, stderr: Stderr) -> None:
+def test_quiet_reports_only_warnings_and_failures(scene: Scene, stderr: Stderr) -> None:
     console.set_verbosity(0)
     lines = Lines(quiet=True, now=scene.now)
     pipeline = scene.failed_downstream()
@@ -241,7 +241,7 @@ def test_quiet_tells_warnings_and_failures_alone(scene: Scene, stderr: Stderr) -
     assert told[2] == "group/api #1234 failed"
 
 
-def test_colour_is_obeyed(
+def test_the_colour_setting_is_respected(
     scene: Scene, lines: Lines, stderr: Stderr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -252,7 +252,7 @@ def test_colour_is_obeyed(
     assert "\x1b" not in stderr()[0]
 
 
-def test_the_first_column_never_goes_backwards_however_late_things_are_told(
+def test_times_in_the_first_column_never_decrease(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
     running = [scene.job(n, f"part-{n}", "running", started=1) for n in (1, 2)]
@@ -271,7 +271,7 @@ def test_the_first_column_never_goes_backwards_however_late_things_are_told(
     assert len(told) >= 8
 
 
-def test_a_child_that_waits_for_a_person_is_told(
+def test_a_child_pipeline_that_waits_for_a_manual_job_is_reported(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
     def parent(status: str) -> Pipeline:
@@ -289,7 +289,7 @@ def test_a_child_that_waits_for_a_person_is_told(
     assert "(#7 waits for a person)" in stderr()[0]
 
 
-def test_logs_together_are_bounded_and_the_verdict_follows(
+def test_the_total_size_of_logs_is_limited_and_the_result_follows(
     scene: Scene, lines: Lines, stderr: Stderr
 ) -> None:
     log = tuple(f"{number} {'x' * 60_000}" for number in range(10))

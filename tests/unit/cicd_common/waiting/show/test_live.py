@@ -90,7 +90,7 @@ def terminal(scene: Scene) -> Terminal:
     return Terminal(scene)
 
 
-def test_the_last_picture_stands_alone(scene: Scene, terminal: Terminal) -> None:
+def test_only_the_last_table_stays_on_the_screen(scene: Scene, terminal: Terminal) -> None:
     before = scene.pipeline("pending", scene.job(1, "unit", "created"))
     after = scene.pipeline("running", scene.job(1, "unit", "running", started=5))
     with terminal.live as live:
@@ -111,7 +111,7 @@ def test_the_last_picture_stands_alone(scene: Scene, terminal: Terminal) -> None
     assert terminal.screen().shown()[-1] == "  test  ● unit  running  00:00:04"
 
 
-def test_whatever_is_written_to_stderr_stands_above(scene: Scene, terminal: Terminal) -> None:
+def test_text_written_to_stderr_is_above_the_table(scene: Scene, terminal: Terminal) -> None:
     console.set_verbosity(1)
     with terminal.live as live:
         live.show(Found(scene.pipeline("pending")))
@@ -126,7 +126,9 @@ def test_whatever_is_written_to_stderr_stands_above(scene: Scene, terminal: Term
     assert terminal.screen().shown()[1:] == [*above, "no end", *below]
 
 
-def test_other_threads_may_write_meanwhile(scene: Scene, terminal: Terminal) -> None:
+def test_other_threads_can_write_to_stderr_during_the_wait(
+    scene: Scene, terminal: Terminal
+) -> None:
     def chatter() -> None:
         for number in range(50):
             console.say(f"line {number}")
@@ -144,7 +146,7 @@ def test_other_threads_may_write_meanwhile(scene: Scene, terminal: Terminal) -> 
     assert sorted(shown[1:-2]) == sorted(f"line {number}" for number in range(50) for _ in "1234")
 
 
-def test_what_failed_is_told_when_it_is_over_where_stderr_was_before(
+def test_failures_are_reported_at_the_end_on_the_original_stderr(
     scene: Scene, terminal: Terminal, stderr: Stderr
 ) -> None:
     pipeline = scene.failed_downstream()
@@ -158,7 +160,7 @@ def test_what_failed_is_told_when_it_is_over_where_stderr_was_before(
     assert terminal.screen().shown()[1] == "✗ group/api #1234 on main: failed"
 
 
-def test_a_failure_while_it_is_shown_leaves_terminal_and_logging_as_they_were(
+def test_a_failure_during_the_live_table_restores_terminal_and_logging(
     scene: Scene, terminal: Terminal
 ) -> None:
     console.set_verbosity(0)
@@ -187,7 +189,7 @@ def test_without_an_event_nothing_is_written(terminal: Terminal) -> None:
     assert terminal.file.getvalue() == ""
 
 
-def test_a_narrower_window_is_drawn_over(scene: Scene, terminal: Terminal) -> None:
+def test_a_narrower_window_is_redrawn(scene: Scene, terminal: Terminal) -> None:
     job = scene.job(1, "a-job-whose-name-is-as-long-as-a-window-is-wide-or-nearly-so", "created")
     with terminal.live as live:
         live.show(Found(scene.pipeline("running", job)))
@@ -199,7 +201,7 @@ def test_a_narrower_window_is_drawn_over(scene: Scene, terminal: Terminal) -> No
     assert erased.count("\x1b[1A") == 4
 
 
-def test_no_color_is_obeyed(
+def test_no_color_is_respected(
     scene: Scene, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -242,7 +244,7 @@ def terminal_file() -> Iterator[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_gives_the_cursor_back(
+def test_a_signal_restores_the_cursor(
     signum: signal.Signals, terminal_file: tuple[int, int], tmp_path: Path
 ) -> None:
     ours, theirs = terminal_file

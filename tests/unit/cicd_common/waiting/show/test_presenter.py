@@ -37,7 +37,7 @@ def test_a_live_table_needs_a_terminal(
     assert is_live_place(stream, environment) is live
 
 
-def test_the_presenter_suits_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_presenter_depends_on_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     assert isinstance(presenter(), Lines)
     monkeypatch.setattr(sys, "stderr", Tty())
@@ -45,12 +45,12 @@ def test_the_presenter_suits_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(presenter(quiet=True), Lines)
 
 
-def test_presenters_together_show_as_often_as_the_most_eager_of_them() -> None:
+def test_combined_presenters_use_the_shortest_interval() -> None:
     assert Together([Lines(), Lines(quiet=True)]).every == Lines().every
     assert Together([Lines(quiet=True), Presenter()]).every is None
 
 
-def test_each_presenter_is_ended_even_if_one_fails() -> None:
+def test_every_presenter_is_closed_even_if_one_fails() -> None:
     ended = []
 
     class Failing(Lines):
@@ -63,7 +63,7 @@ def test_each_presenter_is_ended_even_if_one_fails() -> None:
     assert len(ended) == 2
 
 
-def test_rich_is_imported_for_a_live_table_alone() -> None:
+def test_rich_is_imported_only_for_a_live_table() -> None:
     code = (
         "import sys; from cicd_common.waiting.show.presenter import presenter; presenter();"
         "sys.exit('rich' in sys.modules)"

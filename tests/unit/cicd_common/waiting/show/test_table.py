@@ -61,7 +61,7 @@ def large(scene: Scene) -> Progress:
     return board_of(Found(scene.pipeline("running", *jobs)), Tick(scene.now(), 3600))
 
 
-def test_with_room_every_job_has_its_line(scene: Scene, usual: Progress) -> None:
+def test_with_enough_rows_every_job_has_its_line(scene: Scene, usual: Progress) -> None:
     assert drawn(scene, usual, Canvas(80, 23)) == [
         "● group/api #1234 on main: running",
         "  00:01:20  ━━━━━━━━━━━━━───────  about 40 s left  3 of 7 jobs done  1 failed",
@@ -76,7 +76,7 @@ def test_with_room_every_job_has_its_line(scene: Scene, usual: Progress) -> None
     ]
 
 
-def test_without_utf_8_it_is_ascii_alone(scene: Scene, usual: Progress) -> None:
+def test_without_utf_8_the_table_is_ascii(scene: Scene, usual: Progress) -> None:
     for canvas in (Canvas(80, 23, ascii=True), Canvas(62, 11, ascii=True)):
         assert "".join(drawn(scene, usual, canvas)).isascii()
     assert drawn(scene, usual, Canvas(80, 23, ascii=True))[1:4] == [
@@ -86,14 +86,14 @@ def test_without_utf_8_it_is_ascii_alone(scene: Scene, usual: Progress) -> None:
     ]
 
 
-def test_an_overrun_fills_the_bar_and_says_by_how_much(scene: Scene, usual: Progress) -> None:
+def test_an_overrun_fills_the_bar_and_shows_its_length(scene: Scene, usual: Progress) -> None:
     scene.seconds = 150
     assert drawn(scene, usual, Canvas(80, 23))[1].startswith(
         "  00:02:30  ━━━━━━━━━━━━━━━━━━━━  30 s longer than usual"
     )
 
 
-def test_without_room_what_passed_or_did_not_begin_is_counted_by_stage(
+def test_with_few_rows_finished_and_waiting_jobs_are_counted_by_stage(
     scene: Scene, large: Progress
 ) -> None:
     assert drawn(scene, large, Canvas(80, 23)) == [
@@ -114,7 +114,7 @@ def test_without_room_what_passed_or_did_not_begin_is_counted_by_stage(
     ]
 
 
-def test_with_less_room_the_most_urgent_jobs_are_left(scene: Scene, large: Progress) -> None:
+def test_with_fewer_rows_only_the_most_urgent_jobs_are_shown(scene: Scene, large: Progress) -> None:
     assert drawn(scene, large, Canvas(80, 10)) == [
         "● group/api #1234 on main: running",
         "  00:01:40  18 of 60 jobs done  2 failed",
@@ -145,7 +145,7 @@ def test_a_small_window_gets_a_line_for_each_pipeline(
     assert limit == "time limit in 1 h 0 min"
 
 
-def test_of_more_pipelines_than_rows_the_most_urgent_are_named(scene: Scene) -> None:
+def test_the_most_urgent_pipelines_are_shown_if_there_are_too_few_rows(scene: Scene) -> None:
     progress = Progress()
     for number in range(20):
         status = {18: "failed", 19: "running"}.get(number, "success")
@@ -178,14 +178,14 @@ def test_wide_characters_keep_the_columns(scene: Scene) -> None:
     assert lines[2:] == ["  構建  ○ 編譯  pending", "        ○ unit  pending"]
 
 
-def test_what_does_not_exist_yet_is_named(scene: Scene) -> None:
+def test_a_pipeline_that_does_not_exist_yet_is_named(scene: Scene) -> None:
     progress = board_of(Searching("the pipeline of tag v1 in group/api", 60))
     assert drawn(scene, progress, Canvas(80, 20)) == [
         "waiting for the pipeline of tag v1 in group/api to appear"
     ]
 
 
-def test_at_the_end_one_pipeline_keeps_its_table_and_several_a_line_each(
+def test_at_the_end_one_pipeline_has_its_table_and_several_have_one_line_each(
     scene: Scene, large: Progress
 ) -> None:
     canvas = Canvas(80, 5)

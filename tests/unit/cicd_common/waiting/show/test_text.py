@@ -47,7 +47,7 @@ texts = st.text() | st.text("\x1b\x9b[]2J;?25lh\r\n\t\b\x07aä構\u202e\u2028\ud
 
 @examples
 @given(text=texts, status=statuses, width=st.integers(1, 150), height=st.integers(1, 50))
-def test_nothing_that_a_terminal_obeys_is_shown_and_a_picture_fits_its_window(
+def test_no_control_character_is_shown_and_the_table_fits_the_window(
     scene: Scene, text: str, status: str, width: int, height: int
 ) -> None:
     def job(number: int, **more: Any) -> Job:
@@ -91,11 +91,11 @@ def test_nothing_that_a_terminal_obeys_is_shown_and_a_picture_fits_its_window(
         ("構建 ✨", "構建 ✨"),
     ],
 )
-def test_what_a_terminal_would_obey_is_replaced(text: str, shown: str) -> None:
+def test_control_characters_are_replaced(text: str, shown: str) -> None:
     assert one_line(text) == shown
 
 
-def test_every_status_of_gitlab_has_a_look_of_its_own_words() -> None:
+def test_every_status_of_gitlab_has_its_own_symbol_and_text() -> None:
     assert set(STATUSES) <= set(STYLES)
     assert style_of("waiting_for_moonrise").word == "waiting for moonrise"
 
@@ -110,7 +110,7 @@ def test_every_status_of_gitlab_has_a_look_of_its_own_words() -> None:
         ("success", True, "passed"),
     ],
 )
-def test_what_is_allowed_is_told_apart(
+def test_allowed_failures_are_shown_differently(
     scene: Scene, status: str, allow_failure: bool, word: str
 ) -> None:
     assert job_style(scene.job(1, "unit", status, allow_failure=allow_failure)).word == word
@@ -124,11 +124,11 @@ def test_what_is_allowed_is_told_apart(
         ("something_new", "something new"),
     ],
 )
-def test_a_reason_is_told_in_words(reason: str, words: str) -> None:
+def test_a_failure_reason_is_shown_as_text(reason: str, words: str) -> None:
     assert reason_in_words(reason) == words
 
 
-def test_a_trigger_job_fails_as_the_pipeline_does_that_it_started(scene: Scene) -> None:
+def test_a_trigger_job_shows_the_failure_of_its_downstream_pipeline(scene: Scene) -> None:
     deploy = scene.failed_downstream().jobs[-1]
     assert why_failed(deploy) == "the downstream pipeline failed"
     assert why_failed(scene.job(1, "deploy", "failed", bridge=True)) == "unknown failure"
@@ -151,16 +151,16 @@ def test_a_clock_shows_hours_minutes_and_seconds(seconds: float, shown: str) -> 
         (180, "1 min 0 s longer than usual"),
     ],
 )
-def test_an_estimate_is_honest_when_it_overruns(age: float, words: str) -> None:
+def test_an_estimate_shows_an_overrun(age: float, words: str) -> None:
     assert remaining(Estimate(120, 15), age) == words
 
 
-def test_an_estimate_says_how_sure_it_is() -> None:
+def test_an_estimate_shows_its_uncertainty() -> None:
     assert usual(Estimate(120, 15)) == "usually takes 2 min 0 s, give or take 15 s"
     assert usual(Estimate(120, 0.2)) == "usually takes 2 min 0 s"
 
 
-def test_a_tally_begins_with_what_is_most_urgent() -> None:
+def test_job_counts_begin_with_the_most_urgent_status() -> None:
     assert tally(map(style_of, ["success", "created", "failed", "success"])) == (
         "1 failed, 2 passed, 1 created"
     )

@@ -211,7 +211,7 @@ def _check_passes(now: MergeRequest, pipeline: HeadPipeline | None) -> None:
         error, verb = errors[pipeline.status]
         raise error(
             f"{pipeline.web_url} {verb}; {now.web_url} is not merged.",
-            why="Only what has passed is merged.",
+            why="A merge request is merged only after its pipeline has passed.",
             hint="Leave out --skip-ci." if pipeline.status == "skipped" else "",
         )
 
@@ -245,13 +245,13 @@ def _unready(now: MergeRequest, sha: str, *, misses_pipeline: bool) -> CommandEr
     if now.status in _UNSETTLED:
         return TimeLimitError(
             f"{now.web_url} is still {now.status}.",
-            why="GitLab has not found out whether it can be merged.",
+            why="GitLab has not determined yet whether it can be merged.",
             hint="Run this again, or allow more with --retry-for.",
         )
     if misses_pipeline:
         return NotFoundError(
             f"No pipeline of commit {sha[:8]} has appeared; {now.web_url} is not merged.",
-            why="The project has a CI configuration, so that there should be one.",
+            why="The project has a CI configuration, so the commit should have a pipeline.",
             hint="Check its rules for this branch, or allow more with --retry-for.",
         )
     return None

@@ -43,7 +43,7 @@ def check_template(template: str, what: str = "commit message") -> None:
         if name not in PLACEHOLDERS:
             raise UsageError(
                 f"The {what} has a placeholder {{{name}}}, which does not exist.",
-                hint=f"There are {', '.join(f'{{{each}}}' for each in PLACEHOLDERS)}.",
+                hint=f"The placeholders are {', '.join(f'{{{each}}}' for each in PLACEHOLDERS)}.",
             )
 
 

@@ -198,15 +198,15 @@ def _parse(
                 raise RefusedError(
                     f"{path} is not YAML.", why=f"Line {error.line}: {error.problem}."
                 ) from error
-            why = f"Skipped, for it is not YAML: {error.problem}."
+            why = f"Skipped, because it is not YAML: {error.problem}."
             skipped.append(Skipped(path, error.line, why))
             continue
         roots = source.scan.documents
         if path in named and roots and all(isinstance(root, Scalar) for root in roots):
             raise RefusedError(
                 f"{path} is not YAML.",
-                why="It is text without any key.",
-                hint="Name YAML files; what other files mention is said.",
+                why="It is text without keys.",
+                hint="Name YAML files. Other files are not edited; mentions in them are reported.",
             )
         sources.append(source)
     return sources, skipped
@@ -340,7 +340,7 @@ class _FilePlan:
         self.foreign |= dict.fromkeys(image.foreign, update)
         if image.reference and image.name.digest and not image.name.tag and not update.digest:
             self.notes.append(
-                f"{place}: {update.label} was pinned by its digest alone, and is not any more. "
+                f"{place}: {update.label} was pinned by its digest alone, and now has only a tag. "
                 "To pin it, give --digest or --pin-digest."
             )
 
@@ -393,7 +393,7 @@ class _FilePlan:
             return source.mark + edit(source.text, values).encode()
         except UnsafeError as error:
             place = source.place(error.scalar) if error.scalar else source.path
-            raise RefusedError(f"{place}: Cannot be edited safely.", why=f"{error}.") from error
+            raise RefusedError(f"{place}: Cannot be edited safely.", why=str(error)) from error
 
 
 def _plan_file(source: Source, updates: Updates, request: BumpRequest) -> _FilePlan:
@@ -414,7 +414,7 @@ def _shared(place: str, other: str) -> RefusedError:
 
 def _outlives(place: str, update: Update, why: str) -> RefusedError:
     return RefusedError(
-        f"{place}: A digest of {update.label} would outlive its tag.",
+        f"{place}: A digest of {update.label} would stay while its tag changes.",
         why=why,
         hint="Give --digest, or empty that value first.",
     )

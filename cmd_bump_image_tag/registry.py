@@ -99,7 +99,7 @@ def _missing(repository: Repository, reference: ImageReference) -> NotFoundError
     try:
         tags = [tag for tag in repository.tags() if is_tag(tag)]
         near = get_close_matches(reference.tag or "", tags, n=3)
-        why = f"The nearest: {', '.join(near)}." if near else "No tag there is like it."
+        why = f"The nearest: {', '.join(near)}." if near else "It has no similar tag."
     except NotFoundError:
         why = "The registry has no such repository, or does not show it to this login."
     except CommandError:  # not every registry lets its tags be listed

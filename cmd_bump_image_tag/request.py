@@ -162,7 +162,7 @@ class BumpRequest:
                     hint="Give --project, and --via api or git.",
                 )
         if self.repository is not None and self.target != "git":
-            raise UsageError("--repository is for --via git alone.")
+            raise UsageError("--repository needs --via git.")
         if self.target != "files" and self.project is None and self.repository is None:
             raise UsageError(
                 f"--via {self.target} needs a project.",
@@ -171,8 +171,8 @@ class BumpRequest:
         if self.project is None and self.opens_merge_request:
             raise UsageError(
                 "A merge request needs a project.",
-                why="git alone does not tell in which project GitLab is to open it.",
-                hint="Give --project beside --repository.",
+                why="A repository's address does not tell in which GitLab project to open it.",
+                hint="Give --project in addition to --repository.",
             )
 
     def _check_merge_request(self) -> None:
@@ -187,13 +187,11 @@ class BumpRequest:
         }
         for option, value in given.items():
             if value and not self.opens_merge_request:
-                raise UsageError(
-                    f"{option} is for merge requests alone.", hint="Add --merge-request."
-                )
+                raise UsageError(f"{option} needs a merge request.", hint="Add --merge-request.")
         for name in (*self.label, *self.assignee, *self.reviewer):
             if not name.strip() or "," in name:
                 raise UsageError(
-                    f"{name!r} is not one name.", hint="Repeat the option for each name."
+                    f"{name!r} is not a single name.", hint="Repeat the option for each name."
                 )
 
     def _check_wait(self) -> None:

@@ -413,7 +413,7 @@ def _refusal(refusal: CommandError, name: str, project: Project, *, exists: bool
         )
     return ForbiddenError(
         f"{project.path} refused the tag {name}: {refusal.message}",
-        why="A hook or a push rule of the project or the server says no.",
+        why="A hook or a push rule of the project or the server does not allow it.",
         hint="Ask a Maintainer of the project which rule the tag breaks.",
         answer=refusal.answer,
     )

@@ -84,7 +84,7 @@ class Archive:
         except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
             raise UnavailableError(
                 "The archive that GitLab sent cannot be read.",
-                why=f"It was cut off, or is something else: {error}",
+                why=f"It is incomplete, or not an archive: {error}",
                 retryable=False,
             ) from error
         is_commit = re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit)
@@ -106,9 +106,9 @@ def merge_lines(path: str, before: bytes, theirs: bytes, now: bytes) -> bytes:
     lines = [data.split(b"\n") for data in (before, theirs, now)]
     if len({len(each) for each in lines}) > 1:
         raise ConflictError(
-            f"{path} was changed at the very moment of the commit, and that change is overwritten.",
-            why="It adds or removes lines, so that it cannot be put back safely.",
-            hint="Look at the commit before, and make its change once more.",
+            f"{path} was changed during the commit, and that change was overwritten.",
+            why="It adds or removes lines, so it cannot be restored safely.",
+            hint="Check the previous commit, and make its change again.",
         )
     return b"\n".join(
         their if now_line == old else now_line for old, their, now_line in zip(*lines, strict=True)
@@ -439,7 +439,7 @@ class CommitsApi:
             return refusal
         return ForbiddenError(
             f"{self.project.path} refused the commit: {refusal.message}",
-            why="A hook or a push rule of the project or the server says no.",
+            why="A hook or a push rule of the project or the server does not allow it.",
             hint="Ask a Maintainer of the project which rule the commit breaks.",
             answer=refusal.answer,
         )

@@ -81,7 +81,7 @@ def _locked(folder: Path, patience: float) -> Iterator[None]:
             if retry.CLOCK.now() >= end:
                 raise TimeLimitError(
                     f"{folder} is locked by another process.",
-                    why="Another bump may be running there, or hangs.",
+                    why="Another bump is running there, or hangs.",
                     hint="End it (fuser shows it), or allow more with --retry-for.",
                 )
             retry.CLOCK.sleep(_POLL)

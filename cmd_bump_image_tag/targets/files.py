@@ -415,4 +415,4 @@ def follow(pattern: str, links: Mapping[str, str]) -> str:
         path = posixpath.normpath(target + path[len(link) :])
         if path.startswith(("/", "../")) or path == "..":
             raise RefusedError(f"{pattern} leads out of the repository.")
-    raise RefusedError(f"{pattern} leads in circles.")
+    raise RefusedError(f"{pattern} goes through a link that leads back to itself.")

@@ -131,8 +131,8 @@ class Git:
             )
         except FileNotFoundError as error:
             raise UsageError(
-                "There is no git here.",
-                why="--via git runs the git command, and PATH leads to none.",
+                "git is not installed.",
+                why="--via git runs the git command, which is not in PATH.",
                 hint="Install git, or use --via api.",
             ) from error
         except subprocess.TimeoutExpired as error:
@@ -162,8 +162,8 @@ class Git:
         packets = self.folder / "packets"
         packets.unlink(missing_ok=True)
         nothing = UnavailableError(
-            f"What answers at {self.remote.url} is not git.",
-            why="A proxy, or another server, may have answered.",
+            f"The server at {self.remote.url} does not speak git's protocol.",
+            why="A proxy, or another server, can have answered.",
             hint="Check the address; see the server's status.",
         )
         try:
@@ -337,8 +337,8 @@ def private_repository(remote: Remote) -> Iterator[Git]:
         folder = tempfile.TemporaryDirectory(prefix="bump-")
     except OSError as error:
         raise UsageError(
-            f"There is no place for a temporary repository: {error}",
-            hint="In a read-only container, give it one: docker run --tmpfs /tmp",
+            f"Cannot create a temporary repository: {error}",
+            hint="In a read-only container, add a writable folder: docker run --tmpfs /tmp",
         ) from error
     with folder as path:
         git = Git(Path(path), remote)

@@ -72,7 +72,7 @@ _REFUSALS = (
     Refusal(
         r"\[remote rejected\]|hook declined",
         ForbiddenError,
-        "A protected branch, a push rule or a hook of the project says no.",
+        "A protected branch, a push rule or a hook of the project does not allow it.",
         "Ask a Maintainer of the project to allow it, or use --merge-request.",
     ),
     Refusal(
@@ -85,8 +85,8 @@ _REFUSALS = (
         r"Authentication failed|Access denied|could not read (Username|Password)|Permission denied"
         r"|returned error: 401",
         AuthError,
-        "The server takes no such token or key, or none was given.",
-        "Give an access token with the write_repository scope, or a deploy key that may write.",
+        "The server does not accept the token or key, or none was given.",
+        "Give an access token with the write_repository scope, or a deploy key with write access.",
     ),
     Refusal(
         r"repository .* not found|could not be found|does not appear to be a git repository"
@@ -104,7 +104,7 @@ _REFUSALS = (
     Refusal(
         r"returned error: 403|[Nn]ot allowed|does not have write access",
         ForbiddenError,
-        "The token or key may not do this in the project.",
+        "The token or key is not allowed to do this in the project.",
         "For a job token: Settings > CI/CD > Job token permissions > Allow Git push requests.",
     ),
     Refusal(
@@ -153,7 +153,7 @@ def error_of(output: str) -> CommandError:
         return row.make(_words(output), why=row.why, hint=row.hint)
     return UnavailableError(
         _words(output),
-        why="git failed in a way that this command does not know.",
+        why="git failed with an error that this command does not know.",
         hint="Try the same with git by hand.",
         retryable=False,
     )
@@ -165,6 +165,12 @@ def _words(output: str) -> str:
     reasons = re.findall(r"^!\t\S+\t(.*)$", output, re.MULTILINE)
     ssh = re.findall(r"^(.*\w.*)\r?\nfatal: Could not read from remote", output, re.MULTILINE)
     own = re.findall(r"^(?:fatal|error|ssh): (.*)$", output, re.MULTILINE)
-    said = remote or reasons or [*ssh, *own] or output.strip().splitlines()[-1:] or ["git failed"]
+    said = (
+        remote
+        or reasons
+        or [*ssh, *own]
+        or output.strip().splitlines()[-1:]
+        or ["git failed without a message."]
+    )
     words = dict.fromkeys(one_line(word).strip().removeprefix("ssh: ") for word in said)
     return " ".join(words)

@@ -50,7 +50,7 @@ class UnsafeError(Exception):
     """A value cannot be written without risk to something else.
 
     Args:
-        why: What stands in the way.
+        why: What prevents it, as a sentence.
         scalar: The scalar in question, where it is one.
     """
 
@@ -100,7 +100,7 @@ def splices(text: str, scalar: Scalar, value: str) -> list[Splice]:
         UnsafeError: The scalar's tag or its line breaks do not allow it.
     """
     if scalar.tag is not None and scalar.tag not in _STRING_TAGS:
-        raise UnsafeError(f"its tag {scalar.tag} says that it is not a plain string", scalar)
+        raise UnsafeError(f"Its tag {scalar.tag} says that it is not a plain string.", scalar)
     start = scalar.start
     if text[start : start + 1] in ("&", "!"):
         found = _PROPERTIES.match(text, start, scalar.end)
@@ -108,7 +108,7 @@ def splices(text: str, scalar: Scalar, value: str) -> list[Splice]:
     changes = _WRITERS[scalar.style](text, start, scalar, value)
     for change in changes:
         if _LINE_BREAK.search(text, change.start, change.end) or "\n" in change.new:
-            raise UnsafeError("it goes on over several lines", scalar)
+            raise UnsafeError("It spans several lines.", scalar)
     return changes
 
 
@@ -151,19 +151,19 @@ def _are_equal(pair: tuple[str, str]) -> bool:
 def _block(text: str, start: int, scalar: Scalar, value: str) -> list[Splice]:
     """Replaces lines of a block scalar; its header and indentation stay."""
     if not value or not scalar.value:
-        raise UnsafeError("it is a block of text", scalar)
+        raise UnsafeError("It is a block of text.", scalar)
     if scalar.style == ">" and "\n" in scalar.value.rstrip("\n"):
-        raise UnsafeError("its lines are folded", scalar)
+        raise UnsafeError("Its lines are folded.", scalar)
     raw = list(_RAW_LINE.finditer(text, start, scalar.end))[1:]  # without the header
     old, new = scalar.value.split("\n"), value.split("\n")
     if len(old) != len(new) or len(raw) < len(value.rstrip("\n").split("\n")):
-        raise UnsafeError("it is a block of text", scalar)
+        raise UnsafeError("It is a block of text.", scalar)
     changes = []
     for found, before, after in zip(raw, old, new, strict=False):
         if before != after:
             end = found.start() + len(found[0].rstrip("\r\n"))
             if not text.endswith(before, found.start(), end):
-                raise UnsafeError("it is a block of text", scalar)
+                raise UnsafeError("It is a block of text.", scalar)
             changes.append(Splice(end - len(before), end, after))
     return changes
 
@@ -215,9 +215,9 @@ def _verify(text: str, edited: str, wanted: dict[int, str]) -> None:
     try:
         for old, new in zip_longest(events(text), events(edited)):
             if not _is_same(old, new, wanted):
-                raise UnsafeError("the result would differ in more than that")
+                raise UnsafeError("The result would differ in more than the new value.")
     except NotYamlError as error:
-        raise UnsafeError("the result would be no YAML") from error
+        raise UnsafeError("The result would not be YAML.") from error
 
 
 def _is_same(old: Any, new: Any, wanted: dict[int, str]) -> bool:

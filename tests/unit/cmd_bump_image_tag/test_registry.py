@@ -322,9 +322,9 @@ def test_the_error_for_a_missing_tag_suggests_similar_tags() -> None:
 @pytest.mark.parametrize(
     ("listed", "why"),
     [
-        (tags("latest"), "No tag there is like it."),
-        (Reply(200, JSON, b'{"name": "group/web", "tags": null}'), "No tag there is like it."),
-        (Reply(200, {}, b"nothing"), "No tag there is like it."),
+        (tags("latest"), "It has no similar tag."),
+        (Reply(200, JSON, b'{"name": "group/web", "tags": null}'), "It has no similar tag."),
+        (Reply(200, {}, b"nothing"), "It has no similar tag."),
         (Reply(403), "The registry does not list its tags."),
         (Reply(404), "The registry has no such repository, or does not show it to this login."),
     ],

@@ -1,4 +1,4 @@
-"""What a pipeline that has ended left behind: its jobs, those downstream, their logs, its tests."""
+"""Reads the report of a finished pipeline: its jobs, downstream jobs, their logs and its tests."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ if TYPE_CHECKING:
     from cicd_common.waiting.policy import WaitPolicy
 
 
-# What a report takes of each log, and of all logs together: JSON and JUnit hold them, too.
+# How much of each log, and of all logs, a report keeps: the JSON and JUnit output hold them too.
 LONGEST_LINE = 2000  # characters
 LONGEST_TAIL = 64 * 1024  # bytes
 LONGEST_LOGS = 10 * 1024 * 1024
-LOG_SECONDS = 10.0  # for all logs together; the verdict does not wait longer for them
+LOG_SECONDS = 10.0  # for all logs together; the result does not wait longer for them
 
 # ECMA-48 control sequences (colours, cursor, erasing), and operating-system commands (titles,
 # links), which end with BEL or ST.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]")
-# What stands before a carriage return and an erasure of the line is not seen.
+# Text before a carriage return that erases the line is not visible.
 _ERASED = re.compile(r"^.*\r\x1b\[[02]?K", re.DOTALL)
-# https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections. Bounded: without an end,
-# each start of a section would be searched to the end of the log.
+# https://docs.gitlab.com/ci/jobs/job_logs/#custom-collapsible-sections. The lengths are limited:
+# otherwise each start of a section could be searched to the end of the log.
 _SECTION = re.compile(r"section_(?:start|end):\d{1,20}:[\w.-]{1,200}(?:\[[^\]\r\n]{0,200}\])?\r")
 # Runners put a time, a stream and `+` for the rest of a line before each:
 # https://docs.gitlab.com/ci/jobs/job_logs/#job-log-timestamps
 _TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z [\da-f]{2}[OE](?P<rest>[+ ])")
-# Room for markers and for lines in parts.
+# Extra lines, because some hold only markers or a part of a line.
 _RAW_LINES_PER_LINE = 10
 
 
 def last_lines(log: str, count: int) -> tuple[str, ...]:
-    """Return the last lines of a log, without colours, section markers and what was overwritten.
+    """Return the last lines of a log, without colours, section markers and overwritten text.
 
     Args:
-        log: What GitLab sent, or its end.
+        log: The log as GitLab sent it, or its end.
         count: How many lines, at most; more than 0.
 
     Returns:
-        The lines, oldest first; empty ones at the end are left out. A line that is too long ends
-        with how much is missing; if the lines together are too long, the first says so.
+        The lines, oldest first, without empty lines at the end. A line that is too long ends with
+        how much is missing; if all lines together are too long, the first one says so.
     """
     lines: list[str] = []
     some = min(count, LONGEST_TAIL) * _RAW_LINES_PER_LINE
@@ -74,7 +74,7 @@ def last_lines(log: str, count: int) -> tuple[str, ...]:
 
 
 def newest(lines: Sequence[str], size: int) -> tuple[str, ...]:
-    """Return as many of the last lines as fit; if that is not all, a line says so.
+    """Return as many of the last lines as fit; if some are left out, the first line says so.
 
     Args:
         lines: The lines.
@@ -99,7 +99,7 @@ def _shortened(line: str) -> str:
 def _cleaned(line: str) -> str:
     line = _ERASED.sub("", _SECTION.sub("", line))
     line = _ESCAPES.sub("", line).rstrip()
-    # A bare carriage return starts the line again, as progress bars do.
+    # A carriage return alone overwrites the line, as progress bars do.
     line = line.rsplit("\r", 1)[-1].expandtabs()
     return "".join(c for c in line if c.isprintable())
 
@@ -109,12 +109,12 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Report:
-    """A pipeline that has ended, read to its depths.
+    """Holds a finished pipeline with everything that was read about it.
 
     Attributes:
-        pipeline: With all its jobs; those that failed hold the ends of their logs, and trigger
-            jobs the pipelines downstream.
-        gaps: What could not be read, for people.
+        pipeline: The pipeline with all its jobs; failed jobs hold the ends of their logs, and
+            trigger jobs the downstream pipelines.
+        gaps: What could not be read, in words.
     """
 
     pipeline: Pipeline
@@ -122,12 +122,12 @@ class Report:
 
 
 def read_report(gitlab: GitLab, pipeline: Pipeline, policy: WaitPolicy) -> Report:
-    """Reads what a pipeline left behind; what cannot be read is a gap, not a failure.
+    """Reads the report of a finished pipeline; if a part cannot be read, it is listed as a gap.
 
     Args:
         gitlab: The client.
-        pipeline: As the last poll showed it.
-        policy: How much of the logs, and of what succeeded downstream, is wanted.
+        pipeline: The pipeline as the last poll showed it.
+        policy: How much of the logs and of successful downstream pipelines to read.
     """
     reader = _Reader(gitlab, policy)
     found = reader.read(pipeline)
@@ -138,7 +138,7 @@ def read_report(gitlab: GitLab, pipeline: Pipeline, policy: WaitPolicy) -> Repor
 
 
 def running_seconds(jobs: Iterable[Job]) -> float | None:
-    """How long at least one of the jobs ran: what GitLab calls a pipeline's duration.
+    """Returns the seconds during which at least one job ran: GitLab's duration of a pipeline.
 
     https://docs.gitlab.com/ci/pipelines/#how-pipeline-duration-is-calculated
     """
@@ -156,7 +156,7 @@ def running_seconds(jobs: Iterable[Job]) -> float | None:
 
 
 class _Reader:
-    """Reads one pipeline and what is below it, each pipeline once."""
+    """Reads one pipeline and its downstream pipelines, each once."""
 
     def __init__(self, gitlab: GitLab, policy: WaitPolicy) -> None:
         self._gitlab = gitlab
@@ -179,7 +179,7 @@ class _Reader:
             and len(pipeline.jobs) < PER_PAGE
             and not any(job.bridge for job in pipeline.jobs)
         ):
-            return pipeline.jobs  # the poll that saw the end saw all of them
+            return pipeline.jobs  # the last poll has read all of them
         path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/jobs"
         return parse_jobs(self._list(path, f"the jobs of {pipeline.web_url}"))
 
@@ -230,7 +230,7 @@ class _Reader:
 
     def _keep(self, job: Job, log: tuple[str, ...] | CommandError) -> tuple[str, ...]:
         if isinstance(log, AuthError):
-            # Said once, however many logs there are.
+            # Reported once, however many logs there are.
             self.gaps.append("The logs of the failed jobs cannot be read with this token.")
             return ()
         if isinstance(log, CommandError):
@@ -248,7 +248,7 @@ class _Reader:
             return ""
 
     def read_tests(self, pipeline: Pipeline) -> ReportedTests | None:
-        """The counts of its test report; None without one, or where the server keeps it."""
+        """Returns the counts of the test report; None if there is none or it cannot be read."""
         path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/test_report_summary"
         try:
             answer = self._gitlab.get(path)

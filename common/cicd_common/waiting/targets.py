@@ -1,4 +1,4 @@
-"""Which pipelines to wait for: by id, the newest of something, or all that run."""
+"""Finds the pipelines to wait for: by id, the newest that matches, or all that are active."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ if TYPE_CHECKING:
 
     from cicd_common.waiting.policy import WaitPolicy
 
-CANDIDATES = 20  # the newest that may be meant; older ones of a branch hide behind a tag's
+CANDIDATES = 20  # the newest pipelines to search; among a tag's a branch's can be older
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-# A group can be called `pipelines`, so the address that GitLab writes today is tried first; the one
-# without `/-/` is that of old links.
+# A group can be called `pipelines`, so the URL form that GitLab uses today is tried first; old links
+# have no `/-/`.
 _PIPELINE_PAGES = tuple(
     re.compile(rf"(?P<project>.+?){page}(?P<id>[0-9]{{1,18}})(?:[/?#].*)?")
     for page in ("/-/pipelines/", "/pipelines/")
 )
 _BRANCH, _TAG, _MERGE_REQUEST = "refs/heads/", "refs/tags/", "refs/merge-requests/"
-# What a merge request's own pipelines are of: its branch, its result, its place in a merge train.
+# The refs of a merge request's pipelines: its branch, its merged result, and its merge train.
 _MERGE_REQUEST_REFS = ("head", "merge", "train")
 _MOST_GENERATIONS = 3  # of child pipelines: GitLab allows two below a parent
 
 
 @dataclass(frozen=True)
 class OwnJob:
-    """The job that this command runs in. It cannot wait for the end of its own pipeline.
+    """Describes the job that this command runs in, which cannot wait for its own pipeline.
 
     Attributes:
-        server: The URL of its server; empty where no variable names it.
+        server: The URL of its server; empty if no variable names it.
         project: The path of its project.
         project_id: The numeric id of its project.
-        pipeline_id: Its pipeline; 0 outside a job.
-        source: What started its pipeline; empty where no variable tells.
-        name: The job's name; empty where no variable tells.
+        pipeline_id: The id of its pipeline; 0 outside a job.
+        source: What started its pipeline; empty if no variable names it.
+        name: The job's name; empty if no variable names it.
         branch: In a merge request pipeline, the source branch.
         merge_request: In a merge request pipeline, the iid of the merge request; else 0.
     """
@@ -98,12 +98,12 @@ def _number(text: str) -> int:
 
 @dataclass(frozen=True)
 class ById:
-    """One pipeline that exists.
+    """Names one existing pipeline by its id.
 
     Attributes:
         project: The project's path or numeric id.
-        id: The pipeline.
-        ours: Whether this very call started it.
+        id: The pipeline's id.
+        ours: Whether this command started it.
     """
 
     project: str
@@ -117,16 +117,16 @@ class ById:
 
 @dataclass(frozen=True)
 class Newest:
-    """The newest pipeline that was made of something, which may not exist yet.
+    """Names the newest pipeline that matches; it need not exist yet.
 
     Attributes:
         project: The project's path or numeric id.
-        ref: The branch; or the tag, if there is no branch of the name. `refs/heads/`,
-            `refs/tags/` and `refs/merge-requests/` name one kind.
+        ref: The branch; or the tag, if there is no branch of that name. The prefixes `refs/heads/`,
+            `refs/tags/` and `refs/merge-requests/` select one kind.
         tag: The tag.
         sha: The commit's SHA, full or abbreviated.
-        source: What started it, in GitLab's word.
-        ours: Whether this very call caused it.
+        source: What started it, by GitLab's name, such as `push`.
+        ours: Whether this command caused it.
         newer_than: Only pipelines with a higher id count.
         merge_request: The iid of a merge request: only its own pipelines count.
     """
@@ -156,11 +156,11 @@ class Newest:
 
 @dataclass(frozen=True)
 class AllRunning:
-    """Whatever runs in a project now: a lock waits until nothing else does.
+    """Names all pipelines that are active in a project now: a lock waits until they have finished.
 
-    Child pipelines are left out: their parents wait for them. In a job of the project its own
-    pipeline and the parents of that one are left out, and a newer pipeline that waits for this
-    very lock.
+    Child pipelines are left out, because their parents wait for them. In a job of the project,
+    its own pipeline and that pipeline's parents are left out, and so is a newer pipeline that
+    waits for the same lock.
 
     Attributes:
         project: The project's path or numeric id.
@@ -185,12 +185,12 @@ def check_lock(
     """Make sure, before anything is sent, that a lock can work.
 
     Args:
-        targets: What is to be waited for.
+        targets: What to wait for.
         policy: How to wait.
-        environment: The variables; they tell whether this runs in a job.
+        environment: The environment variables, which show whether this runs in a job.
 
     Raises:
-        UsageError: It would start old manual jobs, or wait for its own pipeline.
+        UsageError: The lock would start old manual jobs, or wait for its own pipeline.
     """
     if not any(isinstance(target, AllRunning) for target in targets):
         return
@@ -217,14 +217,14 @@ def check_lock(
 
 
 def parse_pipeline_url(url: str, base_url: str) -> ById:
-    """Reads a pipeline's address.
+    """Reads the project and the id from a pipeline's URL.
 
     Args:
-        url: The address of its page, or of one below.
+        url: The URL of its page, or of a page below it.
         base_url: The server that it must belong to.
 
     Raises:
-        UsageError: It is not the address of a pipeline, or that of another server.
+        UsageError: It is not the URL of a pipeline, or it is on another server.
     """
     for page in _PIPELINE_PAGES:
         if match := page.fullmatch(url.strip()):
@@ -240,11 +240,11 @@ class Finder:
 
     Args:
         gitlab: The client.
-        target: Which ones.
+        target: The pipelines to find.
         own: The job that this command runs in.
 
     Attributes:
-        notes: What the user should know about what was found last.
+        notes: What the user should know about the last search.
     """
 
     def __init__(self, gitlab: GitLab, target: Target, own: OwnJob) -> None:
@@ -252,7 +252,7 @@ class Finder:
         self._target = target
         self._own = own if not own.server or same_origin(own.server, gitlab.base_url) else OwnJob()
         self._address = f"projects/{quoted(target.project)}"
-        self._others: set[int] = set()  # of the same name, but not the same kind of ref
+        self._others: set[int] = set()  # pipelines of the same name but another kind of ref
         self._is_first = True
         self.notes: list[Note] = []
 
@@ -303,7 +303,7 @@ class Finder:
             )
 
     def absence(self, waited: float) -> NotFoundError:
-        """Say why there is no pipeline after so many seconds, as far as GitLab tells.
+        """Return the error that says why no pipeline appeared within a number of seconds.
 
         Raises:
             CommandError: GitLab gave no usable response.
@@ -335,7 +335,7 @@ class Finder:
 
     def _exists(self, ref: str) -> bool:
         if ref.startswith(_MERGE_REQUEST):
-            return True  # the commits API takes no such name
+            return True  # the commits API accepts no such name
         try:
             self._gitlab.get(f"{self._address}/repository/commits/{quoted(ref)}")
         except NotFoundError:
@@ -363,7 +363,7 @@ class Finder:
         return None
 
     def _candidates(self, target: Newest, query: Mapping[str, str | None]) -> list[Pipeline]:
-        """Those that can be meant, the newest first."""
+        """Return the pipelines that can match, the newest first."""
         if target.merge_request is None:
             listed = self._list(CANDIDATES, **query)
         else:
@@ -382,7 +382,7 @@ class Finder:
 
     @functools.cached_property
     def _full_sha(self) -> str | None:
-        """GitLab's list takes no other."""
+        """Return the full SHA, because GitLab's list of pipelines accepts no other."""
         sha = self._target.sha if isinstance(self._target, Newest) else None
         if sha is None or _FULL_SHA.fullmatch(sha):
             return sha
@@ -390,20 +390,20 @@ class Finder:
         return fields.text(commit, "id")
 
     def _is_meant(self, name: str, kind: str, pipeline: Pipeline) -> bool:
-        """Whether it is of the kind of ref that was named: a branch and a tag may share a name."""
+        """Return whether the kind of ref matches: a branch and a tag can have the same name."""
         if kind:
             return bool(pipeline.tag) is (kind == _TAG)
         return not pipeline.tag or not self._is_branch(name)
 
     def _is_branch(self, name: str) -> bool:
-        # The route of a single branch takes no job token; a search by both ends does.
+        # The route of a single branch accepts no job token; the search with `^` and `$` does.
         branches = self._gitlab.get_list(f"{self._address}/repository/branches", search=f"^{name}$")
         return any(fields.text(branch, "name") == name for branch in branches)
 
-    # All that run
+    # All active pipelines
 
     def _running(self) -> tuple[Pipeline, ...]:
-        """By status, and then whatever changed meanwhile."""
+        """Find the active pipelines by status, and then those that changed meanwhile."""
         statuses = [status for status in STATUSES if not is_finished(status)]
         refs = self._refs()
         ref = next(iter(refs)) if refs and len(refs) == 1 else None
@@ -423,7 +423,7 @@ class Finder:
         )
 
     def _refs(self) -> frozenset[str] | None:
-        """What the refs of the pipelines can be; None for any."""
+        """Return the refs that the pipelines can have; None for any."""
         ref = self._target.ref if isinstance(self._target, AllRunning) else None
         if ref is None:
             return None
@@ -435,14 +435,14 @@ class Finder:
 
     @property
     def _is_own_project(self) -> bool:
-        """A project can be renamed while its jobs run; its id stays."""
+        """Return whether it is this job's project; by id, because a rename changes the path."""
         return bool(self._own.pipeline_id) and self._target.project in {
             self._own.project,
             self._own.project_id,
         }
 
     def _is_left_out(self, pipeline: Pipeline) -> bool:
-        """Whether it waits for this very job: its own, a parent, or the next one at the lock."""
+        """Return whether a pipeline waits for this job: its own, a parent, or the next at the lock."""
         own = self._own
         if pipeline.id == own.pipeline_id:
             return True  # ids are unique on a server
@@ -453,7 +453,7 @@ class Finder:
         return own.source in {"", "pipeline", CHILD} and self._is_above(pipeline, _MOST_GENERATIONS)
 
     def _is_above(self, pipeline: Pipeline, generations: int) -> bool:
-        """Whether a trigger job of a pipeline, or of one below it, started our own."""
+        """Return whether a trigger job of a pipeline, or of one below it, started our pipeline."""
         try:
             bridges = read_bridges(self._gitlab, pipeline)
         except (AuthError, ForbiddenError, NotFoundError):
@@ -470,7 +470,7 @@ class Finder:
         return False
 
     def _waits_for_lock(self, pipeline: Pipeline) -> bool:
-        """Whether a newer pipeline has our job too, and has not passed it: it waits for us."""
+        """Return whether a newer pipeline waits for us: it has our job too, and it has not passed."""
         if not self._own.name:
             self.notes.append(
                 Note(
@@ -487,7 +487,7 @@ class Finder:
         )
 
     def _list(self, count: int | None, **query: str | None) -> list[Pipeline]:
-        """The newest pipelines first; all of them if `count` is None."""
+        """Return the newest pipelines first; all of them if `count` is None."""
         read = (
             functools.partial(self._gitlab.get_list, per_page=count)
             if count

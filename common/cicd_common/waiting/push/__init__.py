@@ -1,5 +1,5 @@
-"""GitLab's push of pipeline changes over its Action Cable WebSocket.
+"""Receives pipeline changes that GitLab pushes over its Action Cable WebSocket.
 
-`listener` turns it into hints for the engine; `cable` knows what to send and what each frame means;
+`listener` turns messages into hints for the engine, `cable` makes and reads messages, and
 `websocket` opens the connection.
 """

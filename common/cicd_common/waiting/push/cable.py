@@ -1,4 +1,4 @@
-"""Action Cable's messages as GitLab's push speaks them: what to send, and what an answer means.
+"""Makes and reads the Action Cable messages of GitLab's push.
 
 Sources: Rails' `ActionCable::Connection`, and `GraphqlChannel` in GitLab's source. The query
 travels in the identifier of a subscription; a nonce makes it unique.
@@ -19,15 +19,15 @@ _LONGEST_REASON = 200
 
 
 class ClosedError(Exception):
-    """The connection, or the attempt at one, failed; another can succeed."""
+    """Reports that a connection failed or was closed; another attempt can succeed."""
 
 
 class UnusableError(Exception):
-    """Push is not available here; the text says why."""
+    """Reports that push is not available; the text says why."""
 
 
 class Meaning(Enum):
-    """What a message means for a wait."""
+    """Names what a message means for a wait."""
 
     WELCOME = "subscriptions may be asked for"
     CONFIRMED = "a subscription stands"
@@ -38,11 +38,11 @@ class Meaning(Enum):
 
 @dataclass(frozen=True)
 class Message:
-    """A message of the server.
+    """Holds a message of the server.
 
     Attributes:
         meaning: What it means.
-        identifier: The subscription that it is about, if it is about one.
+        identifier: The subscription that it belongs to; empty if there is none.
     """
 
     meaning: Meaning
@@ -50,7 +50,7 @@ class Message:
 
 
 def identifier_of(pipeline_id: int, nonce: str) -> str:
-    """The identifier of a subscription to a pipeline's changes."""
+    """Returns the identifier of a subscription to a pipeline's changes."""
     return json.dumps(
         {
             "channel": "GraphqlChannel",
@@ -63,23 +63,23 @@ def identifier_of(pipeline_id: int, nonce: str) -> str:
 
 
 def subscribe(identifier: str) -> str:
-    """Asks for a subscription."""
+    """Returns the message that asks for a subscription."""
     return json.dumps({"command": "subscribe", "identifier": identifier})
 
 
 def unsubscribe(identifier: str) -> str:
-    """Ends a subscription; there is no answer."""
+    """Returns the message that ends a subscription; the server sends no response."""
     return json.dumps({"command": "unsubscribe", "identifier": identifier})
 
 
 def read(text: str | bytes) -> Message:
-    """What a message of the server means.
+    """Reads a message of the server.
 
-    A status in it is ignored: a push is a hint, and never a truth.
+    A status in it is ignored: a push message is only a hint to poll.
 
     Raises:
-        ClosedError: The server ends the connection, and takes a new one.
-        UnusableError: It refuses to push, be it in part.
+        ClosedError: The server closes the connection, and accepts a new one.
+        UnusableError: The server refuses to push all changes, or some of them.
     """
     try:
         frame = json.loads(text)
@@ -109,7 +109,7 @@ def read(text: str | bytes) -> Message:
 
 
 def _short(said: object) -> str:
-    """What a server said, on one short line that cannot command a terminal."""
+    """Returns what a server sent as one short line that is safe to show."""
     match said:
         case [{"message": str(message)}, *_]:
             said = message

@@ -1,7 +1,7 @@
-"""GitLab's push of pipeline changes, as hints: a wait polls sooner, and less often in between.
+"""Listens to GitLab's push messages, so that a wait polls after a change and otherwise less often.
 
-Best effort: a wait without it ends in the same way. It works in one daemon thread, and logs at -v
-only.
+A wait without push ends in the same way. The listener runs in one daemon thread, and logs only
+with -v.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# GitLab sends a ping every 3 s. Every 10 minutes it checks the token of a connection, and ends
-# the subscriptions of one that is not valid any more without a message.
+# GitLab sends a ping every 3 s. Every 10 minutes it checks the token of a connection; if the token
+# is not valid any more, it ends the subscriptions without a message.
 STALE_SECONDS = 15.0
 RENEW_SECONDS = 540.0
-# How soon a pipeline is subscribed to that was just found, or whose subscription the server ended.
+# Delay before subscribing to a pipeline that was just found, or whose subscription has ended.
 CHORES_SECONDS = 1.0
-# One change of a pipeline is often several: the end of a stage, the start of the next.
+# Changes often come together, such as the end of a stage and the start of the next.
 GATHER_SECONDS = 0.1
 AGAIN_SECONDS = 30.0
-# Between attempts at a connection.
+# Between attempts to connect.
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
-# What the end of a wait grants the thread, which needs far less unless it is just connecting.
+# How long the end of a wait waits for the thread, which needs far less unless it is connecting.
 LEAVE_SECONDS = 0.2
 
 
 @dataclass(eq=False)
 class _Subscription:
-    """What is listened to.
+    """Holds the state of a subscription to one pipeline.
 
     Attributes:
         pipeline_id: The pipeline.
         project_id: The project to poll when it has changed.
-        due: When to ask for it, or to ask anew.
-        standing: The identifier that the server confirmed last; empty for none.
-        confirmed: When it did so.
+        due: When to subscribe, or to subscribe again.
+        standing: The identifier that the server last confirmed; empty for none.
+        confirmed: When the server confirmed it.
     """
 
     pipeline_id: int
@@ -71,8 +71,8 @@ class Push:
     """Listens to GitLab in the background while its `with` block runs.
 
     Args:
-        server: Which server, with which credential.
-        clock: Gets the hints.
+        server: The server and the token.
+        clock: The clock that gets the hints.
     """
 
     def __init__(self, server: Connection, clock: Clock) -> None:
@@ -81,16 +81,16 @@ class Push:
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
         self._leave: Callable[[], None] | None = None
-        # Never changed but replaced, so that the thread may go through it at any time.
+        # Always replaced, never changed, so that the thread can iterate over it at any time.
         self._subscriptions: dict[int, _Subscription] = {}
-        # The thread's own: by identifier, and since the connection stands.
+        # Used by the thread alone: the subscriptions of this connection, by identifier.
         self._asked: dict[str, _Subscription] = {}
         self._gathered: dict[str, float] = {}  # projects to hint at, and since when
         self._heard = -math.inf
         self._delay = FIRST_DELAY
 
     def __enter__(self) -> Self:
-        """Connects to nothing yet: there is nothing to listen to."""
+        """Connects later: there is no pipeline to listen to yet."""
         token = self._server.token
         if token is None or token.kind not in {TokenKind.ACCESS, TokenKind.OAUTH}:
             self._turn_off(f"it takes no {token.kind.value}" if token else "it needs a token")
@@ -102,7 +102,7 @@ class Push:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Ends the connection and the thread."""
+        """Closes the connection and ends the thread."""
         self._over.set()
         if self._leave:
             with suppress(Exception):  # a fault of the library must not end the wait
@@ -111,10 +111,10 @@ class Push:
             self._thread.join(LEAVE_SECONDS)
 
     def listen(self, pipeline: Pipeline) -> None:
-        """Listens to a pipeline from now on, and to what was seen downstream of it.
+        """Listens to a pipeline and its known downstream pipelines from now on.
 
         Args:
-            pipeline: The pipeline; a hint is for its project, where it is polled.
+            pipeline: The pipeline; hints are for its project, because that is what is polled.
         """
         if self._over.is_set():
             return
@@ -126,7 +126,7 @@ class Push:
             self._thread.start()
 
     def covers(self, pipeline_id: int) -> bool:
-        """Whether a change of a pipeline would be heard of, as far as can be told from here."""
+        """Returns whether push reports changes of a pipeline, as far as the client can tell."""
         subscription = self._subscriptions.get(pipeline_id)
         now = time.monotonic()
         return (
@@ -154,14 +154,14 @@ class Push:
                     log.debug("The connection of GitLab's push was closed: %s", error)
             except UnusableError as error:
                 self._turn_off(str(error))
-            except Exception as bug:  # noqa: BLE001 - it may help the wait, and nothing else
+            except Exception as bug:  # noqa: BLE001 - push must not break a wait
                 self._turn_off(f"{type(bug).__name__}: {bug}")
             self._lose()
             self._over.wait(self._delay * random.uniform(0.5, 1))  # noqa: S311 - to spread clients
             self._delay = min(2 * self._delay, LONGEST_DELAY)
 
     def _connect(self, token: Token) -> None:
-        # It takes its time, which the wait does not have to spend.
+        # The import is slow, and only this thread waits for it.
         from cicd_common.waiting.push import websocket  # noqa: PLC0415
 
         with websocket.opened(self._server, token, self._leave_by) as connection:
@@ -190,14 +190,14 @@ class Push:
                 self._ask(connection, now)
 
     def _hint(self, now: float, *, quiet: bool) -> None:
-        """Passes on what was gathered: once it is quiet, and in a flood from time to time."""
+        """Passes on gathered changes when no more arrive, or after a while if more keep coming."""
         for project_id, since in list(self._gathered.items()):
             if quiet or now >= since + CHORES_SECONDS:
                 del self._gathered[project_id]
                 self._clock.hint(project_id)
 
     def _ask(self, connection: Cable, now: float) -> None:
-        """Asks for what is due."""
+        """Sends the subscriptions that are due."""
         for subscription in self._subscriptions.values():
             if subscription.due <= now:
                 subscription.due = now + RENEW_SECONDS
@@ -217,11 +217,11 @@ class Push:
             subscription.standing, subscription.confirmed = message.identifier, now
         elif message.meaning is Meaning.GONE:
             subscription.confirmed, subscription.due = -math.inf, now + AGAIN_SECONDS
-        # What happened before a confirmation, or is missed from now on, shows in a poll.
+        # A poll shows what happened before a confirmation, and what is missed from now on.
         self._gathered.setdefault(subscription.project_id, now)
 
     def _lose(self) -> None:
-        """Forgets what stood with the connection; what is missed from now on shows in a poll."""
+        """Forgets the subscriptions of a lost connection; a poll shows what push misses."""
         self._asked.clear()
         self._gathered.clear()
         self._heard = -math.inf

@@ -1,6 +1,6 @@
-"""The WebSocket to GitLab's push: as safe as the session for requests, and as easy to leave.
+"""Opens the WebSocket to GitLab's push, with the same safety rules as the session for requests.
 
-Imported only where it is used: `websockets` takes its time.
+It is imported only when it is used, because `websockets` is slow to import.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What a server may take to return the closing frame before the connection is closed all the same.
+# Seconds to wait for the server's closing frame before the connection is closed without it.
 CLOSE_TIMEOUT = 0.05
-# The library logs headers, the token among them, where debugging is on: here it is not.
+# With debug logging the library would log headers, including the token: this logger is silent.
 _SILENT = logging.getLogger(f"{__name__}.library")
 _SILENT.disabled = True
 
 
 class Cable:
-    """An open connection."""
+    """Sends and receives messages on an open connection."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
 
     def receive(self, timeout: float) -> str | bytes | None:
-        """The next message; None if there is none for so many seconds.
+        """Returns the next message; None if none arrives within a number of seconds.
 
         Raises:
             ClosedError: The connection is over.
@@ -69,7 +69,7 @@ class Cable:
         """Sends a message.
 
         Raises:
-            ClosedError: The connection is over.
+            ClosedError: The connection was closed.
         """
         try:
             self._connection.send(text)
@@ -81,15 +81,15 @@ class Cable:
 def opened(
     server: Connection, token: Token, leave_by: Callable[[Callable[[], None]], None]
 ) -> Iterator[Cable]:
-    """Opens a connection, and closes it at the end.
+    """Opens a connection, and closes it when the `with` block ends.
 
     Args:
-        server: Which server, and whom to trust.
-        token: The token, which goes there alone, and in a header alone.
-        leave_by: Gets what ends the connection from another thread, soon and at any stage.
+        server: The server, and which certificates to trust.
+        token: The token; it is sent only to this server, and only in a header.
+        leave_by: Gets a function with which another thread can close the connection at any stage.
 
     Raises:
-        ClosedError: It failed, and another attempt may succeed.
+        ClosedError: It failed, and another attempt can succeed.
         UnusableError: Push is not available.
     """
     with _open(server, token, leave_by) as connection:
@@ -120,10 +120,10 @@ def _open(
             user_agent_header=f"ci-cd-commands/{__version__} websockets/{version}",
             compression=None,
             open_timeout=min(CONNECT_TIMEOUT, server.request_timeout),
-            ping_interval=None,  # the server's own messages tell that it is there
+            ping_interval=None,  # the server's own pings show that it is alive
             close_timeout=CLOSE_TIMEOUT,
             logger=_SILENT,
-            create_connection=cast("type[ClientConnection]", create),  # it is only called
+            create_connection=cast("type[ClientConnection]", create),  # the library only calls it
         )
     except Exception as error:
         raise _failure(error) from error
@@ -132,7 +132,7 @@ def _open(
 
 
 class _AnsweredError(Exception):
-    """The server answered the handshake in HTTP."""
+    """Reports that the server answered the handshake with an HTTP error."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -140,7 +140,7 @@ class _AnsweredError(Exception):
 
 
 class _WithoutRedirects(ClientConnection):
-    """A connection that goes to one place alone: the library would follow redirects."""
+    """Opens a connection without following redirects, which the library would follow."""
 
     def handshake(self, *arguments: Any, **settings: Any) -> None:
         try:
@@ -150,7 +150,7 @@ class _WithoutRedirects(ClientConnection):
 
 
 def _failure(error: Exception) -> Exception:
-    """What it means that a connection could not be opened."""
+    """Returns the error that means a connection could not be opened."""
     match error:
         case _AnsweredError(status=status) if not is_temporary(status):
             return cable.UnusableError(f"GET {cable.PATH} {status}")
@@ -158,13 +158,13 @@ def _failure(error: Exception) -> Exception:
             return cable.UnusableError(f"the proxy answers {error.response.status_code}")
         case _AnsweredError() | InvalidProxyStatus() | InvalidMessage():
             return cable.ClosedError(str(error))
-        case InvalidProxy():  # whose whole text holds the address, and a password with it
+        case InvalidProxy():  # its full text holds the URL, maybe with a password
             return cable.UnusableError(f"the proxy cannot be used: {error.msg}")
         case ssl.SSLError():
             return cable.UnusableError(f"the TLS connection failed: {error}")
         case InvalidHandshake() | WebSocketException() | UsageError() | ValueError():
             return cable.UnusableError(str(error))
-        case ImportError():  # a proxy of a kind that needs a library
+        case ImportError():  # this kind of proxy needs another library
             return cable.UnusableError(str(error))
         case OSError():
             return cable.ClosedError(str(error))

@@ -1,4 +1,4 @@
-"""What shows a wait: lines in a job log, a live table on a terminal, a JUnit report.
+"""Shows a wait: as lines in a job log, as a live table on a terminal, or as a JUnit report.
 
-`presenter` picks one; `progress` sums up the events; `text` has the words and the styles.
+`presenter` picks one, `progress` collects the events, and `text` has the words and the styles.
 """

@@ -1,10 +1,10 @@
-"""A wait as a JUnit report: a suite for each pipeline, downstream ones too, a case for each job.
+"""Writes a wait as a JUnit report: a suite for each pipeline, a case for each job.
 
 There is no schema; this is what GitLab (`Gitlab::Ci::Parsers::Test::Junit`) and Jenkins (its junit
-plugin) read. GitLab knows a case by the names of its suite, class and case, and drops a second one
-with the same names; so each suite's name is unique, and no name changes from run to run. It shows
-the text of an element, not its attributes. The report has a failure or an error exactly if the wait
-failed: JUnit has no warning, so a failure that does not count is a skipped case, which says so.
+plugin) read. GitLab identifies a case by the names of its suite, class and case, and drops a second
+one with the same names; so each suite's name is unique, and no name changes from run to run. GitLab
+shows the text of an element, not its attributes. The report has a failure or an error only if the
+wait failed: JUnit has no warnings, so an allowed failure is a skipped case whose text says so.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What is no character of XML 1.0: https://www.w3.org/TR/xml/#charsets
+# Characters that XML 1.0 does not allow: https://www.w3.org/TR/xml/#charsets
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 ALLOWED = "failed, which is allowed"
@@ -41,12 +41,12 @@ INDEPENDENT = "failed, but the pipeline that was waited for does not depend on i
 
 @dataclass(frozen=True)
 class Waited:
-    """One thing that was waited for.
+    """Describes one pipeline that was waited for.
 
     Attributes:
         project: The project's path; empty if it is not known.
-        pipeline: The pipeline as it was last seen; None if it was never found.
-        problem: Why the wait for it failed, the reason first; empty if it did not.
+        pipeline: The pipeline as it was last read; None if it was never found.
+        problem: Why the wait for it failed, with the reason first; empty if it did not fail.
     """
 
     project: str
@@ -67,7 +67,7 @@ class JUnitFile(Presenter):
         self._finished: list[Finished] = []
 
     def show(self, event: Event) -> None:
-        """Takes in one event."""
+        """Records one event."""
         self._progress.note(event)
         if isinstance(event, Finished):
             self._finished.append(event)
@@ -78,14 +78,14 @@ class JUnitFile(Presenter):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Writes the file; that it cannot be written does not hide how the wait ended."""
+        """Writes the file; if that fails, the result of the wait is still reported."""
         try:
             write_file(self._path, junit_report(self._waited(error)))
         except OSError as problem:
             log.warning("--junit %s was not written: %s", self._path, problem.strerror)
 
     def _waited(self, error: BaseException | None) -> list[Waited]:
-        """What was waited for, in the order in which it was found; then what never was."""
+        """Returns what was waited for, in the order it was found; what was not found comes last."""
         ends = {each.pipeline.id: each for each in self._finished if each.pipeline is not None}
         waited = []
         for watched in self._progress.watched.values():
@@ -111,10 +111,10 @@ def _problem(outcome: object) -> str:
 
 
 def junit_report(waited: Sequence[Waited]) -> bytes:
-    """The report.
+    """Returns the JUnit report of a wait.
 
     Args:
-        waited: What was waited for; pipelines with the ends of the failed jobs' logs.
+        waited: The pipelines waited for, with the ends of the failed jobs' logs.
 
     Returns:
         An XML document.
@@ -131,13 +131,13 @@ def junit_report(waited: Sequence[Waited]) -> bytes:
 
 @dataclass
 class _Report:
-    """A report that grows."""
+    """Builds a report step by step."""
 
     root: ET.Element = field(default_factory=lambda: ET.Element("testsuites"))
     names: set[str] = field(default_factory=set)
 
     def add(self, waited: Waited) -> None:
-        """Adds what was waited for: its jobs and, if none of them shows why it failed, an error."""
+        """Adds the jobs of a pipeline and, if no job shows why the wait failed, an error."""
         counts = bool(waited.problem)
         name = self._unique(waited.project)
         if waited.pipeline is None:
@@ -158,10 +158,10 @@ class _Report:
         *,
         counts: bool,
     ) -> bool:
-        """Adds a pipeline's jobs, and those of the pipelines downstream.
+        """Adds the jobs of a pipeline and of its downstream pipelines.
 
         Args:
-            suite: Where to.
+            suite: The suite to add them to.
             pipeline: The pipeline.
             name: The suite's name.
             trail: The names of the trigger jobs that led here.
@@ -209,7 +209,7 @@ class _Report:
         return suite
 
     def _unique(self, name: str) -> str:
-        """The name; or with ` (2)` after it, if there is a suite of that name already."""
+        """Returns the name, followed by ` (2)` and so on if another suite has it already."""
         numbers = (f" ({number})" for number in range(2, len(self.names) + 3))
         free = next(end for end in ("", *numbers) if name + end not in self.names)
         self.names.add(name + free)
@@ -217,11 +217,11 @@ class _Report:
 
 
 def _job_case(job: Job, classname: str, *, counts: bool, below: bool) -> ET.Element:
-    """The case of a job.
+    """Returns the test case of a job.
 
     Args:
         job: The job.
-        classname: The case's class.
+        classname: The case's class name.
         counts: Whether its failure makes the wait fail.
         below: Whether a pipeline that it started shows why it failed.
     """
@@ -232,7 +232,7 @@ def _job_case(job: Job, classname: str, *, counts: bool, below: bool) -> ET.Elem
 
 
 def _verdict(job: Job, *, counts: bool, below: bool) -> tuple[str, str]:
-    """The element that a job's case holds, and its text."""
+    """Returns the kind of element in a job's test case (empty if none), and its text."""
     if job.status == "success":
         return "", ""
     if job.status != "failed":
@@ -247,7 +247,7 @@ def _verdict(job: Job, *, counts: bool, below: bool) -> tuple[str, str]:
 
 
 def _case(name: str, classname: str, kind: str, text: str) -> ET.Element:
-    """A case, with an element of a kind unless that is empty; its text begins with the reason."""
+    """Returns a test case; with a kind, it holds an element of that kind with the text."""
     case = _element("testcase", name=name, classname=classname, time="0.000")
     if kind:
         verdict = _element(kind, message=text.partition("\n")[0])
@@ -257,7 +257,7 @@ def _case(name: str, classname: str, kind: str, text: str) -> ET.Element:
 
 
 def _count(suite: ET.Element, cases: Iterator[ET.Element]) -> None:
-    """Writes a suite's sums, which Jenkins counts itself and other readers show."""
+    """Writes the totals of a suite; Jenkins counts by itself, but other readers show them."""
     found = list(cases)
     seconds = sum(float(case.get("time", "0")) for case in found)
     suite.set("tests", str(len(found)))
@@ -271,5 +271,5 @@ def _element(tag: str, **attributes: str) -> ET.Element:
 
 
 def _valid(text: str) -> str:
-    """A text as XML can hold it, without any secret."""
+    """Returns a text without secrets and without characters that XML does not allow."""
     return _NO_XML.sub("", redacted(text))

@@ -1,4 +1,4 @@
-"""A wait in a job log or a pipe: a line for each change, and a heartbeat in between."""
+"""Shows a wait in a job log or a pipe: a line for each change, and regular heartbeats."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ if TYPE_CHECKING:
 
 
 def failure_report(pipeline: Pipeline, budget: LogBudget | None = None) -> Iterator[str]:
-    """Return the lines that tell what failed in a pipeline and downstream of it.
+    """Return the lines that report what failed in a pipeline and downstream of it.
 
     Args:
-        pipeline: With its jobs, those downstream, and the ends of their logs.
-        budget: How much of the logs there is room for.
+        pipeline: The pipeline with its jobs, downstream jobs, and the ends of their logs.
+        budget: How much of the logs can still be shown.
 
     Returns:
-        The lines, coloured if stderr is; none if nothing failed. Failures that are allowed come
-        first, so that what matters stands last, nearest to where a person reads on.
+        The lines, with colours if stderr has them; none if nothing failed. Allowed failures come
+        first, so that the important ones are at the end, where the user reads on.
     """
     failed = list(failed_jobs(pipeline))
     if not failed and not pipeline.yaml_errors:
@@ -95,20 +95,20 @@ log = logging.getLogger(__name__)
 HEARTBEAT = timedelta(seconds=60)
 TICK = 5.0  # seconds by which a heartbeat may be late
 MOST_NAMED = 3  # jobs or pipelines in a heartbeat
-# What most jobs of a new pipeline are; that they are is no news.
+# Most jobs of a new pipeline have one of these, so that they are not reported.
 UNEVENTFUL = frozenset({"created", "manual", "skipped"})
 LONGEST_LOGS = 2**20  # bytes of all logs together
 INDENT = " " * 10  # as wide as a time
 
 
 class LogBudget:
-    """How much of logs can still be shown: the last lines of each, as long as there is room."""
+    """Limits how much of all logs together is shown: the last lines of each, while room is left."""
 
     def __init__(self, size: int = LONGEST_LOGS) -> None:
         self._left = size
 
     def take(self, lines: Sequence[str]) -> tuple[str, ...]:
-        """Return the last of some lines that fit, and a line before them if that is not all."""
+        """Return the last lines that fit; if some are left out, the first line says so."""
         kept = newest(lines, self._left)
         self._left = max(0, self._left - sum(len(line.encode()) + 1 for line in kept))
         return kept
@@ -117,12 +117,12 @@ class LogBudget:
 class Lines(Presenter):
     """Shows events as lines on stderr, each with the time at which it happened.
 
-    The time is that since the first pipeline was created. It never goes backwards, although GitLab
-    tells some things late.
+    The time counts from the creation of the first pipeline. It never goes backwards, although
+    GitLab reports some changes late.
 
     Args:
-        quiet: Whether only warnings and failures are told.
-        now: Tells the time.
+        quiet: Whether to show only warnings and failures.
+        now: Returns the time.
     """
 
     def __init__(self, *, quiet: bool = False, now: Callable[[], datetime] = present) -> None:
@@ -181,7 +181,7 @@ class Lines(Presenter):
 
 
 class Column:
-    """The first column: the time since the first pipeline was created; it never goes backwards."""
+    """Writes the first column: the time since the first pipeline was created, never backwards."""
 
     def __init__(self) -> None:
         self._start: datetime | None = None
@@ -189,7 +189,7 @@ class Column:
 
     @property
     def is_new(self) -> bool:
-        """Whether nothing was told yet."""
+        """Return whether nothing was shown yet."""
         return self._start is None
 
     def at(self, pipeline: Pipeline, moment: datetime) -> str:
@@ -200,7 +200,7 @@ class Column:
 
 
 def found_lines(found: Found, now: datetime, column: Column) -> Iterator[str]:
-    """A pipeline that was found: which it is, how it is, and how long it will take."""
+    """Yield the lines for a pipeline that was found: its name, its status and its estimate."""
     pipeline = found.pipeline
     is_first = column.is_new
     kind = "tag " if pipeline.tag else ""
@@ -216,7 +216,7 @@ def found_lines(found: Found, now: datetime, column: Column) -> Iterator[str]:
 
 
 def change_lines(change: Changed, now: datetime, column: Column) -> Iterator[str]:
-    """What is new about a pipeline and its jobs."""
+    """Yield the lines for what changed in a pipeline and its jobs."""
     pipeline = change.pipeline
     before = {job.id: _news(job) for job in change.before.jobs}
     changed = (
@@ -225,14 +225,14 @@ def change_lines(change: Changed, now: datetime, column: Column) -> Iterator[str
         if before.get(job.id) != _news(job) and (job.id in before or job.status not in UNEVENTFUL)
     )
     yield from _job_lines(pipeline, changed, now, column)
-    # How it ended is told at the end: after a retry it may not be the end, and jobs are told first.
+    # The final status is shown at the end: a retry can still change it, and jobs are shown first.
     if pipeline.status != change.before.status and not is_finished(pipeline.status):
         style = style_of(pipeline.status)
         yield f"{column.at(pipeline, pipeline.updated_at)} pipeline: {style}"
 
 
 def ended_lines(pipeline: Pipeline, now: datetime, column: Column) -> Iterator[str]:
-    """Tell how a pipeline stands when the wait for it is over."""
+    """Yield the lines for the state of a pipeline when the wait for it is over."""
     ended = is_finished(pipeline.status)
     moment = pipeline.updated_at if ended else now
     if ended:
@@ -245,7 +245,7 @@ def ended_lines(pipeline: Pipeline, now: datetime, column: Column) -> Iterator[s
 
 
 def heartbeat_line(watched: Watched, now: datetime, column: Column) -> str:
-    """What a pipeline is at, and how much longer it will take."""
+    """Return a line with the active jobs of a pipeline and the time it still needs."""
     pipeline = watched.pipeline
     jobs = sorted(filter(_is_at_work, pipeline.jobs), key=lambda job: urgency(job_style(job)))
     named = [_at_work(job, now) for job in jobs[:MOST_NAMED]]
@@ -262,7 +262,7 @@ def heartbeat_line(watched: Watched, now: datetime, column: Column) -> str:
 def _job_lines(
     pipeline: Pipeline, jobs: Iterable[Job], now: datetime, column: Column
 ) -> Iterator[str]:
-    """A line for each job, in the order in which it happened, as far as GitLab tells when."""
+    """Yield a line for each job, in the order of the times that GitLab shows."""
     for moment, job in sorted(((_moment(job, now), job) for job in jobs), key=lambda pair: pair[0]):
         after = f" after {in_words(job.duration)}" if job.duration is not None else ""
         more = "".join(f", {text}" for text in (why_failed(job), _downstream(job)) if text)
@@ -270,13 +270,13 @@ def _job_lines(
 
 
 def _news(job: Job) -> tuple[str, int | None, bool]:
-    """What of a job is told when it changes."""
+    """Return what a line about a job shows; if it changes, the job gets a new line."""
     below = job.downstream
     return job.status, below.id if below else None, bool(below and below.status == "manual")
 
 
 def _downstream(job: Job) -> str:
-    """The pipeline that a trigger job started, where the user can follow it."""
+    """Return the name of the pipeline that a trigger job started, with its URL."""
     below = job.downstream
     if below is None:
         return ""
@@ -285,12 +285,12 @@ def _downstream(job: Job) -> str:
 
 
 def _moment(job: Job, now: datetime) -> datetime:
-    """When a job became what it is."""
+    """Return when a job got its current status."""
     return job.finished_at or (job.started_at if job.status == "running" else None) or now
 
 
 def _is_at_work(job: Job) -> bool:
-    """Whether something is to be expected of a job: it runs, is about to, or blocks the rest."""
+    """Return whether a job is running, is about to run, or blocks other jobs."""
     style = job_style(job)
     return not is_finished(job.status) and style not in {STYLES["created"], STYLES[OPTIONAL]}
 

@@ -1,4 +1,4 @@
-"""A wait on a terminal: a table at the bottom, drawn again and again below what is written."""
+"""Shows a wait on a terminal: a table at the bottom that is redrawn below all other output."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-EVERY = 1.0  # as often as the timers change; a new size of the window shows as soon
+EVERY = 1.0  # seconds; the timers change as often, and so a new window size shows soon
 
-MAX_AGE = 10.0  # as long as GitLab's own pages leave a status unread at most, where they poll
+MAX_AGE = 10.0  # seconds, as on GitLab's own pages where they poll
 
 # ECMA-48, and DEC's private mode 25.
 HIDE_CURSOR = "\x1b[?25l"
@@ -43,13 +43,13 @@ LINE_UP = "\x1b[1A"
 
 
 class Live(Presenter):
-    """Shows events as a table on stderr, and what failed once it is over.
+    """Shows events as a table on stderr, and what failed when the wait is over.
 
-    Whatever else this process writes to stderr meanwhile appears above the table.
+    Everything else that this process writes to stderr meanwhile appears above the table.
 
     Args:
-        terminal: Where to; default: stderr.
-        now: Tells the time.
+        terminal: The terminal to draw on; default: stderr.
+        now: Returns the time.
     """
 
     every: float | None = EVERY
@@ -89,7 +89,7 @@ class Live(Presenter):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leaves the last state to read, gives the terminal back, and tells what failed."""
+        """Leaves the last state on the terminal, restores the terminal, and shows what failed."""
         try:
             if self._begun:
                 self._area.draw(render_final(self._progress, self.now(), self._area.canvas()))
@@ -101,14 +101,14 @@ class Live(Presenter):
                 console.say(line)
 
     def _begin(self) -> None:
-        """Takes the terminal over, with the first event."""
+        """Starts to use the terminal, at the first event."""
         if self._begun:
             return
         self._begun = True
         self._tidy.callback(self._area.leave)
         above = _Above(self._area)
         self._tidy.callback(above.finish)
-        # Handlers keep the stream that they began with, so that each is told on its own.
+        # Each logging handler keeps its own stream, so that each of them must be changed.
         for handler in logging.getLogger("cicd_common").handlers:
             if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr:
                 self._tidy.callback(handler.setStream, handler.stream)
@@ -128,7 +128,7 @@ def _stderr() -> Console:
 
 
 class _Area:
-    """The lines at the bottom of a terminal. The cursor is below them, and hidden.
+    """Draws the lines at the bottom of a terminal, with a hidden cursor below them.
 
     Other threads can write above it, so that one lock guards it. `rich.live.Live` was tried: it
     erases in the same way, but leaves parts of the table when the window becomes narrower, and the
@@ -141,7 +141,7 @@ class _Area:
         self._lines: Sequence[Text] = ()
 
     def canvas(self) -> Canvas:
-        """What fits now; the last row is the cursor's."""
+        """Returns the size that can be drawn on now; the last row is for the cursor."""
         size = self._terminal.size
         options = self._terminal.options
         return Canvas(size.width, size.height - 1, ascii=options.ascii_only)
@@ -154,22 +154,22 @@ class _Area:
             self._write(f"{HIDE_CURSOR}{erase}{self._rendered()}")
 
     def write_above(self, text: str) -> None:
-        """Writes whole lines that stay, above the others."""
+        """Writes complete lines above the area, where they stay."""
         with self._lock:
             self._write(f"{self._erase()}{text}{self._rendered()}")
 
     def leave(self) -> None:
-        """Shows the cursor again; the lines stay."""
+        """Shows the cursor again, and leaves the lines on the terminal."""
         with self._lock:
             self._lines = ()
             self._write(SHOW_CURSOR)
 
     def _erase(self) -> str:
-        """Goes back to the first line, and erases each on the route.
+        """Returns the codes that move the cursor up to the first line and erase each line.
 
-        In a window that has become narrower, the lines take more rows than they were drawn in.
-        Erasing all below the cursor at once would be shorter, but some terminals then keep a copy
-        of each picture to scroll back to.
+        If the window has become narrower, the lines take more rows than when they were drawn.
+        Erasing everything below the cursor at once would be shorter, but some terminals then keep
+        a copy of each drawing in their scrollback.
         """
         width = self._terminal.size.width
         rows = sum(max(1, ceil(line.cell_len / width)) for line in self._lines)
@@ -182,13 +182,13 @@ class _Area:
         return rendered.get()
 
     def _write(self, text: str) -> None:
-        """Writes all at once, so that nothing flickers."""
+        """Writes the whole text at once, so that nothing flickers."""
         self._terminal.file.write(text)
         self._terminal.file.flush()
 
 
 class _Above(io.TextIOBase):
-    """What stands in for stderr: whole lines go above the area."""
+    """Replaces stderr, and writes complete lines above the area."""
 
     encoding = "utf-8"
 
@@ -200,7 +200,7 @@ class _Above(io.TextIOBase):
         return True
 
     def finish(self) -> None:
-        """Writes what is left of a line without an end."""
+        """Writes the rest of an unfinished line."""
         if self._rest:
             self.write("\n")
 

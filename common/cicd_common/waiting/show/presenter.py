@@ -1,4 +1,4 @@
-"""Which presenters show a wait."""
+"""Chooses the presenters that show a wait."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def presenter(*, quiet: bool = False) -> Presenter:
-    """The presenter that suits this process.
+    """Returns the presenter that suits this process.
 
     Args:
-        quiet: Whether only warnings and failures are told.
+        quiet: Whether to show only warnings and failures.
 
     Returns:
         A live table if stderr is a terminal, else lines.
@@ -34,11 +34,11 @@ def presenter(*, quiet: bool = False) -> Presenter:
 
 
 def is_live_place(stream: object, environment: Mapping[str, str]) -> bool:
-    """Whether a live table can be drawn: a terminal that can move its cursor, outside CI.
+    """Returns whether a live table can be drawn: on a terminal that moves its cursor, outside CI.
 
     Args:
         stream: Where it would be drawn.
-        environment: The variables; `TERM` and `CI` count.
+        environment: The environment variables; `TERM` and `CI` are used.
     """
     if environment.get("CI") or environment.get("TERM", "dumb") in {"", "dumb", "unknown"}:
         return False
@@ -46,10 +46,10 @@ def is_live_place(stream: object, environment: Mapping[str, str]) -> bool:
 
 
 class Together(Presenter):
-    """Several presenters as one.
+    """Combines several presenters into one.
 
     Args:
-        presenters: They are shown each event in this order, and left in the opposite one.
+        presenters: The presenters; they get each event in this order, and end in reverse order.
     """
 
     def __init__(self, presenters: Sequence[Presenter]) -> None:
@@ -62,7 +62,7 @@ class Together(Presenter):
         self.max_age: float | None = min(ages, default=None)
 
     def __enter__(self) -> Self:
-        """Begins to show."""
+        """Starts all presenters."""
         for each in self._presenters:
             self._entered.enter_context(each)
         return self
@@ -77,6 +77,6 @@ class Together(Presenter):
         self._entered.__exit__(kind, error, trace)
 
     def show(self, event: Event) -> None:
-        """Shows one event to each."""
+        """Passes one event to each presenter."""
         for each in self._presenters:
             each.show(event)

@@ -1,4 +1,4 @@
-"""What is known at a moment of a wait: the sum of its events so far."""
+"""Collects the events of a wait, and holds what is known so far."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Watched:
-    """A pipeline that is waited for.
+    """Holds what is known about a pipeline that is waited for.
 
     Attributes:
-        pipeline: As it was last seen.
+        pipeline: The pipeline as it was last read.
         estimate: How long it will take, if that is known.
         over: Whether the wait for it is over.
     """
@@ -29,11 +29,11 @@ class Watched:
 
 @dataclass
 class Progress:
-    """All that is waited for.
+    """Holds what is known about all pipelines that are waited for.
 
     Attributes:
         watched: The pipelines that were found, by id, in the order in which they were found.
-        searched: What does not exist yet and is waited for.
+        searched: The names of pipelines that do not exist yet.
         left: Seconds until the time limit, once it is known.
     """
 
@@ -42,12 +42,12 @@ class Progress:
     left: float | None = None
 
     def note(self, event: Event) -> None:
-        """Takes in an event."""
+        """Records an event."""
         match event:
             case Searching() if event.what not in self.searched:
                 self.searched.append(event.what)
             case Found():
-                # Which one this was is not said; the others are soon named again.
+                # The event does not say which one was found; the others are soon named again.
                 self.searched.clear()
                 self.watched[event.pipeline.id] = Watched(event.pipeline, event.estimate)
             case Changed():
@@ -60,7 +60,7 @@ class Progress:
                 self.left = event.left
 
     def pending(self) -> list[Watched]:
-        """The pipelines that are still waited for."""
+        """Returns the pipelines that are still waited for."""
         return [watched for watched in self.watched.values() if not watched.over]
 
     def _update(self, pipeline: Pipeline, *, over: bool) -> None:

@@ -1,7 +1,7 @@
-"""The live table as lines of text that fit into a window: as much as it has room for.
+"""Renders the live table as lines of text that fit into the window.
 
-Where not every job has its line, those that passed or have not begun are counted, by stage at
-first; then the stages go, then all but one line for each pipeline.
+If there is no room for every job, passed jobs and jobs that have not started are counted instead,
+first for each stage, then for the pipeline. If even that is too much, each pipeline gets one line.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # A window smaller than this gets a line for each pipeline.
 FEWEST_COLUMNS = 60
-FEWEST_ROWS = 9  # and one for the cursor
+FEWEST_ROWS = 9  # plus one for the cursor
 WIDE = 100
 
 INDENT = "  "
@@ -50,12 +50,12 @@ QUIET = "dim"
 
 @dataclass(frozen=True)
 class Canvas:
-    """What there is to draw on.
+    """Describes the area to draw on.
 
     Attributes:
         width: Columns.
         height: Rows.
-        ascii: Whether nothing but ASCII can be shown.
+        ascii: Whether only ASCII can be shown.
     """
 
     width: int
@@ -63,18 +63,18 @@ class Canvas:
     ascii: bool = False
 
     def mark(self, style: Style) -> str:
-        """The sign before what has such a style."""
+        """Returns the mark that is shown before the text of a style."""
         return style.ascii if self.ascii else style.mark
 
     def fit(self, text: str, width: int) -> str:
-        """A text in exactly so many columns, cut where it is too long."""
+        """Returns a text padded or cut to a width in columns."""
         if cell_len(text) <= width:
             return set_cell_size(text, width)
         more = "~" if self.ascii else "…"
         return set_cell_size(text, max(0, width - 1)) + more[:width]
 
     def line(self, *parts: tuple[str, str]) -> Text:
-        """A line of texts, each with its style, cut at the edge."""
+        """Returns a line of texts, each with its style, cut at the width of the canvas."""
         line = Text.assemble(*parts, no_wrap=True, end="")
         if line.cell_len > self.width:
             line.truncate(self.width - 1, overflow="crop")
@@ -82,7 +82,7 @@ class Canvas:
         return line
 
     def bar(self, part: float, width: int) -> tuple[str, str]:
-        """A progress bar: what is done, and what is left."""
+        """Returns a progress bar as two texts: the done part and the rest."""
         done = round(min(max(part, 0.0), 1.0) * width)
         full, rest = ("#", "-") if self.ascii else ("━", "─")
         return full * done, rest * (width - done)
@@ -90,15 +90,15 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Row:
-    """A job; or, without a style, a summary of several.
+    """Holds a row of the table: a job or, without a style, a summary of several jobs.
 
     Attributes:
-        depth: How many pipelines are above its own.
-        stage: Its stage, on the first line of the stage.
+        depth: How many upstream pipelines are above its own.
+        stage: Its stage; only the first row of a stage shows it.
         style: How its status is shown.
         name: Its name.
         seconds: How long it has run.
-        detail: Why it failed, or the like.
+        detail: More about it, such as why it failed.
     """
 
     depth: int
@@ -110,15 +110,15 @@ class Row:
 
 
 def render(progress: Progress, now: datetime, canvas: Canvas) -> list[Text]:
-    """Draws what is known.
+    """Renders the progress of a wait.
 
     Args:
-        progress: What is known.
-        now: The time, for what runs.
-        canvas: Where to.
+        progress: The progress to show.
+        now: The time, for running jobs.
+        canvas: The area to draw on.
 
     Returns:
-        Lines, none wider and no more of them than the canvas allows.
+        Lines that fit on the canvas.
     """
     watched = list(progress.watched.values())
     around = [
@@ -143,7 +143,7 @@ def render(progress: Progress, now: datetime, canvas: Canvas) -> list[Text]:
 
 
 def render_final(progress: Progress, now: datetime, canvas: Canvas) -> list[Text]:
-    """Draws what is left to read when the wait is over; of several pipelines a line each."""
+    """Renders what stays when the wait is over; if there are several pipelines, a line for each."""
     watched = list(progress.watched.values())
     if len(watched) > 1:
         return [_one_line(one, now, canvas) for one in watched]
@@ -219,7 +219,7 @@ def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
 def _blocks(
     watched: Sequence[Watched], rows: Sequence[Sequence[Row]], now: datetime, canvas: Canvas
 ) -> list[Text]:
-    """For each pipeline its two lines, and its rows below."""
+    """Returns two lines for each pipeline, with its rows below them."""
     lines: list[Text] = []
     for one, its_rows in zip(watched, rows, strict=True):
         lines += [_heading(one.pipeline, canvas), _progress(one, now, canvas)]
@@ -263,7 +263,7 @@ def _bar(estimate: Estimate, seconds: float, canvas: Canvas) -> list[tuple[str, 
 
 
 def _table(rows: Sequence[Row], canvas: Canvas) -> Iterator[Text]:
-    """The rows in columns, as wide as what stands in them."""
+    """Yields the rows in columns that are as wide as their content."""
     stage = _widest(INDENT * row.depth + row.stage for row in rows)
     stage = min(stage, canvas.width // 4)
     jobs = [row for row in rows if row.style]
@@ -308,7 +308,7 @@ def _one_line_each(
 
 
 def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
-    """What matters most comes first, for the line is cut where the window ends."""
+    """Returns one line, with the most important part first, because the window can cut it."""
     pipeline = watched.pipeline
     style = style_of(pipeline.status)
     seconds = age(pipeline, now)
@@ -326,7 +326,7 @@ def _one_line(watched: Watched, now: datetime, canvas: Canvas) -> Text:
 
 
 def _failed(pipeline: Pipeline) -> list[tuple[str, str]]:
-    """How many jobs failed, which the user should see while the pipeline is active."""
+    """Returns how many jobs failed, which the user should see while the pipeline is active."""
     failed = STYLES[FAILED]
     count = sum(job_style(job) is failed for job in pipeline.jobs)
     return [(f"  {count} {failed.word}", f"bold {failed.color}")] if count else []

@@ -1,4 +1,4 @@
-"""The words, colours and marks in which people are told about a wait."""
+"""Defines the words, colours and marks that describe a wait to the user."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Style:
-    """How a status is shown.
+    """Describes how a status is shown.
 
     Attributes:
-        word: What it is called; never told by colour alone.
-        color: Its colour, by the name that click and rich know; empty for none.
-        mark: The sign before it.
-        ascii: The same where the terminal knows ASCII alone.
-        urgent: Whether such a job is named even where there is no room for all.
+        word: Its name; colour alone never shows a status.
+        color: The name of its colour in click and rich; empty for none.
+        mark: The mark before it.
+        ascii: The mark for terminals that only show ASCII.
+        urgent: Whether such a job is named even if there is no room for all jobs.
     """
 
     word: str
@@ -39,7 +39,7 @@ class Style:
     urgent: bool = False
 
     def __str__(self) -> str:
-        """The word for stderr, coloured where that is wanted."""
+        """Returns the word for stderr, in colour if stderr shows colours."""
         return console.styled(self.word, self.color) if self.color else self.word
 
 
@@ -47,7 +47,7 @@ FAILED = "failed"
 ALLOWED = "failed (allowed)"
 OPTIONAL = "manual (optional)"
 
-# The most urgent first. The words are those of GitLab's pages, whose `success` is `passed`.
+# The most urgent first. The words are those of GitLab's pages, which call `success` `passed`.
 STYLES: Mapping[str, Style] = MappingProxyType(
     {
         FAILED: Style("failed", "red", "✗", "x", urgent=True),
@@ -70,7 +70,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
 
 _RANKS = {style: rank for rank, style in enumerate(STYLES.values())}
 
-# Where GitLab's name of a reason says less than `Gitlab::Ci::Status::Build::Failed` in its source.
+# For reasons whose name says less than the text of `Gitlab::Ci::Status::Build::Failed`.
 _REASONS: Mapping[str, str] = MappingProxyType(
     {
         "stuck_or_timeout_failure": "stuck, or over its time limit",
@@ -90,29 +90,29 @@ _REASONS: Mapping[str, str] = MappingProxyType(
 
 
 def style_of(status: str) -> Style:
-    """How a pipeline's status is shown; one that GitLab added since, by its name."""
+    """Returns how a pipeline's status is shown; an unknown status is shown by its name."""
     return STYLES.get(status) or Style(one_line(status).replace("_", " "), "magenta", "?", "?")
 
 
 def job_style(job: Job) -> Style:
-    """How a job's status is shown; a failure that is allowed is told apart."""
+    """Returns how a job's status is shown; an allowed failure has its own style."""
     if job.allow_failure and job.status in {"failed", "manual"}:
         return STYLES[ALLOWED if job.status == "failed" else OPTIONAL]
     return style_of(job.status)
 
 
 def urgency(style: Style) -> int:
-    """A key that sorts what a person wants to know first to the front."""
+    """Returns a sort key that puts the most urgent style first."""
     return _RANKS.get(style, 0)
 
 
 def title(job: Job) -> str:
-    """A job by its stage and name."""
+    """Returns the stage and name of a job."""
     return f"{one_line(job.stage)} / {one_line(job.name)}"
 
 
 def reason_in_words(reason: str) -> str:
-    """Why a job failed, from GitLab's name of the reason."""
+    """Returns in words why a job failed, from GitLab's name of the reason."""
     if reason in _REASONS:
         return _REASONS[reason]
     if reason.startswith(DOWNSTREAM):
@@ -121,39 +121,39 @@ def reason_in_words(reason: str) -> str:
 
 
 def why_failed(job: Job) -> str:
-    """Why a job failed, in words; empty if it did not."""
+    """Returns in words why a job failed; empty if it did not fail."""
     if job.status != "failed":
         return ""
     return reason_in_words(pipelines.why_failed(job))
 
 
 def elapsed(seconds: float) -> str:
-    """A duration as GitLab's pages show it: `00:01:02`; below 0, by clocks that differ, is 0."""
+    """Returns a duration as GitLab's pages show it, `00:01:02`; a negative one is shown as 0."""
     minutes, rest = divmod(int(max(0.0, seconds)), 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest:02}"
 
 
 def age(pipeline: Pipeline, now: datetime) -> float:
-    """Seconds from a pipeline's creation until now, or until it ended."""
+    """Returns the seconds from a pipeline's creation until now, or until it finished."""
     until = pipeline.updated_at if is_finished(pipeline.status) else now
     return max(0.0, (until - pipeline.created_at).total_seconds())
 
 
 def seconds_of(job: Job, now: datetime) -> float | None:
-    """Seconds that a job has run; None if it did not start."""
+    """Returns the seconds that a job has run; None if it did not start."""
     if job.started_at is None or job.duration is not None:
         return job.duration
     return max(0.0, (now - job.started_at).total_seconds())
 
 
 def usual(estimate: Estimate) -> str:
-    """What earlier pipelines took."""
+    """Returns how long earlier pipelines took, in words."""
     spread = f", give or take {in_words(estimate.spread)}" if estimate.spread >= 1 else ""
     return f"usually takes {in_words(estimate.seconds)}{spread}"
 
 
 def remaining(estimate: Estimate, seconds: float) -> str:
-    """How much longer a pipeline of such an age will take, or how much it is over."""
+    """Returns the time that a pipeline of an age still needs, or by how much it is late."""
     left = estimate.seconds - seconds
     if left >= 0:
         return f"about {in_words(left)} left"
@@ -163,13 +163,13 @@ def remaining(estimate: Estimate, seconds: float) -> str:
 
 
 def tally(styles: Iterable[Style]) -> str:
-    """How many there are of each kind, the most urgent first: `2 failed, 7 passed`."""
+    """Returns how many there are of each style, the most urgent first: `2 failed, 7 passed`."""
     counts = Counter(style.word for style in sorted(styles, key=urgency))
     return ", ".join(f"{count} {word}" for word, count in counts.items())
 
 
 def tests_in_words(tests: ReportedTests) -> str:
-    """A test report's counts: `118 of 120 tests passed, 2 failed`."""
+    """Returns the counts of a test report in words: `118 of 120 tests passed, 2 failed`."""
     others = (
         (tests.failed, "failed"),
         (tests.error, "with errors"),

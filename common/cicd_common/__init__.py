@@ -1,4 +1,4 @@
-"""What the ci-cd-commands share: one GitLab client, one set of options, one way to fail."""
+"""Shares one GitLab client, one set of options and one set of errors between the commands."""
 
 import logging
 

@@ -1,7 +1,7 @@
-"""Text for people, files and commit messages: without secrets, and without control characters.
+"""Cleans text for output, files and commit messages of secrets and control characters.
 
-Every output of the commands passes through here as its last step. It is the second guard: the
-first is never to put a secret, or a text from elsewhere as it is, into a message at all.
+Every output of the commands passes through here as its last step. This is the second guard: the
+first is that no message contains a secret, or unchanged text from another system.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# GitLab's tokens have 20 characters and more; replacing a shorter text would garble the output.
+# GitLab's tokens have 20 or more characters; replacing short texts would garble the output.
 SHORTEST_SECRET = 8
 HIDDEN = "[hidden]"
 
@@ -35,21 +35,21 @@ _spellings: set[str] = set()
 
 
 def hide(secret: str) -> None:
-    """Keeps a secret out of everything that this process writes from now on.
+    """Hides a secret in everything that this process writes from now on.
 
     Args:
-        secret: The secret; its URL-encoded, base64 and JSON-escaped spellings are hidden too. One
-            that is shorter than `SHORTEST_SECRET` characters is not hidden.
+        secret: The secret; its URL-encoded, base64 and JSON-escaped forms are hidden too. A secret
+            shorter than `SHORTEST_SECRET` characters is not hidden.
     """
     if len(secret) >= SHORTEST_SECRET:
         _spellings.update(_spellings_of(secret))
 
 
 def hide_those_of(environment: Mapping[str, str]) -> None:
-    """Hides the secrets that the environment of a GitLab job holds, also those not used here.
+    """Hides the secrets in the environment of a GitLab job, including those not used here.
 
     Args:
-        environment: The variables.
+        environment: The environment variables.
     """
     for name, value in environment.items():
         if name.upper() in SECRET_VARIABLES or name.lower() in PROXY_VARIABLES:
@@ -62,30 +62,30 @@ def forget() -> None:
 
 
 def redacted(text: str) -> str:
-    """Replaces every hidden secret of a text by `[hidden]`."""
+    """Replaces every hidden secret in a text with `[hidden]`."""
     for spelling in sorted(_spellings, key=len, reverse=True):
         text = text.replace(spelling, HIDDEN)
     return text
 
 
 def one_line(text: str) -> str:
-    """Makes a text from elsewhere safe to show: one line, no secret, nothing a terminal obeys.
+    """Makes a text from another system safe to show: on one line, without secrets or controls.
 
-    Control characters, escape sequences and marks that turn the direction of writing could show
-    something else than what is there. As `ls -q` does, each is replaced by `?`.
+    Control characters, escape sequences and marks that change the writing direction could hide or
+    change what the user sees. Each is replaced with `?`, as `ls -q` does.
     """
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in redacted(text))
 
 
 def lines(text: str) -> str:
-    """Makes a text of several lines safe to show; only line ends and tabs stay as they are."""
+    """Makes a text of several lines safe to show; it keeps line ends and tabs."""
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in redacted(text))
 
 
 def without_credentials(address: str) -> str:
-    """Makes an address safe to show: without user name, password, query and fragment.
+    """Makes an address safe to show: removes user name, password, query and fragment.
 
-    Works on anything, because an address that cannot be parsed is shown in an error too.
+    It accepts any text, because an error also shows an address that cannot be parsed.
 
     Args:
         address: An address in any form: a URL, or `user@host:path`.
@@ -115,15 +115,15 @@ def _spellings_of(secret: str) -> set[str]:
 
 
 def _base64_spellings(secret: bytes) -> set[str]:
-    """The characters of base64 that only the secret decides, for each of the three alignments.
+    """Returns the base64 characters that depend on the secret alone, for all three alignments.
 
-    A secret is mostly encoded with more around it, such as the `user:` of Basic authentication.
+    A secret is usually encoded with other text, such as the `user:` of Basic authentication.
     """
     spellings = set()
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret)
-        first = -(-before * 8 // 6)  # the first character that holds no bit of what is before it
-        whole = (before + len(secret)) * 8 // 6  # those that hold no bit of what comes after it
+        first = -(-before * 8 // 6)  # the first character without a bit of the text before
+        whole = (before + len(secret)) * 8 // 6  # the end of those without a bit of the text after
         text = encoded[first:whole].decode()
         spellings |= {text, text.replace("+", "-").replace("/", "_")}
     return {spelling for spelling in spellings if len(spelling) >= SHORTEST_SECRET}

@@ -1,4 +1,4 @@
-"""Files of text that the user names: read whole, or refused before anything waits for them."""
+"""Reads text files that the user names, and refuses files that could block or never end."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from pathlib import Path
 
-LARGEST = 10 * 2**20  # bytes; GitLab takes no variable or release notes of that size
+LARGEST = 10 * 2**20  # bytes; GitLab accepts no variable or release notes of that size
 
 
 class UnreadableError(Exception):
-    """A file cannot be read; its text is the reason."""
+    """Reports that a file cannot be read; the text is the reason."""
 
 
 def read_text(path: Path) -> str:
-    """Reads a file of UTF-8 text.
+    """Reads a UTF-8 text file.
 
     Args:
         path: A regular file, `-` for stdin, or a pipe that is open already, such as the shell's
@@ -39,7 +39,7 @@ def read_text(path: Path) -> str:
             return _read(file)
     except OSError as error:
         raise UnreadableError(error.strerror or type(error).__name__) from error
-    except ValueError as error:  # a NUL in the path is one, too
+    except ValueError as error:  # a NUL in the path raises it too
         raise UnreadableError("it is not UTF-8 text") from error
 
 

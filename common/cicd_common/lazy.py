@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used."""
+"""Imports names of a package when they are first used."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def lazily(package: str, **modules: str) -> Callable[[str], Any]:
-    """Makes the `__getattr__` of a package (PEP 562).
+    """Returns a `__getattr__` for a package (PEP 562) that imports names at their first use.
 
     Args:
         package: The package's name.
-        modules: For each name, the module that has it.
+        modules: For each name, the module that defines it.
     """
 
     def find(name: str) -> Any:

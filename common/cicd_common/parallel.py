@@ -1,4 +1,4 @@
-"""The same work for several things side by side, each with its own outcome."""
+"""Does the same work for several items in parallel, each with its own outcome."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# After a signal, the answer to a write is waited for this long. Docker kills a container 10 s after
-# SIGTERM; canceling what was started needs the rest.
+# Seconds to wait for the response to a write after a signal. Docker kills a container 10 s after
+# SIGTERM; canceling pipelines needs the rest.
 WRITE_GRACE = 5.0
 
 
@@ -27,24 +27,24 @@ def side_by_side(
     grace: float = 0.0,
     limit: float | None = None,
 ) -> list[R | CommandError]:
-    """Does the work for every item, several at a time.
+    """Does the work for every item, several items at a time.
 
-    The threads are daemons: a signal ends the command at once, whatever they wait for; with a
-    `grace` only after that time, so that the outcome of a write that was sent is known.
+    The threads are daemons: a signal ends the command at once, whatever they wait for. With a
+    `grace` it ends after that time at the latest, so that the outcome of a sent write is known.
 
     Args:
-        items: What to work on; one alone is worked on in the calling thread, unless `grace` or
-            `limit` is set.
-        work: What to do with each.
-        grace: Seconds that work which is under way gets to finish after a signal.
-        limit: Seconds after which what has no outcome yet is given up; None for no limit.
+        items: The items; a single one runs in the calling thread, unless `grace` or `limit` is
+            set.
+        work: What to do with each item.
+        grace: Seconds that running work gets to finish after a signal.
+        limit: Seconds after which unfinished items get an error; None for no limit.
 
     Returns:
-        For each item, in their order, the result or the error that ended its work.
+        For each item, in their order, its result or its error.
 
     Raises:
-        Interrupted: A signal came; its `outcomes` hold what is known of each item.
-        Exception: What `work` raised other than a `CommandError`, which is a bug.
+        Interrupted: A signal arrived; its `outcomes` hold what is known of each item.
+        Exception: `work` raised an exception other than `CommandError`, which is a bug.
     """
     if len(items) == 1 and not grace and limit is None:
         return [_attempt(work, items[0])]
@@ -53,7 +53,7 @@ def side_by_side(
         crew.start()
         crew.wait(limit)
     except (Interrupted, KeyboardInterrupt) as signaled:
-        with suppress(Interrupted, KeyboardInterrupt):  # a second signal ends the grace
+        with suppress(Interrupted, KeyboardInterrupt):  # a second signal ends the grace period
             crew.stop()
             crew.wait(grace)
         if isinstance(signaled, Interrupted):
@@ -66,13 +66,13 @@ def side_by_side(
 
 
 def results_of(outcomes: Sequence[R | CommandError]) -> list[R]:
-    """The results, where every outcome is one.
+    """Returns the results, or raises the first error.
 
     Args:
         outcomes: Results and errors, in the order in which they were asked for.
 
     Raises:
-        CommandError: The first of the errors; its `results` hold all that was reached.
+        CommandError: The first error; its `results` hold all results.
     """
     reached: list[Any] = []
     for outcome in outcomes:
@@ -88,7 +88,7 @@ PENDING = RuntimeError("a worker ended without an outcome")
 
 
 class _Crew(Generic[T, R]):
-    """Threads that share a list of items."""
+    """Runs threads that work through a list of items."""
 
     def __init__(self, items: Sequence[T], work: Callable[[T], R]) -> None:
         self._items = items
@@ -104,18 +104,18 @@ class _Crew(Generic[T, R]):
             threading.Thread(target=self._run, daemon=True).start()
 
     def wait(self, limit: float | None) -> None:
-        """Wait until all is done, for so many seconds at most."""
+        """Waits until all items are done, or until a number of seconds has passed."""
         # Not by `Thread.join`: a signal that interrupts it leaves the thread marked as stopped.
         with self._changed:
             self._changed.wait_for(self._is_done, limit)
 
     def stop(self) -> None:
-        """Begin no other item."""
+        """Starts no more items."""
         with self._changed:
             self._stopped = True
 
     def outcomes_so_far(self) -> list[R | CommandError]:
-        """What is known of every item; what is not is an error that says so."""
+        """Returns an outcome for every item; for an unfinished item, an error that says so."""
         return [
             outcome if _is_known(outcome) else self._unfinished(index)
             for index, outcome in enumerate(self.outcomes)

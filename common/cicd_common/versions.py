@@ -1,15 +1,15 @@
-"""Semantic versions, as the `semver` package reads them."""
+"""Reads semantic versions with the `semver` package."""
 
 from __future__ import annotations
 
 from semver import Version
 
-# As npm's semver does (MAX_LENGTH): Python refuses to read numbers of thousands of digits.
+# The same limit as npm's semver (MAX_LENGTH): Python cannot read numbers of thousands of digits.
 MAX_LENGTH = 256
 
 
 def parse_version(text: str) -> Version | None:
-    """Reads a version by SemVer 2.0.0, without a prefix such as `v`.
+    """Reads a version that follows SemVer 2.0.0, without a prefix such as `v`.
 
     Args:
         text: At most 256 characters.

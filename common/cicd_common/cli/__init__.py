@@ -1,1 +1,1 @@
-"""The command line that all commands share."""
+"""Contains the command-line code that all commands share."""

@@ -1,4 +1,4 @@
-"""stdout and stderr: what is written there holds no token and no control character."""
+"""Writes to stdout and stderr, without tokens and control characters."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from cicd_common import cleaning
 if TYPE_CHECKING:
     from typing import TextIO
 
-# One more -v each; -q is one less.
+# Each -v adds 1; -q subtracts 1.
 LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
-TRACE = 5  # -vv: tracebacks too
+TRACE = 5  # -vv also shows tracebacks
 
-# What `styled` writes: the one thing with control characters that may reach a terminal.
+# The colours of `styled`: the only control characters that are allowed in the output.
 _STYLE = re.compile(r"(\x1b\[(?:0|1|3[0-7])m)")
 
 
 def set_verbosity(steps: int) -> None:
-    """Sets what is said on stderr.
+    """Sets how much is written to stderr.
 
     Args:
-        steps: -1 for warnings and errors alone, 0 as usual, 1 for requests, 2 for tracebacks.
+        steps: -1 for only warnings and errors, 0 for the default, 1 for requests, 2 for tracebacks.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
@@ -38,12 +38,12 @@ def set_verbosity(steps: int) -> None:
 
 
 def shows_tracebacks() -> bool:
-    """Whether -vv was given."""
+    """Returns whether -vv was given."""
     return logging.getLogger("cicd_common").isEnabledFor(TRACE)
 
 
 def colored(stream: object) -> bool:
-    """Whether to colour: on a terminal, unless NO_COLOR or FORCE_COLOR says otherwise.
+    """Returns whether to use colours: on a terminal, unless NO_COLOR or FORCE_COLOR decides.
 
     The two variables count when they are set and not empty: https://no-color.org,
     https://force-color.org.
@@ -56,27 +56,27 @@ def colored(stream: object) -> bool:
 
 
 def styled(text: str, color: str, stream: TextIO | None = None) -> str:
-    """The text for a stream, by default stderr, coloured where that is wanted."""
+    """Returns the text in colour if the stream, by default stderr, shows colours."""
     return click.style(text, fg=color, bold=True) if colored(stream or sys.stderr) else text
 
 
 def say(text: str) -> None:
-    """Writes a line, or several, to stderr."""
+    """Writes one or more lines to stderr."""
     write(sys.stderr, text)
 
 
 def write(stream: TextIO, text: str) -> None:
-    """Writes a line to stdout or stderr: clean, and in the characters that the stream can hold.
+    """Writes a line to stdout or stderr, cleaned and in characters that the stream supports.
 
     Args:
-        stream: Where to.
-        text: The line; the styles of `styled` are kept.
+        stream: The stream to write to.
+        text: The line; the colours of `styled` are kept.
     """
     parts = _STYLE.split(text)
-    # Every second part is a style.
+    # Every second part is a colour code.
     parts[::2] = map(cleaning.lines, parts[::2])
     encoding = stream.encoding or "utf-8"
-    # A message must not fail over an ASCII terminal, or over an argument that is not UTF-8.
+    # A message must not fail because of an ASCII terminal, or an argument that is not UTF-8.
     line = "".join(parts).encode(encoding, "backslashreplace").decode(encoding)
     print(line, file=stream, flush=True)
 

@@ -1,4 +1,4 @@
-"""The one place where an exception becomes an exit code and what a person reads."""
+"""Turns every exception into an exit code and a message, in one place."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from cicd_common.errors import CommandError, Interrupted, UsageError
 if TYPE_CHECKING:
     from types import FrameType
 
-# sysexits.h: an internal software error. Outside the contract's codes, because it is a bug.
+# sysexits.h: an internal software error. The contract does not list it, because it is a bug.
 EX_SOFTWARE = 70
 
 
 def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
-    """Runs a command as a process: every way to end is an exit code of the contract.
+    """Runs a command as a process and ends with one of the exit codes of the contract.
 
     Args:
         command: The command; it returns its exit code.
-        arguments: Its arguments; default: the process's own.
+        arguments: The command-line arguments; default: those of the process.
 
     Raises:
         SystemExit: Always.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     _received.clear()
-    # As PID 1 of a container a process without a handler would not be ended by SIGTERM at all.
+    # As PID 1 of a container, a process without a handler ignores SIGTERM.
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
     cleaning.hide_those_of(os.environ)
@@ -43,7 +43,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
         try:
             code = _outcome(command, arguments)
         except BrokenPipeError:
-            # Whoever read stdout has left; Python must not fail again when it flushes at the end.
+            # The reader has closed stdout; Python must not fail again when it flushes at the end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 128 + signal.SIGPIPE
         except Interrupted as signaled:  # a second signal, while the first was handled
@@ -55,7 +55,7 @@ def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
 
 
 def _outcome(command: click.Command, arguments: list[str]) -> int:
-    # The last one says where results go; the command adds its own as soon as it knows its options.
+    # The last one is used; the command adds its own as soon as its options are parsed.
     outputs = [Output("json" if _asks_for_json(arguments) else "text")]
     try:
         code = command.main(arguments, prog_name=command.name, standalone_mode=False, obj=outputs)
@@ -68,8 +68,8 @@ def _outcome(command: click.Command, arguments: list[str]) -> int:
         return _report_signal(command, outputs[-1], signaled)
     except BrokenPipeError:
         raise
-    except Exception as bug:  # noqa: BLE001 - the boundary: nothing is above it
-        # What a descriptor's `__set_name__` raises, Python 3.11 wraps in a RuntimeError.
+    except Exception as bug:  # noqa: BLE001 - the last handler: there is nothing above it
+        # Python 3.11 wraps what `__set_name__` of a descriptor raises in a RuntimeError.
         if isinstance(bug.__cause__, Interrupted):
             return _report_signal(command, outputs[-1], bug.__cause__)
         return _report_bug(command, bug)
@@ -79,7 +79,7 @@ def _outcome(command: click.Command, arguments: list[str]) -> int:
 
 
 def _asks_for_json(arguments: list[str]) -> bool:
-    """Whether stdout is to hold JSON, told even when the options cannot be parsed."""
+    """Returns whether JSON was asked for, even if the options cannot be parsed."""
     pairs = pairwise([*arguments, ""])
     return any(
         pair[0] in {"--output=json", "-ojson"} or pair in {("--output", "json"), ("-o", "json")}
@@ -105,7 +105,7 @@ _received: list[int] = []
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    """End the command: the first signal lets it tidy up, the second ends that as well."""
+    """Ends the command: the first signal lets it clean up, the second also stops that."""
     del frame
     _received.append(signum)
     if len(_received) > 1:
@@ -114,6 +114,6 @@ def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
 
 
 def _ignore_signals() -> None:
-    """Let no signal change the exit code: at its own end Python takes every handler away."""
+    """Ignores signals, so that none changes the exit code when Python removes its handlers."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,6 +1,6 @@
-"""The options that commands share: each has its one name here, and its one reading.
+"""Defines each option that commands share, and how its value is read, in one place.
 
-`@shared_options` adds the options and does their work: the command gets one `Settings`.
+`@shared_options` adds the options and reads them: the command gets one `Settings`.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ FIRST_COLUMN = 29  # characters of the help, for the names of the options
 
 @dataclass(frozen=True)
 class Settings:
-    """What the shared options say.
+    """Holds the values of the shared options.
 
     Attributes:
-        connection: Which server, with which credential, and how patiently; its base URL is empty
-            if no server was given, which a command may do without.
-        output: Where results go.
-        dry_run: Whether to change nothing.
-        quiet: Whether to say warnings and errors alone.
+        connection: The server, the token and the time limits; its base URL is empty if no server
+            was given, because some commands need none.
+        output: Writes the results.
+        dry_run: Whether to change nothing and only show what would be done.
+        quiet: Whether to show only warnings and errors.
     """
 
     connection: Connection
@@ -57,13 +57,13 @@ class Settings:
     quiet: bool = False
 
 
-# `90s`, `5m`, `1h30m`: what kubectl, docker and flux take, too.
+# `90s`, `5m`, `1h30m`: kubectl, docker and flux accept the same forms.
 _NUMBER = r"\d+(?:\.\d+)?"
 _DURATION = re.compile(
     rf"(?P<plain>{_NUMBER})"
     rf"|(?:(?P<hours>{_NUMBER})h)?(?:(?P<minutes>{_NUMBER})m)?(?:(?P<seconds>{_NUMBER})s)?"
 )
-# A longer one does not fit into the system's timers; no GitLab job runs that long.
+# The system's timers do not support longer durations; no GitLab job runs that long.
 LONGEST_DURATION = 20 * 24 * 3600
 
 
@@ -89,7 +89,7 @@ def positive_seconds(given: str | float) -> float:
 
 
 def text_file(path: str) -> str:
-    """Reads a file of UTF-8 text, `-` for stdin; a type for `click.option`."""
+    """Reads a UTF-8 text file, or stdin for `-`; a type for `click.option`."""
     try:
         return read_text(Path(path))
     except UnreadableError as error:
@@ -97,11 +97,11 @@ def text_file(path: str) -> str:
 
 
 class Option(click.Option):
-    """An option that shows its environment variables, and belongs to a group of the help.
+    """Adds to a click option its environment variables and its group in the help.
 
     Args:
-        group: The heading it stands under.
-        settings: What `click.Option` takes.
+        group: The heading above it in the help.
+        settings: The arguments of `click.Option`.
     """
 
     def __init__(self, *args: Any, group: str = "Options", **settings: Any) -> None:
@@ -109,7 +109,7 @@ class Option(click.Option):
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """What stands in brackets: no range, of which the text tells, and 30 rather than 30.0."""
+        """Returns what the help shows in brackets: without the range, and 30 instead of 30.0."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         if "default" in extra and isinstance(self.default, float):
@@ -117,24 +117,24 @@ class Option(click.Option):
         return extra
 
 
-# Pipelines written with this name of --project exist.
+# Existing pipelines use this name for --project.
 _OTHER_NAMES = {"project-group-and-name": "project"}
 _SHELLS = {"sh", "bash", "/bin/sh", "/bin/bash"}
 
 
 def _normalized(name: str) -> str:
-    """An option's name as it is declared: pipelines written with --base_url exist."""
+    """Returns an option's declared name, because existing pipelines use --base_url."""
     dashes = name.replace("_", "-")
     return _OTHER_NAMES.get(dashes, dashes)
 
 
 class Command(click.Command):
-    """A command whose options can be spelled with underscores, and whose help is in groups.
+    """Defines a command that accepts underscores in option names and groups options in its help.
 
     Args:
-        examples: Command lines for the end of the help, by what each is for.
-        settings: What `click.Command` takes. Without any argument the command shows a short help,
-            unless `no_args_is_help` is False.
+        examples: Command lines for the end of the help, by what each one does.
+        settings: The arguments of `click.Command`. Without arguments the command shows a short
+            help, unless `no_args_is_help` is False.
     """
 
     def __init__(self, *args: Any, examples: Mapping[str, str], **settings: Any) -> None:
@@ -170,7 +170,7 @@ class Command(click.Command):
         return formatter.getvalue()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the command's own options, then those it shares."""
+        """Writes the command's own options, then the shared options."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
@@ -178,12 +178,12 @@ class Command(click.Command):
         shared = (CONNECTION, OUTPUT)
         for title, records in sorted(groups.items(), key=lambda group: group[0] in shared):
             with formatter.section(title):
-                # One width for all sections: the formatter goes by the widest of each.
+                # All sections get the same width; the formatter would choose one for each.
                 padded = [(first.ljust(FIRST_COLUMN), text) for first, text in records]
                 formatter.write_dl(padded, col_max=FIRST_COLUMN)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the examples, the exit codes, and where the documentation is."""
+        """Writes the examples, the exit codes, and a link to the documentation."""
         del ctx
         self._write_examples(formatter, most=len(self.examples))
         with formatter.section("Exit codes"):
@@ -203,8 +203,8 @@ class Command(click.Command):
 
 
 def _page(command: str) -> str:
-    """Where a command's page is: on the web, if the package says where, or in the repository."""
-    from importlib.metadata import metadata  # noqa: PLC0415 - slow to import, for --help alone
+    """Returns the address of a command's page: its URL from the package, or its path."""
+    from importlib.metadata import metadata  # noqa: PLC0415 - slow to import; only --help needs it
 
     page = f"docs/{command.removeprefix('cicd-')}.md"
     for link in metadata("ci-cd-commands").get_all("Project-URL") or ():
@@ -215,7 +215,7 @@ def _page(command: str) -> str:
 
 
 def _broken(line: str, width: int) -> str:
-    """A command line that can still be pasted, continued before an option where it is too wide."""
+    """Returns a command line, broken with a backslash before an option if it is too wide."""
     first, *options = re.split(r" (?=--)", line)
     rows = [first]
     for each in options:
@@ -230,7 +230,7 @@ option = functools.partial(click.option, cls=Option)
 _connection_option = functools.partial(option, group=CONNECTION)
 _output_option = functools.partial(option, group=OUTPUT)
 
-# What several commands have under one name.
+# Options that several commands share.
 project_option = functools.partial(option, "-p", "--project", "project", metavar="PROJECT")
 ref_option = functools.partial(option, "-r", "--ref", metavar="REF")
 
@@ -326,14 +326,14 @@ def with_options(
     options: Sequence[Callable[[Callable[..., int]], Callable[..., int]]],
     command: Callable[..., int],
 ) -> Callable[..., int]:
-    """Adds options to a command, which its help then lists in this order."""
+    """Adds options to a command; its help lists them in this order."""
     for add in reversed(options):
         command = add(command)
     return command
 
 
 def shared_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Adds the options that every command has, and hands them on as one `settings`."""
+    """Adds the options that every command has, and passes their values as one `settings`."""
 
     @functools.wraps(command)
     def with_settings(
@@ -350,7 +350,7 @@ def shared_options(command: Callable[..., int]) -> Callable[..., int]:
         ctx = click.get_current_context()
         output = Output(output_format, dotenv, dotenv_prefix, dry_run)
         output.prepare()
-        if isinstance(ctx.obj, list):  # the boundary's
+        if isinstance(ctx.obj, list):  # the list of cli/main.py
             ctx.obj.append(output)
         connection = _connection(ctx)
         for param in ctx.command.params:
@@ -362,10 +362,10 @@ def shared_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def _connection(ctx: click.Context) -> Connection:
-    """Decides on one server and at most one credential.
+    """Chooses one server and at most one token.
 
-    Options come before the environment, that before the configuration file; an access token
-    comes before a job token.
+    Options take precedence over environment variables, and these over the configuration file;
+    an access token takes precedence over a job token.
     """
     by_default = ctx.get_parameter_source("retry_for") is ParameterSource.DEFAULT
     return connection_of(
@@ -379,7 +379,7 @@ def _connection(ctx: click.Context) -> Connection:
 
 
 def _given_token(ctx: click.Context) -> Token | None:
-    """The token that an option or a variable gives: options first, access tokens first."""
+    """Returns the token that an option or a variable gives: options and access tokens first."""
     by_option = {
         name
         for name in ("api_access_token", "api_access_token_file")
@@ -391,7 +391,7 @@ def _given_token(ctx: click.Context) -> Token | None:
             hint="Give one of them.",
         )
     names = ["api_access_token", "api_access_token_file", "job_token"]
-    # Of the two ways to give an access token, an option comes before a variable.
+    # An access token from an option takes precedence over one from a variable.
     names.sort(key=lambda name: (name == "job_token", name not in by_option))
     for name in names:
         value = ctx.params[name]
@@ -406,7 +406,7 @@ def _given_token(ctx: click.Context) -> Token | None:
 
 
 def _source(ctx: click.Context, name: str) -> str:
-    """Where a parameter's value came from, for people: the option or the variable."""
+    """Returns the option or the variable that a parameter's value came from, for messages."""
     param = next(param for param in ctx.command.params if param.name == name)
     if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
         return max(param.opts, key=len)

@@ -1,4 +1,4 @@
-"""stdout and the dotenv file: results in text, as JSON, and as `KEY=value` lines."""
+"""Writes results to stdout as text or JSON, and to the dotenv file as `KEY=value` lines."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ Format = Literal["text", "json"]
 
 log = logging.getLogger(__name__)
 
-# What GitLab takes where nobody raised its limits, `dotenv_variables` and `dotenv_size`:
+# GitLab's default limits, `dotenv_variables` and `dotenv_size`:
 # app/services/ci/parse_dotenv_artifact_service.rb and https://docs.gitlab.com/ci/yaml/artifacts_reports/
 MOST_VARIABLES = 20
 MOST_BYTES = 5119
 PIPELINE_VARIABLES = 5
-# What GitLab expands in a later job: lib/expand_variables.rb.
+# GitLab expands these in a later job: lib/expand_variables.rb.
 _EXPANDED = re.compile(r"\$\w|\$\{|%\w+%")
-# In `PIPELINE_IDS`, at the place of a project that was not reached.
+# Stands in `PIPELINE_IDS` for a project without a result.
 NOT_REACHED = "-"
-DECIMALS = 3  # of seconds
+DECIMALS = 3  # of durations in seconds
 
 
 class Result(Protocol):
-    """What a command reached: a frozen dataclass whose fields are its JSON."""
+    """Describes a result of a command: a frozen dataclass whose fields are the JSON output."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def text(self) -> str:
-        """One short line for a person."""
+        """Returns one short line for the user."""
 
     def dotenv(self) -> dict[str, str]:
-        """The variables that later jobs get."""
+        """Returns the variables for later jobs, by name."""
 
 
 Outcome = Result | CommandError
@@ -55,13 +55,13 @@ Outcome = Result | CommandError
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Where results go.
+    """Writes the results of a command.
 
     Attributes:
-        format: What stdout holds.
+        format: The format of stdout.
         dotenv: A file for `artifacts:reports:dotenv`, if wanted.
-        dotenv_prefix: What the names of its variables begin with.
-        dry_run: Whether nothing is changed, so that no later job may act on a result.
+        dotenv_prefix: The prefix of its variable names.
+        dry_run: Whether nothing is changed, so that no later job should use a result.
     """
 
     format: Format = "text"
@@ -70,10 +70,10 @@ class Output:
     dry_run: bool = False
 
     def prepare(self) -> None:
-        """Empties the dotenv file before anything is sent, so that it never holds an old result.
+        """Empties the dotenv file before anything is sent, so that it holds no old result.
 
         Raises:
-            UsageError: It cannot be written.
+            UsageError: The file cannot be written.
         """
         if re.fullmatch(r"\w*", self.dotenv_prefix, re.ASCII) is None:
             raise UsageError(
@@ -108,16 +108,16 @@ class Output:
         several: bool | None = None,
         interrupted: Interrupted | None = None,
     ) -> int:
-        """Writes results and errors; whatever cannot be written, the rest still is.
+        """Writes all results and errors; if one output fails, the others are still written.
 
         Args:
-            outcomes: In the order in which they were asked for, one for each thing asked for.
-            asked: What was asked for, in that order: the projects.
-            several: Whether JSON is a list; default: whether several things were asked for.
+            outcomes: One result or error for each thing asked for, in that order.
+            asked: The projects that were asked for, in that order.
+            several: Whether the JSON is a list; default: whether several things were asked for.
             interrupted: The signal that ended the command, if one did.
 
         Returns:
-            The exit code: the signal's, or that of the first outcome that is not 0.
+            The exit code of the signal, or else of the first outcome whose code is not 0.
         """
         several = len(asked) > 1 if several is None else several
         errors = [outcome for outcome in outcomes if isinstance(outcome, CommandError)]
@@ -160,7 +160,7 @@ class Output:
 def pipeline_variables(
     pipeline_id: int, project: str, web_url: str, status: str, sha: str
 ) -> dict[str, str]:
-    """Names the variables by which later jobs know a pipeline; there are `PIPELINE_VARIABLES`."""
+    """Returns the `PIPELINE_VARIABLES` variables that describe a pipeline to later jobs."""
     return {
         "PIPELINE_ID": str(pipeline_id),
         "PIPELINE_PROJECT": project,
@@ -171,14 +171,14 @@ def pipeline_variables(
 
 
 def check_writable(path: Path, option: str) -> None:
-    """Makes sure, before anything is sent, that a file can be written in the end.
+    """Checks, before anything is sent, that a file can be written later.
 
     Args:
         path: The file.
         option: The option that names it.
 
     Raises:
-        UsageError: It cannot.
+        UsageError: The file cannot be written.
     """
     place = path if path.exists() else path.parent
     if path.is_dir() or not os.access(place, os.W_OK):
@@ -190,24 +190,24 @@ def check_writable(path: Path, option: str) -> None:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, where the place allows it.
+    """Writes a file completely or not at all, if its folder allows that.
 
     A device, a pipe, a link, and a single file that is mounted into a container cannot be
     replaced by another file; they are written in place.
 
     Args:
         path: The file.
-        content: What it holds then.
+        content: The new content.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     if path.is_symlink() or (path.exists() and not path.is_file()):
         path.write_bytes(content)
         return
     try:
         handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError:  # the folder is not writable, but the file in it may be
+    except OSError:  # the folder is not writable, but the file can be
         path.write_bytes(content)
         return
     try:
@@ -221,17 +221,17 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Writes the result to stdout or, if that is full, to stderr: what was done is always told."""
+    """Writes the result to stdout or, if that fails, to stderr, so that it is always reported."""
     try:
         for line in lines:
             console.write(sys.stdout, line)
     except BrokenPipeError:
-        raise  # the reader has left, and wants no more
+        raise  # the reader has closed stdout
     except OSError as error:
         log.warning("stdout cannot be written: %s. The result:", error.strerror)
         for line in lines:
             console.say(line)
-        # What Python still holds for stdout would fail once more when the process ends.
+        # Python would fail again at the end of the process when it flushes its buffer for stdout.
         sys.stdout = io.StringIO()
 
 
@@ -251,7 +251,7 @@ def _warn_of_size(size: str) -> None:
 
 
 def _placed(outcomes: Sequence[Outcome]) -> list[tuple[int, Result]]:
-    """The results, each with the place of what was asked for, from 1."""
+    """Returns each result with its place in what was asked for, counted from 1."""
     placed: list[tuple[int, Result]] = []
     for place, outcome in enumerate(outcomes, start=1):
         reached: Sequence[Any] = (
@@ -262,7 +262,7 @@ def _placed(outcomes: Sequence[Outcome]) -> list[tuple[int, Result]]:
 
 
 def _variables(placed: Sequence[tuple[int, Result]], count: int) -> dict[str, str]:
-    """The variables by name; those of the second place end with `_2`, and so on."""
+    """Returns the variables by name; those of the second result end with `_2`, and so on."""
     variables: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     for place, result in placed:
@@ -276,7 +276,7 @@ def _variables(placed: Sequence[tuple[int, Result]], count: int) -> dict[str, st
     return variables
 
 
-# Of several, one variable that holds all, for a job that wants no more.
+# With several results, one variable that holds all values, for jobs that need only these.
 _LISTS: Mapping[str, str] = {"PIPELINE_ID": "PIPELINE_IDS", "TAG_NAME": "TAG_NAMES"}
 
 
@@ -297,7 +297,7 @@ def _document(
     if signal is not None:
         errors.insert(0, _signal_document(signal))
     if errors:
-        # `error` is the first of `errors`, for scripts that know a single one.
+        # `error` is the first of `errors`, for scripts that read only one.
         return {"error": errors[0], "errors": errors, "results": plain}
     return plain if several else plain[0] if plain else None
 
@@ -307,7 +307,7 @@ def _asked(asked: Sequence[str], place: int) -> dict[str, object]:
 
 
 def _plain(value: object) -> Any:
-    """A result as JSON holds it; seconds are rounded to milliseconds."""
+    """Returns a result as JSON values; seconds are rounded to milliseconds."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     match value:
@@ -322,7 +322,7 @@ def _plain(value: object) -> Any:
 
 
 def error_document(error: CommandError) -> dict[str, object]:
-    """An error as JSON holds it."""
+    """Returns an error as a JSON object."""
     return {
         "code": error.exit_code,
         "kind": error.kind,
@@ -343,9 +343,9 @@ def _signal_document(signal: Interrupted) -> dict[str, object]:
 
 
 def show_error(error: CommandError) -> None:
-    """Says on stderr what happened, why, and what to do: a line each.
+    """Writes to stderr what happened, why, and what to do, on a line each.
 
-    A reason that would only repeat the exit code's meaning is left out.
+    A reason that only repeats the meaning of the exit code is left out.
     """
     console.say(f"{console.styled('error:', 'red')} {cleaning.one_line(error.message)}")
     if error.why:

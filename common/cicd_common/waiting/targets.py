@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
     from cicd_common.waiting.policy import WaitPolicy
 
-CANDIDATES = 20  # the newest pipelines to search; among a tag's a branch's can be older
+CANDIDATES = 20  # pipelines of a name to read; a tag's can be newer than the branch's
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-# A group can be called `pipelines`, so the URL form that GitLab uses today is tried first; old links
-# have no `/-/`.
+# A group can be called `pipelines`, so the URL form that GitLab uses today is tried first; old
+# links have no `/-/`.
 _PIPELINE_PAGES = tuple(
     re.compile(rf"(?P<project>.+?){page}(?P<id>[0-9]{{1,18}})(?:[/?#].*)?")
     for page in ("/-/pipelines/", "/pipelines/")
@@ -442,7 +442,7 @@ class Finder:
         }
 
     def _is_left_out(self, pipeline: Pipeline) -> bool:
-        """Return whether a pipeline waits for this job: its own, a parent, or the next at the lock."""
+        """Return whether a pipeline waits for this job: its own, a parent, or the next in line."""
         own = self._own
         if pipeline.id == own.pipeline_id:
             return True  # ids are unique on a server
@@ -470,7 +470,7 @@ class Finder:
         return False
 
     def _waits_for_lock(self, pipeline: Pipeline) -> bool:
-        """Return whether a newer pipeline waits for us: it has our job too, and it has not passed."""
+        """Return whether a newer pipeline waits for us: it has our job, which has not passed."""
         if not self._own.name:
             self.notes.append(
                 Note(

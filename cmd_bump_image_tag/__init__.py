@@ -61,7 +61,7 @@ def bump_image_tag(
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
 ) -> BumpResult:
-    """Sets images' tags in the YAML files of a repository; only those bytes change.
+    """Sets the tags of images in the YAML files of a repository, and changes no other byte.
 
     Prints nothing; the diff goes to the logger `cicd_common.bump`.
 
@@ -77,11 +77,12 @@ def bump_image_tag(
             else `files`.
         project: The project's path (`group/sub/name`), numeric id, or the URL of its page.
         repository: The address of a repository for git.
-        branch: The branch; default: the default branch.
-        merge_request: Whether to write to a branch of its own, and open a merge request.
+        branch: The branch to write to; default: the default branch.
+        merge_request: Whether to write to a new branch, and open a merge request.
         auto_merge: Whether to have that merge request merged once its checks have passed.
-        title: Its title, with the placeholders of `commit_message`; default: the subject.
-        label: Labels of it.
+        title: The merge request's title, with the placeholders of `commit_message`; default: the
+            commit's subject.
+        label: Labels of the merge request.
         assignee: User names of its assignees.
         reviewer: User names of its reviewers.
         wait: Whether to wait until it is merged; or, without one, for the commit's pipeline. A
@@ -91,10 +92,10 @@ def bump_image_tag(
         skip_ci: Whether GitLab starts no pipeline for the commit; default: it starts none, but in
             a merge request.
         upstream: The URL of the pipeline that bumps, which becomes a trailer of the commit.
-        verify_image: Whether the images' registries must have what is to be set; the credentials
+        verify_image: Whether the registries must have the new tags or digests; the credentials
             are those of `docker login`, or `CI_REGISTRY_USER` and `CI_REGISTRY_PASSWORD`.
         pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
-        insecure_registry: A registry that is asked over plain HTTP, as `host[:port]`, or several.
+        insecure_registry: A registry that is reached over plain HTTP, as `host[:port]`, or several.
         allow_downgrade: Whether a lower version can replace a higher one.
         allow_older_pipeline: Whether an older pipeline can overwrite the bump of a newer one.
         strict: Whether to refuse an edit that leaves a mention of the old reference behind.
@@ -104,10 +105,10 @@ def bump_image_tag(
             and `retry_for`, in seconds. Not needed for `files`.
 
     Returns:
-        What changed; nothing if all was up to date.
+        The changes; none if everything was up to date.
 
     Raises:
-        cicd_common.errors.CommandError: It did not happen; the subclass says why.
+        cicd_common.errors.CommandError: The bump failed; the subclass says why.
     """
     # Imported here, so that the console script can show its help without python-gitlab.
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415

@@ -1,8 +1,8 @@
-"""Auto-merge: merge what has passed, never what has not; and wait until it is merged.
+"""Auto-merge: merges a merge request after its pipeline has passed, and waits for the merge.
 
 Sources: `execute_merge` in `lib/api/merge_requests.rb` and `AutoMerge::MergeWhenChecksPassService`
 in GitLab's source. A fresh merge request is not ready: background workers prepare it, check it and
-create its pipeline, and until then GitLab merges at once what it is told to merge later.
+create its pipeline. Until then GitLab merges at once, even if it is told to merge later.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NEVER = {
 _NOT_MERGEABLE = (
     HTTPStatus.METHOD_NOT_ALLOWED,
     HTTPStatus.CONFLICT,
-    HTTPStatus.UNPROCESSABLE_ENTITY,  # GitLab 19.4 while it prepares, where others say 405
+    HTTPStatus.UNPROCESSABLE_ENTITY,  # GitLab 19.4 while it prepares; others: 405
 )
 _MERGED_RESULT = re.compile(r"refs/merge-requests/\d+/(merge|train)")
 
@@ -51,7 +51,7 @@ LONGEST_PAUSE = 30.0  # seconds between two polls
 
 
 def merge_when_ready(requests: MergeRequests, iid: int, sha: str) -> MergeRequest:
-    """Has GitLab merge at once what has passed, and later what is still being checked.
+    """Merges at once if the checks have passed, else sets auto-merge.
 
     Args:
         requests: The project's merge requests.
@@ -70,7 +70,7 @@ def merge_when_ready(requests: MergeRequests, iid: int, sha: str) -> MergeReques
         ForbiddenError: The token's user is not allowed to merge.
         ConflictError: The branch has another commit.
         RefusedError: It cannot be merged.
-        TimeLimitError: GitLab did not find out in time whether it can be merged.
+        TimeLimitError: GitLab did not determine in time whether it can be merged.
         CommandError: There was no usable answer.
     """
     backoff = Backoff(requests.gitlab.connection.retry_for)
@@ -105,7 +105,7 @@ def _merge(
     try:
         return requests.put_merge(now, sha, auto_merge=auto_merge)
     except AuthError as error:
-        # GitLab's 401 here is that of a wrong token, and that of a role that is too low:
+        # GitLab answers 401 both to a wrong token and to a role that is too low:
         # https://docs.gitlab.com/api/merge_requests/#merge-a-merge-request
         requests.get(now.iid)
         raise ForbiddenError(
@@ -119,10 +119,10 @@ def _merge(
 def _not_yet(
     refusal: CommandError, now: MergeRequest, pipeline: HeadPipeline | None
 ) -> CommandError:
-    """The error that a refusal is if it lasts.
+    """Returns the error to raise if a refusal lasts until the time limit.
 
     Raises:
-        CommandError: The refusal itself, which does not pass.
+        CommandError: The refusal itself, if it is final.
     """
     if refusal.answer is None or refusal.answer.status not in _NOT_MERGEABLE:
         raise refusal
@@ -144,8 +144,8 @@ def wait_until_merged(requests: MergeRequests, found: MergeRequest, timeout: flo
 
     Args:
         requests: The project's merge requests.
-        found: The merge request; one that was set to auto-merge must stay so.
-        timeout: Seconds.
+        found: The merge request; if it was set to auto-merge, it must stay so.
+        timeout: The longest time to wait, in seconds.
 
     Raises:
         PipelineFailedError: Its pipeline failed.
@@ -182,7 +182,7 @@ def wait_until_merged(requests: MergeRequests, found: MergeRequest, timeout: flo
 
 
 def _pipeline_of(requests: MergeRequests, now: MergeRequest, sha: str) -> HeadPipeline | None:
-    """Returns the newest pipeline if it is of exactly that commit, or of its merged result."""
+    """Returns the newest pipeline if it ran for this commit or for its merged result."""
     pipeline = now.pipeline
     if pipeline is None or pipeline.sha == sha:
         return pipeline
@@ -192,10 +192,10 @@ def _pipeline_of(requests: MergeRequests, now: MergeRequest, sha: str) -> HeadPi
 
 
 def _check_passes(now: MergeRequest, pipeline: HeadPipeline | None) -> None:
-    """Makes sure that the merge request is open, and its pipeline has not ended badly.
+    """Checks that the merge request is open, and that its pipeline has not failed.
 
     Raises:
-        CommandError: It has; the subclass says how.
+        CommandError: It is closed, or its pipeline ended otherwise; the subclass says how.
     """
     if now.state == "closed":
         raise PipelineCanceledError(
@@ -217,14 +217,14 @@ def _check_passes(now: MergeRequest, pipeline: HeadPipeline | None) -> None:
 
 
 def _check_mergeable(now: MergeRequest, sha: str) -> None:
-    """Makes sure that the merge request is not one which stays as it is.
+    """Checks that no status of the merge request prevents the merge for good.
 
     Args:
-        now: The merge request.
-        sha: The commit that is meant; the status of another says nothing.
+        now: The merge request as it is now.
+        sha: The commit to merge; the status of another commit is ignored.
 
     Raises:
-        RefusedError: It can never be merged as it is.
+        RefusedError: It cannot be merged until someone changes it.
     """
     if now.sha == sha and now.status in _NEVER:
         raise RefusedError(
@@ -235,7 +235,7 @@ def _check_mergeable(now: MergeRequest, sha: str) -> None:
 
 
 def _unready(now: MergeRequest, sha: str, *, misses_pipeline: bool) -> CommandError | None:
-    """Returns what GitLab's workers have not done yet, as the error that it is if it lasts."""
+    """Returns the error to raise if GitLab's workers do not finish in time."""
     if now.sha != sha:
         return ConflictError(
             f"{now.web_url} is at commit {now.sha[:8]}, not {sha[:8]}.",
@@ -258,7 +258,7 @@ def _unready(now: MergeRequest, sha: str, *, misses_pipeline: bool) -> CommandEr
 
 
 def _runs_pipelines(requests: MergeRequests, sha: str) -> bool:
-    """Returns whether a commit can have a pipeline, as far as the project's settings tell."""
+    """Returns True if the project's settings let a commit have a pipeline."""
     project = requests.gitlab.get(f"projects/{requests.project.id}")
     level = fields.optional_text(project, "builds_access_level")
     if level == "disabled" or project.get("jobs_enabled") is False:

@@ -153,7 +153,7 @@ def cli(*, settings: Settings, wait: bool, timeout: float | None, **options: Any
     Knows Kubernetes, Kustomize, Helm, Compose, .gitlab-ci.yml and Flux's markers. If someone else
     writes at the same time, both edits land. Nothing to change is success too.
     """
-    # Imported here: python-gitlab and YAML are slow to import, and --help needs neither.
+    # Imported here: python-gitlab and YAML are slow to import, and --help does not need them.
     from cicd_common.waiting.policy import WaitPolicy  # noqa: PLC0415
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_bump_image_tag.request import BumpRequest  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The message of the commit that updates."""
+"""The message of the bump's commit, with its trailers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
 def check_template(template: str, what: str = "commit message") -> None:
-    """Makes sure that a template can be filled.
+    """Checks that a template can be filled.
 
     Args:
         template: A text with placeholders.
-        what: What it is for, for the message.
+        what: The template's name in the error message.
 
     Raises:
-        UsageError: It is empty, or has a placeholder that does not exist.
+        UsageError: It is empty, or has an unknown placeholder.
     """
     if not template.strip():
         raise UsageError(f"The {what} is empty.", hint="Give a text, or leave it out.")
@@ -50,12 +50,12 @@ def check_template(template: str, what: str = "commit message") -> None:
 def subject(
     template: str, updates: Sequence[Update], changes: Sequence[Change], upstream: str
 ) -> str:
-    """Fills a template.
+    """Returns a filled template.
 
     Args:
         template: A text with placeholders; checked already.
-        updates: What was asked for.
-        changes: What changes; of several values each stands once, in order.
+        updates: The requested updates.
+        changes: The changes; each value of a placeholder is listed once, in order.
         upstream: The upstream pipeline's URL, if there is one.
     """
     images = {change.image for change in changes}
@@ -68,7 +68,7 @@ def subject(
         "files": _listed(change.path for change in changes),
         "upstream": upstream,
     }
-    # Names of files and of branches can hold anything, and a line break would begin a trailer.
+    # Names of files and branches can contain line breaks, which would begin a trailer.
     return _PLACEHOLDER.sub(lambda found: one_line(values[found[1]]), template).strip()
 
 
@@ -85,11 +85,11 @@ def commit_message(
 
     Args:
         template: A text with placeholders; checked already.
-        updates: What was asked for.
-        changes: What changes.
+        updates: The requested updates.
+        changes: The changes.
         upstream: The upstream pipeline's URL, if there is one; a trailer names it and the images.
-        skip_ci: Whether GitLab is to start no pipeline for the commit.
-        names_images: Whether trailers name the images without an upstream pipeline, too.
+        skip_ci: Whether GitLab starts no pipeline for the commit.
+        names_images: Whether trailers name the images even without an upstream pipeline.
     """
     text = subject(template, updates, changes, upstream)
     if skip_ci and not _SKIPS_CI.search(text):
@@ -102,7 +102,7 @@ def commit_message(
 
 
 def _gap(text: str) -> str:
-    """Returns what separates trailers from a message: they join those that it ends with."""
+    """Returns the separator before the trailers: none if the message ends with trailers."""
     _, gap, last = text.rpartition("\n\n")
     has_trailers = gap and all(_TRAILER.fullmatch(line) for line in last.split("\n"))
     return "\n" if has_trailers else "\n\n"
@@ -113,7 +113,7 @@ def _listed(values: Iterable[str]) -> str:
 
 
 def _tag_in(old: str) -> str:
-    """The tag in what stood there: a tag, a digest, or a whole reference."""
+    """Returns the tag in an old value, which is a tag, a digest or a whole reference."""
     if is_digest(old):
         return old
     tag = old.partition("@")[0].rpartition(":")[2]
@@ -126,7 +126,7 @@ _IMAGE = re.compile(r"^Bumped-Image: *(\S+)$", re.MULTILINE)
 
 
 class _Pipeline(NamedTuple):
-    """A pipeline: the ids of one project's grow with time."""
+    """A pipeline; within one project a newer pipeline has a higher id."""
 
     project: str
     id: int
@@ -144,22 +144,22 @@ def trailers(upstream: str, images: Iterable[str]) -> str:
 
 
 def is_bump(message: str) -> bool:
-    """Returns whether a commit's message has the trailers of a bump in a merge request."""
+    """Returns True if a commit's message has the trailers of a bump in a merge request."""
     return _IMAGE.search(message) is not None
 
 
 def check_not_older(
     upstream: str, changes: Sequence[Change], messages: Callable[[str], Iterable[str]]
 ) -> None:
-    """Makes sure that no newer pipeline of the same project has bumped the same images before.
+    """Checks that no newer pipeline of the same project has already bumped the same images.
 
     Args:
-        upstream: The URL of the pipeline that updates now; another address is not compared.
-        changes: What would change.
+        upstream: The URL of the pipeline that bumps now; those of other projects are not compared.
+        changes: The planned changes.
         messages: The messages of the last commits that touched a file, the newest first.
 
     Raises:
-        RefusedError: One has.
+        RefusedError: A newer pipeline has bumped one of them.
     """
     ours = _parse(upstream)
     if ours is None:

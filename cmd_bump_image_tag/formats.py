@@ -1,8 +1,8 @@
-"""The formats that the command knows: one table of the places where images stand.
+"""The formats that the command knows: one table of the places that hold images.
 
 A place is a path of keys from a document's root; `*` is one key, `**` any number of keys, and
-lists are passed through. What has no place in the table, such as labels and environment variables,
-is text that only looks like an image.
+lists do not count. A value without a place in the table, such as a label or an environment
+variable, is text, even if it looks like an image.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Place:
 
     Attributes:
         path: Keys with dots between them: a name, `*`, `**`, or `{NAME}` of `KEYS`.
-        shape: What stands there.
+        shape: How the value spells an image.
     """
 
     path: str
@@ -82,9 +82,10 @@ class Format:
     """A kind of document.
 
     Attributes:
-        name: What its users call it.
-        detects: Returns whether a mapping is the root of such a document, by the path too.
-        places: Where images and text stand; none if all is text.
+        name: The usual name of the format.
+        detects: Returns True if the mapping is the root of a document of this format; it gets the
+            file's path too.
+        places: The places of images and text; none if everything is text.
     """
 
     name: str
@@ -105,7 +106,7 @@ def _is_object(mapping: Mapping, _path: str) -> bool:
     return bool(_text_of(mapping, "apiVersion") and _text_of(mapping, "kind"))
 
 
-# Their images are data, schemas, patterns, constraints, or names to look for.
+# Their images are data, schemas, patterns, constraints, or names to match.
 _DESCRIBING = (
     "apiextensions.k8s.io/",
     "image.toolkit.fluxcd.io/",
@@ -210,7 +211,7 @@ VALUES = Format(
     ),
 )
 
-# The first that detects a document reads it.
+# The first format that detects a document reads it.
 FORMATS = (
     _DESCRIPTION,
     Format(
@@ -303,7 +304,7 @@ FORMATS = (
 
 
 class _Node:
-    """The place of mappings in a document; one object for all that have the same path."""
+    """The place of mappings in a document; mappings with the same path share one object."""
 
     def __init__(self, format_: Format, outer: _Node | None = None, key: str = "") -> None:
         self.format = format_
@@ -329,7 +330,7 @@ class _Node:
         return found
 
     def shapes_of(self, key: str) -> tuple[Shape, ...]:
-        """Returns how the value of a key can spell an image, or the items of its list."""
+        """Returns how the value of a key, or the items of its list, can spell an image."""
         found = self.scalars.get(key)
         if found is None:
             found = () if self.is_text or self.is_settings else self._shapes_of(key)
@@ -366,12 +367,12 @@ def _path(path: str) -> tuple[re.Pattern[str] | None, ...]:
 
 @lru_cache(maxsize=4096)
 def _is_key(pattern: re.Pattern[str], key: str) -> bool:
-    """Returns whether a key is one of some; the same few are all over a file."""
+    """Returns True if a key is one of these; cached, because a file repeats few keys."""
     return pattern.fullmatch(key) is not None
 
 
 def _fits(path: tuple[re.Pattern[str] | None, ...], node: _Node | None) -> bool:
-    """Returns whether a path leads from the root to a place."""
+    """Returns True if a path leads from the root to a place."""
     for index in range(len(path) - 1, -1, -1):
         pattern = path[index]
         if pattern is None:
@@ -396,10 +397,10 @@ def find_images(scan: Scan, path: str) -> Iterator[Image]:
 
     Args:
         scan: The file's documents.
-        path: Its path, for the formats that are told by it.
+        path: Its path, which identifies some formats.
 
     Yields:
-        Each image; an anchored one again at each place that merges it in.
+        Each image; an anchored image again at each place that merges it.
     """
     finder = _Finder(path)
     nodes: list[_Node] = []
@@ -416,10 +417,10 @@ class _Finder:
         self.path = path
         self.roots: dict[Format, _Node] = {}
         self.entries: dict[Mapping, Entries] = {}
-        self.done: set[int] = set()  # the mappings that were read with the one around them
+        self.done: set[int] = set()  # the mappings that were read together with their outer mapping
 
     def place(self, mapping: Mapping, outer: _Node | None) -> _Node:
-        """Returns the place of a mapping; an object within another document is a root again."""
+        """Returns the place of a mapping; an object within another document is a new root."""
         path = self.path
         if outer is not None:
             if outer.is_text:
@@ -435,7 +436,7 @@ class _Finder:
 
     def images(self, mapping: Mapping, node: _Node) -> Iterator[Image]:
         """Yields the images of one mapping."""
-        # Of text too: what is merged further down is known by then, however long the chain.
+        # Text mappings too: a mapping further down can merge them, and the chain can be long.
         own = part_entries(mapping, self.entries)
         if node.is_text:
             return
@@ -465,7 +466,7 @@ class _Finder:
             yield from self._split(mapping, own)
 
     def _split(self, mapping: Mapping, own: Entries) -> Iterator[Image]:
-        """Reads `image: {repository: NAME}` whose `tag` stands beside `image`."""
+        """Reads `image: {repository: NAME}` with its `tag` next to `image`."""
         for key, value in mapping.entries:
             if not isinstance(value, Mapping) or not _is_key(KEY_PATTERNS["image"], key.value):
                 continue
@@ -534,7 +535,7 @@ def _whole(
 
 
 def _reports(key: str, shapes: tuple[Shape, ...], outer: str) -> bool:
-    """Returns whether a name without a tag is worth a word here."""
+    """Returns True if a name without a tag is reported at this place."""
     if Shape.REFERENCE in shapes or Shape.OVERRIDE in shapes:
         return True
     image = KEY_PATTERNS["image"]

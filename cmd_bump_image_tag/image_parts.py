@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Entry: TypeAlias = tuple[Scalar, Scalar]  # a key and its value
 Entries: TypeAlias = dict[str, Entry]
 
-# A key without `-`, `_` and capitals: `imageTag`, `image_tag` and `image-tag` are one. What stands
+# A key without `-`, `_` and capitals: `imageTag`, `image_tag` and `image-tag` are one. The text
 # before the part is the prefix: `initImage`, `initImageTag` and `initDigest` spell one image.
 _PART = re.compile(
     r"""
@@ -29,13 +29,13 @@ _PART = re.compile(
     """,
     re.VERBOSE,
 )
-# The part's own word at the end of a key; the rest is the prefix. Charts of Prometheus and Airflow
+# The part's word at the end of a key; the rest is the prefix. Charts of Prometheus and Airflow
 # write `baseImage` and `defaultAirflowRepository`.
 _WORD = re.compile(
     r"(?:base)?(?:image)?(?:registry|hub|host|repository|repo|name|tag|version|digest|sha256|sha"
     r"|hash)$|(?:base)?image$"
 )
-# Where a mapping has several of them, the first is the image's name.
+# If a mapping has several of them, the first is the image's name.
 _NAME_ORDER = (
     *("repository", "repo", "imagerepository", "imagerepo", "imagename"),
     *("image", "baseimage", "name"),
@@ -46,12 +46,12 @@ _LONGEST_KEY = 64
 
 
 class Part(NamedTuple):
-    """What a key says of an image.
+    """The part of an image that a key names.
 
     Attributes:
         kind: `registry`, `name`, `tag`, `digest` or `flag`.
-        prefix: What all keys of one image begin with.
-        word: The rest, without capitals, `-` and `_`.
+        prefix: The common beginning of all keys of one image.
+        word: The rest of the key, without capitals, `-` and `_`.
     """
 
     kind: str
@@ -59,9 +59,9 @@ class Part(NamedTuple):
     word: str
 
 
-@lru_cache(maxsize=4096)  # the same few keys are all over a file
+@lru_cache(maxsize=4096)  # a file repeats few keys
 def part_of(key: str) -> Part | None:
-    """Returns what a key says of an image; None if it says nothing."""
+    """Returns the part of an image that a key names; None if it names none."""
     if len(key) > _LONGEST_KEY:
         return None
     plain = key.replace("-", "").replace("_", "").lower()
@@ -78,11 +78,11 @@ def part_entries(mapping: Mapping, known: dict[Mapping, Entries]) -> Entries:
 
     Args:
         mapping: The mapping.
-        known: What this function has returned for other mappings; it is added to.
+        known: The results of this function for other mappings; it adds its own.
     """
     if mapping in known:
         return known[mapping]
-    known[mapping] = found = {}  # before the merges, which can lead round in a circle
+    known[mapping] = found = {}  # before the merges, which can form a cycle
     sources: list[Mapping] = []
     for key, value in mapping.entries:
         if isinstance(value, Scalar):
@@ -108,11 +108,11 @@ def read_parts(entries: Entries, *, is_image: bool) -> Iterator[Image]:
 
     Args:
         entries: The parts, of `part_entries`.
-        is_image: Whether the mapping stands below a key such as `image`, so that a `name`, or a
+        is_image: Whether the mapping is the value of a key such as `image`, so that a `name`, or a
             `version` beside a `repository`, is an image's.
 
     Yields:
-        Each image; one whose tag is missing only where it can be nothing but an image.
+        Each image; one without a tag only if its keys leave no doubt that it is an image.
     """
     parts = _Parts(entries)
     if parts.kinds.isdisjoint({"tag", "digest"}) and not (is_image and "repo" in parts.words):
@@ -132,7 +132,7 @@ def read_parts(entries: Entries, *, is_image: bool) -> Iterator[Image]:
 
 
 def tags_beside(entries: Entries, prefix: str | None) -> Entries:
-    """Returns the tags and digests among some parts, by their keys without the prefix.
+    """Returns the tags and digests among these parts, by their keys without the prefix.
 
     Args:
         entries: The parts.
@@ -148,13 +148,13 @@ def tags_beside(entries: Entries, prefix: str | None) -> Entries:
 
 
 def names_of_parts(entries: Entries, images: Iterable[Image]) -> set[Scalar]:
-    """Returns the scalars of a mapping that are the names of these images."""
+    """Returns the scalars of a mapping that hold the names of these images."""
     lines = {scalar for image in images for scalar in image.lines}
     return {value for _, value in entries.values() if value in lines}
 
 
 class Digests(NamedTuple):
-    """The digests that stand beside a tag.
+    """The digests next to a tag.
 
     Attributes:
         place: The entry that takes a new digest.
@@ -170,7 +170,7 @@ class Digests(NamedTuple):
 
 
 def digests_beside(entries: Entries, key: str) -> Digests:
-    """Returns the digests beside a whole reference.
+    """Returns the digests next to a whole reference.
 
     Args:
         entries: The parts of its mapping.
@@ -189,7 +189,7 @@ def _can_be_digest(entry: Entry) -> bool:
 
 
 class _Parts:
-    """The parts in one mapping, by what they say."""
+    """The parts of images in one mapping, by kind."""
 
     def __init__(self, entries: Entries) -> None:
         self.entries = entries
@@ -211,7 +211,7 @@ class _Parts:
         return sorted(found, key=lambda each: _NAME_ORDER.index(each[0].word))
 
     def tag(self, name: Part, taken: set[Scalar], *, is_image: bool) -> Entry | None:
-        """Returns the tag of a name: that of the same family first, a `version` last."""
+        """Returns the tag of a name: one of the same family first, a `version` last."""
         order = ["tag", "imagetag", "imageversion"]
         if name.word.startswith("image") and name.word != "image":
             order = ["imagetag", "imageversion", "tag"]
@@ -225,7 +225,7 @@ class _Parts:
         return next((tags[word] for word in order if word in tags), None)
 
     def registries(self, name: Part) -> Iterator[tuple[Part, Entry]]:
-        """Yields what can be the registry of a name, the surest first."""
+        """Yields the possible registries of a name, the most likely first."""
         found = [
             (part, entry)
             for part, entry in self.of("registry")
@@ -269,7 +269,7 @@ def _can_hold_digest(part: Part, value: Scalar) -> bool:
 
 
 def is_hexadecimal(digest: Entry) -> bool:
-    """Returns whether a digest stands without its `sha256:`, as the key and the value show."""
+    """Returns True if the key and the value show that a digest has no `sha256:`."""
     key, value = digest
     part = part_of(key.value)
     is_sha = part is not None and "sha" in part.word

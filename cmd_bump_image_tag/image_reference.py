@@ -17,7 +17,7 @@ DIGEST = r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
 _REMAINDER = re.compile(
     rf"(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>{TAG}))?(?:@(?P<digest>{DIGEST}))?"
 )
-# An image's id, which Docker takes in place of a name.
+# An image's id, which Docker accepts instead of a name.
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 _MAX_PATH_LENGTH = 255
 
@@ -39,15 +39,15 @@ class ImageReference:
     digest: str | None = None
 
     @classmethod
-    @lru_cache(maxsize=1024)  # the same few images stand all over a repository
+    @lru_cache(maxsize=1024)  # a repository repeats few images
     def parse(cls, text: str) -> ImageReference | None:
         """Reads a reference as Docker does (`reference.ParseNormalizedNamed`).
 
         Args:
-            text: The reference; its path may have 255 characters, its tag 128.
+            text: The reference; its path can have 255 characters, its tag 128.
 
         Returns:
-            The reference, or None where the text is none.
+            The reference; None if the text is not a reference.
         """
         domain, remainder = _split_domain(text)
         found = _REMAINDER.fullmatch(remainder)
@@ -62,7 +62,7 @@ class ImageReference:
 
     @property
     def repository(self) -> str:
-        """The normal name without tag and digest; equal for one repository, however written.
+        """Returns the normal name without tag and digest; all spellings give the same.
 
         Hosts are compared without regard to case (RFC 4343).
         """
@@ -70,7 +70,7 @@ class ImageReference:
 
     @property
     def familiar(self) -> str:
-        """The name as people write it, without tag and digest: `nginx`, `ghcr.io/x/y`."""
+        """Returns the short name without tag and digest: `nginx`, `ghcr.io/x/y`."""
         if self.domain != _DOCKER_HUB:
             return f"{self.domain}/{self.path}"
         namespace, _, name = self.path.partition("/")
@@ -78,32 +78,32 @@ class ImageReference:
 
     @property
     def last_component(self) -> str:
-        """The end of the path: what each spelling of the name has in common."""
+        """Returns the last part of the path, which each spelling of the name contains."""
         return self.path.rpartition("/")[2]
 
     @property
     def suffix(self) -> str:
-        """What follows the name: `:tag`, `@digest`, both or nothing."""
+        """Returns the text after the name: `:tag`, `@digest`, both or nothing."""
         return suffix_of(self.tag, self.digest)
 
 
 def suffix_of(tag: str | None, digest: str | None) -> str:
-    """Returns what follows a name: `:tag`, `@digest`, both or nothing."""
+    """Returns the text after a name: `:tag`, `@digest`, both or nothing."""
     return (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
 
 
 def is_tag(text: str) -> bool:
-    """Returns whether the text can be a tag."""
+    """Returns True if the text can be a tag."""
     return re.fullmatch(TAG, text) is not None
 
 
 def is_digest(text: str) -> bool:
-    """Returns whether the text is a digest with its algorithm."""
+    """Returns True if the text is a digest with its algorithm."""
     return re.fullmatch(DIGEST, text) is not None
 
 
 def _split_domain(text: str) -> tuple[str, str]:
-    """Tells a registry's host from the first part of a path (`splitDockerDomain`)."""
+    """Splits a registry's host from a name, as Docker does (`splitDockerDomain`)."""
     head, slash, rest = text.partition("/")
     is_host = head == "localhost" or "." in head or ":" in head or head.lower() != head
     if not slash or not is_host:
@@ -122,20 +122,20 @@ _MASKED = re.compile(rf"{_MASK}([0-9]+)z")
 
 
 def has_variable(text: str) -> bool:
-    """Returns whether a part of the text is filled in later."""
+    """Returns True if the text has a variable, which is filled in later."""
     return "$" in text or "{{" in text
 
 
 @lru_cache(maxsize=1024)
 def parse_template(text: str) -> ImageReference | None:
-    """Reads a reference whose parts may be variables, such as `$CI_REGISTRY/web:v1`.
+    """Reads a reference whose parts can be variables, such as `$CI_REGISTRY/web:v1`.
 
     Args:
         text: The reference.
 
     Returns:
-        The reference, in whose parts each variable is written as `${NAME}`; None if the text is
-        not a reference, whatever its variables are.
+        The reference, with each variable written as `${NAME}`; None if the text is not a
+        reference, whatever its variables are.
     """
     if not has_variable(text):
         return ImageReference.parse(text)
@@ -164,6 +164,6 @@ def parse_template(text: str) -> ImageReference | None:
 
 
 def can_become(name: ImageReference, other: ImageReference) -> bool:
-    """Returns whether a name with variables can become another name."""
+    """Returns True if a name with variables can become another name."""
     last = name.last_component
     return has_variable(name.repository) and not has_variable(last) and last == other.last_component

@@ -1,4 +1,4 @@
-"""An image as a document spells it, and what its parts say after a update."""
+"""An image as a document spells it, and the values of its parts after an update."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Update:
-    """What to set: this tag, this digest or both for the images of this repository.
+    """An update: the tag, the digest or both to set for the images of one repository.
 
     Attributes:
         name: The repository, such as `registry.example.com:5000/group/web` or `nginx`; it can hold
@@ -35,7 +35,7 @@ class Update:
         reference: The image with that tag and digest.
 
     Raises:
-        UsageError: A part is not what it should be, or there is neither tag nor digest.
+        UsageError: A part is not valid, or there is neither tag nor digest.
     """
 
     name: str
@@ -78,11 +78,11 @@ class Update:
 
         Args:
             text: The text.
-            tag: The tag of a name that comes without any.
-            digest: Its digest.
+            tag: The tag of a name without one.
+            digest: The digest of a name without one.
 
         Raises:
-            UsageError: A part is not what it should be.
+            UsageError: A part is not valid.
         """
         name, equals, version = text.partition("=")
         if not equals:
@@ -92,17 +92,17 @@ class Update:
 
     @property
     def text(self) -> str:
-        """The update as `parse` reads it."""
+        """Returns the update as `parse` reads it."""
         return f"{self.name}={self.tag or ''}" + (f"@{self.digest}" if self.digest else "")
 
     @property
     def label(self) -> str:
-        """What messages call it: the image's name as people write it, or the path."""
+        """Returns the name for messages: the image's short name, or the path."""
         return self.name if self.is_path else self.reference.familiar
 
     @cached_property
     def word(self) -> str:
-        """A word that every file with this image has, however its name is spelled there."""
+        """Returns a word that every file with this image contains, however its name is spelled."""
         last = self.reference.last_component
         found = re.search(r"\w+", last) if has_variable(last) else None
         return found[0] if found else last
@@ -113,17 +113,18 @@ class Image:
     """An image in a document: one scalar with the whole reference, or its parts in several.
 
     Attributes:
-        name: What it is, as far as the document says; of a whole reference, all of it.
+        name: The image's name, as far as it is known; of a whole reference, all of it.
         reference: The scalar that ends with the whole reference.
         tag: The scalar with the tag, which `@` and a digest can follow.
         digest: The scalar with the digest.
-        hexadecimal: Whether that digest stands without its `sha256:`.
+        hexadecimal: Whether that digest has no `sha256:`.
         carries: Whether the tag's scalar is the place for a digest too.
         stale: Other digests of the same image, which a new tag makes stale.
-        foreign: Scalars beside it that are digests, under keys that do not say so.
-        needs_digest: Whether a key beside it says that the digest is used.
-        lines: What else belongs to it, so that a comment there freezes it: keys, the name.
-        obstacle: Why it cannot be set; empty if it can.
+        foreign: Digests next to it, under keys that do not name a digest.
+        needs_digest: Whether a key next to it says that the digest is used.
+        lines: Other scalars that belong to it, such as keys and the name; a comment on their
+            lines freezes it too.
+        obstacle: The reason why it cannot be set; empty if it can.
     """
 
     name: ImageReference
@@ -140,7 +141,7 @@ class Image:
 
     @property
     def scalars(self) -> tuple[Scalar, ...]:
-        """The scalars that an update can change."""
+        """Returns the scalars that an update can change."""
         found = (self.reference, self.tag, self.digest, *self.stale)
         return tuple(scalar for scalar in found if scalar is not None)
 
@@ -150,7 +151,7 @@ class Image:
 
     @property
     def old_tag(self) -> str:
-        """The tag before the update; empty if there is none."""
+        """Returns the tag before the update; empty if there is none."""
         if self.reference is not None:
             return self.name.tag or ""
         return content(self.tag).partition("@")[0] if self.tag is not None else ""
@@ -161,10 +162,10 @@ class OutOfReachError(Exception):
 
 
 class StaleDigestError(Exception):
-    """A digest would outlive its tag, and nothing shows that it can be emptied.
+    """A digest would stay while its tag changes, and nothing shows that it can be emptied.
 
     Args:
-        why: Which digest.
+        why: Why the digest cannot be emptied.
         scalar: Its place.
     """
 
@@ -176,12 +177,12 @@ class StaleDigestError(Exception):
 def new_values(image: Image, update: Update) -> dict[Scalar, str]:
     """Returns the values of the image's scalars after an update.
 
-    What was not asked for stays. If the tag changes, its digest goes; a digest in a place of its
-    own becomes empty, which charts and Kustomize take for none.
+    Only what was requested changes. If the tag changes, its digest is removed; a digest in a
+    separate value becomes empty, which charts and Kustomize treat as no digest.
 
     Raises:
         OutOfReachError: The image has no place for the value.
-        StaleDigestError: A digest would outlive its tag.
+        StaleDigestError: A digest would stay while its tag changes.
     """
     if image.obstacle:
         raise OutOfReachError(image.obstacle)

@@ -1,4 +1,4 @@
-"""Mentions of an old reference that a bump leaves behind in text."""
+"""Finds mentions of an old reference that a bump leaves behind in text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Mention(NamedTuple):
 
 
 def find_mentions(text: str, update: Update) -> Iterator[Mention]:
-    """Yields the references of an image in a text, those that have a tag or a digest.
+    """Yields the references to an image in a text that have a tag or a digest.
 
     Args:
         text: Any text.
@@ -93,8 +93,8 @@ def find_leftovers(
     Args:
         source: The file.
         update: The update of the image.
-        is_old: Returns whether a reference of the image counts.
-        settled: The scalars that the bump has dealt with.
+        is_old: Returns True if a reference to the image counts.
+        settled: The scalars that the bump has handled.
     """
     found = [
         each
@@ -133,13 +133,13 @@ def _in_scalar(
 def find_leftovers_in_text(
     path: str, data: bytes, update: Update, is_old: Callable[[ImageReference], bool]
 ) -> Iterator[Skipped]:
-    """Yields the mentions of an image in a file that is not YAML, comments left out.
+    """Yields the mentions of an image in a file that is not YAML, except in comments.
 
     Args:
         path: The file.
         data: Its bytes.
         update: The update of the image.
-        is_old: Returns whether a reference of the image counts.
+        is_old: Returns True if a reference to the image counts.
     """
     for number, line in enumerate(data.decode(errors="replace").split("\n"), start=1):
         if update.word in line and not line.lstrip().startswith("#"):
@@ -156,7 +156,7 @@ def _written(reference: ImageReference) -> str:
 def _in_nested(
     scalar: Scalar, update: Update, is_old: Callable[[ImageReference], bool]
 ) -> Iterator[tuple[int, str, str | None]]:
-    """Yields line from 0, name and path of the images in YAML that a scalar holds as a string."""
+    """Yields line (from 0), name and path of each image in YAML that a scalar holds as a string."""
     nested = read_nested(scalar) if "\n" in scalar.value else None
     if nested is None:
         return
@@ -173,7 +173,7 @@ def _in_nested(
 
 
 def paths_to(scan: Scan, scalars: Collection[Scalar]) -> dict[Scalar, str]:
-    """Returns the paths by which `--path` finds some scalars; one without a path is left out.
+    """Returns the `--path` of each of these scalars; a scalar that has none is left out.
 
     Args:
         scan: The documents that hold them.

@@ -1,4 +1,4 @@
-"""A file that was read, and which of its places an update concerns: by format, marker or path."""
+"""A file that was read, and the places that an update concerns: by format, marker or path."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Nested:
 
     Attributes:
         outer: The scalar.
-        scan: What it holds.
-        lines: The lines of that.
+        scan: Its documents.
+        lines: Its lines.
     """
 
     outer: Scalar
@@ -58,10 +58,10 @@ class Source:
         path: Its path in the repository.
         mark: Its byte-order mark, if it has one.
         text: Its text after that.
-        lines: Where its lines are.
-        scan: What it holds.
+        lines: The lines of the text.
+        scan: Its documents.
         images: Its images.
-        comments: What its comments ask for.
+        comments: Its comments that freeze or mark values.
         nested: By scalar, the YAML in a string of this file that the scalar belongs to.
     """
 
@@ -87,7 +87,7 @@ class Source:
         return f"{self.path}:{self.line(scalar)}"
 
     def is_frozen(self, image: Image) -> bool:
-        """Returns whether a comment asks to leave the image alone."""
+        """Returns True if a comment asks to leave the image alone."""
         comments = self.comments
         return bool(comments.frozen) and any(
             self.lines.number(scalar.start) in comments.frozen
@@ -102,7 +102,7 @@ class Source:
         return scalar
 
     def locate(self, path: KeyPath) -> list[Node]:
-        """Returns the values at the end of a path, one of each document that has it."""
+        """Returns the values that a path leads to, one from each document that has it."""
         found = [find(root, path.parts[0]) for root in path.documents(self.scan.documents)]
         nodes = [node for node in found if node is not None]
         for steps in path.parts[1:]:
@@ -118,7 +118,7 @@ class Source:
 
 
 def read_nested(node: Node) -> Nested | None:
-    """Reads the YAML that a value holds as a string; None if it holds none."""
+    """Returns the YAML that a value holds as a string; None if it holds none."""
     if not isinstance(node, Scalar):
         return None
     try:
@@ -131,7 +131,7 @@ def read_file(path: str, data: bytes) -> Source:
     """Reads a file.
 
     Args:
-        path: Its path in the repository, by which some formats are told.
+        path: Its path in the repository, which identifies some formats.
         data: Its bytes, in UTF-8.
 
     Raises:
@@ -159,7 +159,7 @@ class Match(NamedTuple):
     Attributes:
         image: The image.
         update: The update that concerns it; None if none does.
-        follows: Whether a marker or `--path` alone made it one, so that its tag may be
+        follows: Whether only a marker or `--path` made it one, so that its tag can be
             elsewhere.
     """
 
@@ -170,7 +170,7 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class Updates:
-    """What to set, by what it is told.
+    """The updates to make, by repository, image policy or path.
 
     Attributes:
         by_repository: The updates of images.
@@ -212,7 +212,7 @@ def find_matches(source: Source, updates: Updates) -> list[Match]:
     found = []
     for image in source.images:
         match = _match(image, updates.by_repository)
-        if match.update is None and image.tag in by_tag:  # a mirror, which its marker ties to it
+        if match.update is None and image.tag in by_tag:  # a mirror, tied by its marker
             match = Match(image, by_tag[image.tag])
         found.append(match)
     others = [_marked(mark, updates.by_policy[mark.policy]) for mark in marked]
@@ -239,7 +239,7 @@ def _match(image: Image, updates: Mapping[str, Update]) -> Match:
 
 
 def _marked(mark: Marked, update: Update) -> Match | None:
-    """Reads a scalar that a marker ties to an update; a name alone has nothing to set."""
+    """Reads a scalar that a marker ties to an update; a name alone gives no value to set."""
     if mark.part == "name":
         return None
     read = {"": _as_reference, "tag": _as_tag, "digest": _as_digest}[mark.part]
@@ -252,12 +252,12 @@ def _marked(mark: Marked, update: Update) -> Match | None:
 
 
 def _is_bare(match: Match, nodes: Sequence[Node]) -> bool:
-    """Returns whether a path names a value without a tag: a name, or a bare tag below `image`."""
+    """Returns True if a path names a value without a tag: a name, or a bare tag below `image`."""
     return match.image.reference in nodes and not match.image.name.suffix
 
 
 def _owned(match: Match, nodes: Sequence[Node], found: Sequence[Match], update: Update) -> Match:
-    """Returns the match with the update, if a path without an image names its value alone."""
+    """Returns the match with the update, if a path without an image names only its value."""
     named = [scalar for scalar in match.image.scalars if scalar in nodes]
     if not named or match.image.obstacle:
         return match
@@ -272,7 +272,7 @@ def _at_path(
     own: Update | None,
     updates: Updates,
 ) -> list[Match]:
-    """Reads what `--path` names: references of an image, bare tags, or bare digests."""
+    """Reads the values that `--path` names: references, bare tags or bare digests."""
     scalars = [node for node in nodes if isinstance(node, Scalar)]
     if len(scalars) < len(nodes):
         raise RefusedError(f"{source.path}: {path.text} is not a single value.")
@@ -280,7 +280,7 @@ def _at_path(
         return [
             Match(_as_value(scalar, own, path, source), own, follows=True) for scalar in scalars
         ]
-    # Of several documents, those count that hold a reference of the image.
+    # If there are several documents, only those with a reference to the image count.
     matches = [
         Match(image, update, follows=True)
         for scalar in scalars
@@ -328,7 +328,7 @@ def _as_digest(scalar: Scalar, update: Update) -> Image | None:
 
 
 def _as_value(scalar: Scalar, update: Update, path: KeyPath, source: Source) -> Image:
-    """Reads a value that is set whatever it is, but that a reference keeps its name."""
+    """Reads a value that is set whatever it is; a reference keeps its name."""
     value = content(scalar)
     image = _as_digest(scalar, update)
     reference = parse_template(value)

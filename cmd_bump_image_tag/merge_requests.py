@@ -1,4 +1,4 @@
-"""The merge request of a bump: one for the same images, until it is merged or closed."""
+"""The merge request of a bump; bumps of the same images share one until it is merged or closed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("cicd_common.bump")
 
 LONGEST_TITLE = 255  # GitLab's limit
-_READABLE = 60  # characters of a branch's name that people read
+_READABLE = 60  # characters of the readable part of a branch's name
 _DRAFT = re.compile(r"^(?:draft:|\[draft\]|\(draft\))\s*", re.IGNORECASE)
 
 
@@ -85,14 +85,14 @@ class MergeRequest:
 
     @property
     def outcome(self) -> str:
-        """How far it is: `merged`, `set to auto-merge`, `open` or `closed`."""
+        """Returns its state for the user: `merged`, `set to auto-merge`, `open` or `closed`."""
         if self.state == "opened":
             return "set to auto-merge" if self.auto_merge else "open"
         return self.state
 
     @classmethod
     def read(cls, answer: JsonObject) -> MergeRequest:
-        """Takes it out of an answer.
+        """Reads a merge request from GitLab's answer.
 
         Raises:
             UnavailableError: The answer is not a merge request.
@@ -131,7 +131,7 @@ class Source:
 
     Attributes:
         branch: Its name.
-        exists: Whether it is there.
+        exists: Whether it exists.
         merge_request: Its open merge request, if there is one.
     """
 
@@ -142,7 +142,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a merge request says, and who is to see it.
+    """The text, labels and users of a merge request.
 
     Attributes:
         title: Its title.
@@ -160,10 +160,10 @@ class Proposal:
 
 
 def branch_name(request: BumpRequest, target: str) -> str:
-    """Returns the name of the branch of a bump.
+    """Returns the name of a bump's branch.
 
-    It depends on the images and on where they are bumped, not on their tags: a newer tag updates
-    the merge request that is open.
+    It depends on the images and on the files, not on the tags: a newer tag updates the open
+    merge request.
 
     Args:
         request: The bump.
@@ -196,8 +196,8 @@ class MergeRequests:
     def find_source(self, name: str) -> Source:
         """Finds the branch to write to, and its open merge request.
 
-        A branch whose merge requests were merged or closed is left over: the next bump needs
-        another, with a number. A branch without any merge request is one that is being made.
+        A branch whose merge requests were merged or closed is not used again: the next bump uses
+        another, with a number. A branch without a merge request belongs to a bump in progress.
 
         Args:
             name: The name of the first such branch.
@@ -217,7 +217,7 @@ class MergeRequests:
         raise AssertionError  # count() has no end
 
     def head(self, branch: str) -> str | None:
-        """Returns the newest commit of a branch; None if there is no such branch.
+        """Returns the newest commit of a branch; None if the branch does not exist.
 
         Raises:
             CommandError: There was no usable answer.
@@ -238,7 +238,7 @@ class MergeRequests:
         return fields.texts(answer, "parent_ids")
 
     def get(self, iid: int) -> MergeRequest:
-        """Reads a merge request as it is now.
+        """Returns a merge request as it is now.
 
         Raises:
             CommandError: There was no usable answer.
@@ -247,16 +247,16 @@ class MergeRequests:
         return MergeRequest.read(answer)
 
     def open(self, branch: str, proposal: Proposal, *, is_merged: bool) -> MergeRequest:
-        """Opens a merge request, unless there is one.
+        """Opens a merge request, unless there is one already.
 
         Args:
-            branch: The branch that is to be merged.
-            proposal: What it says.
+            branch: The branch to merge.
+            proposal: Its text, labels and users.
             is_merged: Whether it can be merged at once: GitLab refuses a second one of a branch
                 only as long as the first is open.
 
         Raises:
-            CommandError: There is none.
+            CommandError: It was not opened.
         """
         body: dict[str, object] = {
             "source_branch": branch,
@@ -285,11 +285,11 @@ class MergeRequests:
             raise
 
     def update(self, found: MergeRequest, proposal: Proposal) -> MergeRequest:
-        """Has an open merge request say what is proposed now; leaves people's marks as they are.
+        """Updates an open merge request; keeps labels, assignees and reviewers that users have set.
 
         Args:
             found: The merge request.
-            proposal: What it is to say. Assignees and reviewers are set only if it has none.
+            proposal: The new values. Assignees and reviewers are set only if it has none.
 
         Raises:
             CommandError: It was not changed.
@@ -308,18 +308,18 @@ class MergeRequests:
         return self._put(found, "", body) if body else found
 
     def bring_up_to_date(self, found: MergeRequest, branch: str, *, skip_ci: bool) -> bool:
-        """Has GitLab rebase a merge request whose branch lacks commits of its target.
+        """Rebases a merge request whose branch lacks commits of its target.
 
-        One that cannot be rebased, for the same lines were changed on both sides, is closed, so
-        that the next has its place; but only if the branch holds nothing but bumps.
+        If both sides changed the same lines, it cannot be rebased. Then it is closed, and the next
+        bump opens another; but only if the branch has no commits other than bumps.
 
         Args:
             found: The merge request.
             branch: Its branch.
-            skip_ci: Whether GitLab is to start no pipeline for the rebased commits.
+            skip_ci: Whether GitLab starts no pipeline for the rebased commits.
 
         Returns:
-            Whether it is up to date now; else it was closed.
+            True if it is up to date now, False if it was closed.
 
         Raises:
             ConflictError: It cannot be rebased, and has commits of others.
@@ -353,7 +353,7 @@ class MergeRequests:
         )
 
     def _rebased(self, found: MergeRequest) -> MergeRequest:
-        """Waits until GitLab has ended the rebase, which a background worker carries out."""
+        """Waits until a background worker of GitLab has finished the rebase."""
         backoff = Backoff(self.gitlab.connection.retry_for)
         while (now := self.get(found.iid)).is_rebasing:
             backoff.wait(
@@ -365,7 +365,7 @@ class MergeRequests:
         return now
 
     def _give_up(self, found: MergeRequest, branch: str) -> None:
-        """Closes a merge request of bumps alone."""
+        """Closes a merge request if all its commits are bumps."""
         commits = self._commits(self.target, branch)
         if not all(is_bump(fields.text(commit, "message")) for commit in commits):
             raise _conflict(found, self.target, found.merge_error)
@@ -377,12 +377,12 @@ class MergeRequests:
         self._put(found, "", {"state_event": "close"})
 
     def _commits(self, since: str, until: str, **query: object) -> list[JsonObject]:
-        """The commits of a branch that another lacks, the newest first."""
+        """Returns the commits of a branch that another lacks, the newest first."""
         span = f"refs/heads/{since}..refs/heads/{until}"
         return self.gitlab.get_list(f"{self._repository}/commits", ref_name=span, **query)
 
     def put_merge(self, found: MergeRequest, sha: str, *, auto_merge: bool) -> MergeRequest:
-        """Asks GitLab to merge, now or once the pipeline has succeeded.
+        """Merges a merge request now, or sets auto-merge.
 
         Args:
             found: The merge request.
@@ -396,7 +396,7 @@ class MergeRequests:
         return self._put(found, "/merge", body | ({"auto_merge": True} if auto_merge else {}))
 
     def _put(self, found: MergeRequest, route: str, body: dict[str, object]) -> MergeRequest:
-        """Changes a merge request; the same change a second time changes nothing."""
+        """Changes a merge request; sending the same change twice does no harm."""
 
         def find() -> MergeRequest | None:
             now = self.get(found.iid)
@@ -434,7 +434,7 @@ def find_user(gitlab: GitLab, name: str) -> int:
         name: The user's name, with or without `@`.
 
     Raises:
-        NotFoundError: There is no such user.
+        NotFoundError: The user does not exist.
         CommandError: There was no usable answer.
     """
     username = name.removeprefix("@")

@@ -1,4 +1,4 @@
-"""What a bump changes in files that are held in memory, or why it changes nothing."""
+"""Plans what a bump changes in files that are held in memory."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from cmd_bump_image_tag.targets import Snapshot
 
 
-# To compare one name with this many takes about a tenth of a second.
+# A comparison of one name with this many takes about a tenth of a second.
 _MOST_NAMES = 2000
 _MOST_SHOWN = 3  # places or names in a message
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a bump comes to.
+    """The changes that a bump is to make.
 
     Attributes:
         changes: What changes, by path and line.
         contents: The new bytes of each file that changes.
         up_to_date: The places that have the value already, as `PATH:LINE`.
-        skipped: What is left alone, and why.
-        notes: What else the user should know, a line each.
+        skipped: The places that are left alone, and why.
+        notes: Other information for the user, one line each.
     """
 
     changes: tuple[Change, ...]
@@ -63,12 +63,12 @@ def plan_bump(snapshot: Snapshot, request: BumpRequest) -> Plan:
         request: What to bump.
 
     Returns:
-        The changes, with the new bytes of the files that change. No change is a plan too.
+        The changes, with the new bytes of the files that change; there can be none.
 
     Raises:
         NotFoundError: An update or a path matches nothing.
-        RefusedError: An edit is not safe, a tag would go back, a named file is not YAML, or with
-            --strict the old reference would be left behind.
+        RefusedError: An edit is not safe, the new version is lower, a named file is not YAML, or
+            with --strict the old reference would be left behind.
         UsageError: Two updates contradict each other, or a path is wrong.
     """
     files = {
@@ -103,9 +103,9 @@ def plan_bump(snapshot: Snapshot, request: BumpRequest) -> Plan:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Keeps the cyclic collector from walking trees that only grow: a third of a large file's time.
+    """Pauses the cyclic garbage collector, which takes a third of the time of a large file.
 
-    It would find nothing: they have no circles, but for an anchor within itself.
+    It would find nothing: the trees have no cycles, except for an anchor within itself.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -122,7 +122,7 @@ class _Reading:
 
     Attributes:
         sources: The files, by path.
-        updates: What to set.
+        updates: The updates to make.
         skipped: The files that could not be read.
     """
 
@@ -160,14 +160,14 @@ def _by_repository(updates: Iterable[Update]) -> dict[str, Update]:
     return found
 
 
-# Escapes that may spell a part of a name, in double quotes: \x77, \u0077, \/, a line's end.
+# Escapes that can spell a part of a name, in double quotes: \x77, \u0077, \/, a line's end.
 _ESCAPE = re.compile(rb"\\[xuU/\r\n]")
 
 
 def _mentions(
     data: bytes, images: Mapping[str, Update], paths: Sequence[tuple[KeyPath, Update | None]]
 ) -> bool:
-    """Returns whether a file is worth parsing; parsing all would take most of the time."""
+    """Returns True if an update can concern a file; parsing every file would be slow."""
     words = {update.word for update in images.values()}
     return (
         any(_has_word(data, word) for word in words)
@@ -178,7 +178,7 @@ def _mentions(
 
 def _has_word(data: bytes, name: str) -> bool:
     word = name.encode()
-    # The plain search is many times faster, and nearly always says no.
+    # The plain search is many times faster, and almost always finds nothing.
     return word in data and bool(re.search(rb"(?<![\w.-])%b(?![\w-])" % re.escape(word), data))
 
 
@@ -247,8 +247,8 @@ class _Missed:
     Attributes:
         place: Its place, as `PATH:LINE`.
         update: The update that concerns it.
-        why: Why it has no place.
-        follows: Whether a marker or `--path` alone made it one, so that its tag may be elsewhere.
+        why: The reason.
+        follows: Whether only a marker or `--path` made it one, so that its tag can be elsewhere.
         name: The image's name, as far as the file says.
     """
 
@@ -260,7 +260,7 @@ class _Missed:
 
     @property
     def remedy(self) -> str:
-        """What sets it."""
+        """Returns what the user can do to set it."""
         if has_variable(self.name.repository):
             return f"Name the image as the file does: --image '{self.name.familiar}'."
         return "Write the tag into the file, or name the key that has it with --path."
@@ -268,18 +268,18 @@ class _Missed:
 
 @dataclass
 class _FilePlan:
-    """What becomes of one file.
+    """The changes to one file.
 
     Attributes:
         source: The file.
-        values: The values of its scalars after the run, those that have it already included.
-        kept: The scalars that stay, by what they belong to.
-        foreign: Digests under keys that do not say so, beside a tag that moves.
+        values: The values of its scalars after the run, including those that have them already.
+        kept: The scalars that stay, each with the owner of its value.
+        foreign: Digests under keys that do not name a digest, next to a tag that changes.
         changes: The scalars that change, in the order of the text.
         up_to_date: The places that have the value already, as `PATH:LINE`.
-        skipped: What is left alone, and why.
-        notes: What else the user should know.
-        old: The tags and digests that were there before, by update.
+        skipped: The places that are left alone, and why.
+        notes: Other information for the user.
+        old: The tags and digests before the update, by update.
         reached: The updates that concern it.
         missed: The images that have no place for the new value.
     """
@@ -300,7 +300,7 @@ class _FilePlan:
         """Adds an image.
 
         Raises:
-            RefusedError: A tag would go back, or a value is shared with one that differs.
+            RefusedError: The new version is lower, or two images that differ share a value.
         """
         image, update = match.image, match.update
         if update is None:
@@ -348,7 +348,7 @@ class _FilePlan:
         """Works out the changes.
 
         Raises:
-            RefusedError: A value is shared with one that stays, or a digest would be stale.
+            RefusedError: An image that stays shares a value, or a digest would be stale.
         """
         for scalar in self.foreign.keys() - self.values.keys():
             why = f"{scalar.value} can be the digest of the old tag."
@@ -439,7 +439,7 @@ _VERSION = re.compile(
 
 @lru_cache
 def is_lower(new: str, old: str) -> bool:
-    """Returns whether a tag is a lower version than another one.
+    """Returns True if a tag is a lower version than another one.
 
     It is lower in major, minor or patch; with those equal only if both are pre-releases of the
     same kind. A tag that is not a version has no order.
@@ -465,7 +465,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _check_digests(plans: Sequence[_FilePlan]) -> None:
-    """Refuses to leave a digest behind in a place of its own while its tag moves elsewhere."""
+    """Checks that no digest in a separate value stays while its tag changes elsewhere."""
     moved = {change.image for plan in plans for change in plan.changes}
     for plan in plans:
         for missed in plan.missed:
@@ -474,7 +474,7 @@ def _check_digests(plans: Sequence[_FilePlan]) -> None:
 
 
 def _leftovers(plans: Sequence[_FilePlan], files: Mapping[str, bytes]) -> list[Skipped]:
-    """Returns the mentions of what the images were before, in all files that were read."""
+    """Returns the mentions of the images' old tags and digests in all files that were read."""
     old: dict[Update, set[str]] = {}
     for plan in plans:
         for update, values in plan.old.items():
@@ -492,7 +492,7 @@ def _mentioned(
     files: Mapping[str, bytes],
     values: frozenset[str] | None,
 ) -> Iterator[Skipped]:
-    """Yields the mentions of an image in text, with these tags and digests or with any other."""
+    """Yields the mentions of an image in text, with these old tags and digests, or with any."""
 
     def is_old(reference: ImageReference) -> bool:
         found = {reference.tag, reference.digest} - {None, update.tag, update.digest}
@@ -539,7 +539,7 @@ def _check_reached(update: Update, plans: Sequence[_FilePlan], files: Mapping[st
 
 
 def _nearest(update: Update, sources: Iterable[Source]) -> list[str]:
-    """Returns up to three names that are like the one that was not found, or any that are there."""
+    """Returns up to three names similar to the one that was not found, else any names there are."""
     names: set[str] = set()
     for image in (image for source in sources for image in source.images):
         if not image.obstacle and len(names) < _MOST_NAMES:

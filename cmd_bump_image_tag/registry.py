@@ -1,4 +1,4 @@
-"""Whether registries have what is to be set, and under which digest."""
+"""Checks that registries have the tags and digests to set, and finds the digests."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def verify(
     environ: Mapping[str, str],
     insecure: tuple[str, ...] = (),
 ) -> tuple[Update, ...]:
-    """Makes sure that registries have the tags and digests that are to be set.
+    """Checks that registries have the tags and digests to set.
 
     Args:
-        updates: What is to be set.
+        updates: The updates to make.
         pin: Whether an update without a digest gets the one found.
         connection: Time limits and the authority to trust; its token is GitLab's, and is not sent.
         environ: The environment, for the logins.
-        insecure: The registries that are asked over plain HTTP, as `host[:port]`.
+        insecure: The registries that are reached over plain HTTP, as `host[:port]`.
 
     Returns:
         The updates, with the digests found if they are to be pinned.
 
     Raises:
-        CommandError: As `resolve` does, for the first of them.
+        CommandError: The first error that `resolve` raises.
     """
     logins = Logins(environ)
     settings = RegistrySettings(
@@ -66,21 +66,21 @@ def verify(
 
 
 def resolve(reference: ImageReference, logins: Logins, settings: RegistrySettings) -> str:
-    """Finds the digest under which a registry has an image.
+    """Returns the digest of an image in its registry.
 
     Args:
-        reference: The image, by its tag or, without one, by its digest.
+        reference: The image with its tag or, without one, with its digest.
         logins: The logins that exist.
-        settings: How to ask.
+        settings: Time limits, CA file and the registries without TLS.
 
     Returns:
-        The digest, with its algorithm; of an image for several platforms that of its index.
+        The digest, with its algorithm; for an image of several platforms, that of its index.
 
     Raises:
         NotFoundError: The registry does not have it, or does not show it.
-        AuthError: The registry wants a login, or another one.
+        AuthError: The registry needs a login, or another one.
         RefusedError: The image has no digest that can be pinned.
-        TimeLimitError: The registry takes no more requests for now.
+        TimeLimitError: The registry limits requests for now.
         UnavailableError: It cannot be reached, or does not answer as a registry.
     """
     found = logins.find(reference.domain, reference.path)
@@ -94,7 +94,7 @@ def resolve(reference: ImageReference, logins: Logins, settings: RegistrySetting
 
 
 def _missing(repository: Repository, reference: ImageReference) -> NotFoundError:
-    """That the registry does not have the image, with the tags that are like it."""
+    """Returns the error for a missing image, with similar tags."""
     why = "The registry does not list its tags."
     try:
         tags = [tag for tag in repository.tags() if is_tag(tag)]
@@ -102,7 +102,7 @@ def _missing(repository: Repository, reference: ImageReference) -> NotFoundError
         why = f"The nearest: {', '.join(near)}." if near else "It has no similar tag."
     except NotFoundError:
         why = "The registry has no such repository, or does not show it to this login."
-    except CommandError:  # not every registry lets its tags be listed
+    except CommandError:  # not every registry lists its tags
         pass
     return NotFoundError(
         f"The registry {reference.domain} has no {reference.path}{reference.suffix}.",

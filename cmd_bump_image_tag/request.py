@@ -1,4 +1,4 @@
-"""What to bump, in which files, and where the edit goes."""
+"""The request for a bump: the images, the files and the target."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _NO_BRANCH = re.compile(
 
 @dataclass(frozen=True)
 class BumpRequest:
-    """One call of the command: its options, by their names.
+    """The request for a bump: the command's options, by their names.
 
     Attributes:
         image: The images: `registry:port/path`, `NAME=TAG` or `NAME=TAG@DIGEST`.
         tag: The tag of images that come without one.
         digest: The digest of images that come without one.
-        file: Files, folders or globs; none at all choose every YAML and JSON file.
+        file: Files, folders or globs; empty for every YAML and JSON file.
         exclude: Files, folders or globs to leave out.
         path: Keys to edit as well, such as `spec.values.image.tag`.
-        via: Where the edit goes; None for the target that follows from the rest.
+        via: The target of the edit; None for the one that follows from the other options.
         project: The project's path, numeric id or URL.
         repository: The address of a repository that git reaches.
         branch: The branch; None for the default branch.
-        merge_request: Whether to write to a branch of its own, and open a merge request.
+        merge_request: Whether to write to a new branch, and open a merge request.
         auto_merge: Whether to have the merge request merged once its checks have passed.
         title: The template of the merge request's title; None for the commit's subject.
         label: Labels of the merge request.
@@ -50,16 +50,16 @@ class BumpRequest:
             to wait.
         commit_message: The template of the commit's message.
         skip_ci: Whether GitLab starts no pipeline for the commit; None for the default, which is
-            not to start one, but in a merge request.
+            to start one only in a merge request.
         upstream: The URL of the pipeline that bumps; empty outside a GitLab job.
-        verify_image: Whether the images' registries must have what is to be set.
+        verify_image: Whether the images' registries must have the new tags or digests.
         pin_digest: Whether to set the digest that the registry has for a tag, which verifies too.
-        insecure_registry: Registries that are asked over plain HTTP, as `host[:port]`.
+        insecure_registry: Registries that are reached over plain HTTP, as `host[:port]`.
         allow_downgrade: Whether a lower version can replace a higher one.
         allow_older_pipeline: Whether an older pipeline can overwrite the bump of a newer one.
         strict: Whether to refuse an edit that leaves a mention of the old reference behind.
         directory: The working directory.
-        dry_run: Whether to change nothing.
+        dry_run: Whether only to return what would change.
     """
 
     image: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class BumpRequest:
 
     @cached_property
     def updates(self) -> tuple[Update, ...]:
-        """What to set, one for each image; without an image, one for each path.
+        """Returns the updates, one for each image; without an image, one for each path.
 
         Raises:
             UsageError: A name, a tag or a digest is wrong.
@@ -104,7 +104,7 @@ class BumpRequest:
 
     @property
     def target(self) -> Via:
-        """Where the edit goes: what was asked for, or what follows from the rest."""
+        """Returns the target: the given one, or the one that follows from the options."""
         if self.via is not None:
             return self.via
         if self.repository is not None:
@@ -113,17 +113,17 @@ class BumpRequest:
 
     @property
     def opens_merge_request(self) -> bool:
-        """Whether the edit goes through a merge request."""
+        """Returns True if the bump opens a merge request."""
         return self.merge_request or self.auto_merge
 
     @property
     def skips_ci(self) -> bool:
-        """Whether GitLab starts no pipeline for the commit."""
-        # In a merge request it would switch off the checks that it is for.
+        """Returns True if GitLab is to start no pipeline for the commit."""
+        # In a merge request, [skip ci] would prevent the checks of the merge request.
         return not self.opens_merge_request if self.skip_ci is None else self.skip_ci
 
     def check(self) -> None:
-        """Finds what can be known to be wrong before anything is read or sent.
+        """Checks the request before anything is read or sent.
 
         Raises:
             UsageError: A value is wrong, or options contradict each other.
@@ -176,7 +176,7 @@ class BumpRequest:
             )
 
     def _check_merge_request(self) -> None:
-        """Makes sure that what is for a merge request has one."""
+        """Checks that options for merge requests are given only with a merge request."""
         if self.title is not None:
             check_template(self.title, "title")
         given = {
@@ -195,7 +195,7 @@ class BumpRequest:
                 )
 
     def _check_wait(self) -> None:
-        """Makes sure that there is something to wait for."""
+        """Checks that --wait has a merge request or a pipeline to wait for."""
         if self.wait is None or self.dry_run:
             return
         if self.target == "files" or self.project is None:
@@ -222,10 +222,10 @@ _BY_SSH = ("ssh", "git+ssh", "ssh+git")
 
 
 def _check_repository(address: str) -> None:
-    """Makes sure that an address is one of git's, and holds no secret.
+    """Checks that git accepts an address, and that it holds no secret.
 
     Raises:
-        UsageError: It is not, or it does. The message does not show it.
+        UsageError: The address is not valid, or holds a secret. The message does not show it.
     """
     url = _URL.match(address)
     if not address or not address.isprintable() or (url is None and _OTHER.match(address)):
@@ -243,7 +243,7 @@ def _check_repository(address: str) -> None:
 
 
 def _holds_secret(address: str, url: re.Match[str] | None) -> bool:
-    """Returns whether an address has more than the user name of SSH, which is not a secret."""
+    """Returns True if an address has more than the user name of SSH, which is not a secret."""
     if url is None:
         return re.match(r"[^/@]*(:|%3a)[^/]*@", address, re.IGNORECASE) is not None
     scheme = url["scheme"].lower()

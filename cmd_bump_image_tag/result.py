@@ -1,4 +1,4 @@
-"""What a bump changed, and how it is shown: one line, dotenv variables, a diff."""
+"""The result of a bump, and its forms: one line, dotenv variables, a diff."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Skipped:
     Attributes:
         path: The file.
         line: The line, from 1.
-        why: Why it was left alone, and what would set it.
+        why: Why it was left alone, and what the user can do.
     """
 
     path: str
@@ -51,16 +51,16 @@ class Skipped:
 
 @dataclass(frozen=True)
 class BumpResult:
-    """What a bump changed, or would change without --dry-run.
+    """The changes of a bump, or those of a dry run.
 
     Attributes:
         changed: Whether this call wrote anything.
-        files: What changed: path, line, old and new value, image.
-        skipped: What was left alone: path, line, why.
+        files: The changes: path, line, old and new value, image.
+        skipped: The places that were left alone: path, line, why.
         commit: The commit's SHA; None if there is no commit.
         web_url: The commit's page on GitLab.
         merge_request: The merge request's page.
-        merge_request_state: How far it is: `open`, `set to auto-merge` or `merged`.
+        merge_request_state: Its state: `open`, `set to auto-merge` or `merged`.
         would_change: Whether a dry run found something to change.
     """
 
@@ -106,7 +106,7 @@ _CONTEXT = 3
 def unified_diff(path: str, old: bytes, new: bytes) -> str:
     """Returns the unified diff of a file before and after a bump.
 
-    A bump never adds or removes a line, so lines are compared one by one: difflib would take
+    A bump never adds or removes a line, so it compares line by line: difflib would take
     quadratic time on a large file.
 
     Args:
@@ -123,7 +123,7 @@ def unified_diff(path: str, old: bytes, new: bytes) -> str:
     lines = [f"--- a/{name}", f"+++ b/{name}"] if changed else []
     for first, last in _hunks(changed):
         start, end = max(first - _CONTEXT, 0), min(last + _CONTEXT + 1, len(before))
-        end -= end == len(before) and before[-1] == ""  # what follows the last line's end
+        end -= end == len(before) and before[-1] == ""  # the text after the last line break
         span = f"{start + 1},{end - start}"
         lines.append(f"@@ -{span} +{span} @@")
         for number in range(start, end):
@@ -139,7 +139,7 @@ def _signed(sign: str, lines: list[str], number: int) -> list[str]:
 
 
 def _hunks(changed: list[int]) -> Iterator[tuple[int, int]]:
-    """Yields the first and last change of each stretch whose context runs together."""
+    """Yields the first and last line of each group of changes with overlapping context."""
     first = 0
     for index, number in enumerate(changed):
         is_last = index + 1 == len(changed)

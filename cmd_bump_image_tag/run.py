@@ -1,4 +1,4 @@
-"""The whole bump: read the files, plan the edit, write it, open the merge request."""
+"""Runs a bump: reads the files, plans the edit, writes it, and opens the merge request."""
 
 from __future__ import annotations
 
@@ -60,26 +60,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cicd_common.bump")
 
-# Opens a branch as a target; the second argument is where the branch begins if it does not exist.
+# Opens a branch as a target; the second argument is the branch to start from if it does not exist.
 OpenBranch = Callable[[str, str | None], "Target"]
 
 
 def bump(
     request: BumpRequest, connection: Connection, presenter: Presenter | None = None
 ) -> BumpResult:
-    """Bumps images; the diff and what was left alone go to the logger `cicd_common.bump`.
+    """Bumps images; logs the diff and the skipped places to the logger `cicd_common.bump`.
 
     Args:
-        request: What to bump, and where.
+        request: The bump.
         connection: The server; its base URL is empty if none is needed.
-        presenter: Shows the pipeline that is waited for; default: nothing is shown.
+        presenter: Shows the progress of a wait; default: nothing is shown.
 
     Returns:
-        What changed; nothing if all was up to date.
+        The changes; none if everything was up to date.
 
     Raises:
-        UsageError: The request is wrong; nothing was read or sent.
-        CommandError: It did not happen; the subclass says why.
+        UsageError: The request is not valid; nothing was read or sent.
+        CommandError: The bump failed; the subclass says why.
     """
     request.check()
     if request.verify_image or request.pin_digest:
@@ -93,7 +93,7 @@ def bump(
 
 
 def _verified(request: BumpRequest, connection: Connection) -> BumpRequest:
-    """Makes sure that the registries have what is to be set; returns the request, maybe pinned."""
+    """Returns the request, verified and pinned in the registries as its options say."""
     updates = verify(
         request.updates,
         pin=request.pin_digest,
@@ -112,7 +112,7 @@ def _bump_by_api(request: BumpRequest, gitlab: GitLab, presenter: Presenter | No
             hint="Give an access token (COMMANDS_API_TOKEN), or push with --via git.",
         )
     named = request.project or ""
-    # With a branch there is nothing that only the project's record tells.
+    # With a branch, nothing else is needed from the project's record.
     if request.branch and not request.opens_merge_request and not named.strip().isdecimal():
         try:
             return _bump_project(request, gitlab, name_project(gitlab, named), presenter)
@@ -126,7 +126,7 @@ def _bump_by_api(request: BumpRequest, gitlab: GitLab, presenter: Presenter | No
 def _bump_project(
     request: BumpRequest, gitlab: GitLab, project: Project, presenter: Presenter | None
 ) -> BumpResult:
-    """Bumps in a project by GitLab's API."""
+    """Bumps in a project through GitLab's API."""
     branch = request.branch or find_default_branch(gitlab, project)
 
     def open_branch(branch: str, start: str | None) -> Target:
@@ -185,10 +185,10 @@ def _wait_for_pipeline(
     pipeline: Newest,
     presenter: Presenter | None,
 ) -> BumpResult:
-    """Waits for the pipeline of the commit, if that is wanted and there is a commit.
+    """Waits for the pipeline of the commit, if requested and if there is a commit.
 
     Raises:
-        CommandError: It did not end with success; its `results` hold what has landed.
+        CommandError: It did not succeed; the error's `results` hold what was written.
     """
     if request.wait is None or result.commit is None:
         return result
@@ -218,7 +218,7 @@ def _bump_by_merge_request(
     branch: str,
     open_branch: OpenBranch,
 ) -> BumpResult:
-    """Writes a branch of its own, unless the target branch is up to date, and proposes it."""
+    """Writes a new branch and opens its merge request, unless the target branch is up to date."""
     if gitlab.require_token() is TokenKind.JOB:
         raise AuthError(
             "A CI job token cannot open a merge request.",
@@ -257,7 +257,7 @@ def _bump_by_merge_request(
 
 
 def _find_source(requests: MergeRequests, request: BumpRequest, proposal: Proposal) -> Source:
-    """Finds the branch to write to, with all that its target has."""
+    """Finds the branch to write to, and brings it up to date with its target."""
     name = branch_name(request, requests.target)
     while True:
         source = requests.find_source(name)
@@ -271,7 +271,7 @@ def _find_source(requests: MergeRequests, request: BumpRequest, proposal: Propos
 
 
 def _proposal(gitlab: GitLab, plan: Plan, request: BumpRequest) -> Proposal:
-    """Returns what the merge request of a bump says; asks GitLab for the ids of its people."""
+    """Returns the text of the merge request; asks GitLab for the ids of its users."""
     title = subject(
         request.title or request.commit_message, request.updates, plan.changes, request.upstream
     )
@@ -292,7 +292,7 @@ def _proposal(gitlab: GitLab, plan: Plan, request: BumpRequest) -> Proposal:
 
 @contextmanager
 def _kept(result: BumpResult) -> Iterator[None]:
-    """Gives what has landed to the error, or the signal, that ends what follows."""
+    """Adds what was written to an error or a signal in the block."""
     try:
         yield
     except CommandError as error:
@@ -313,11 +313,11 @@ def _write(
 
 @dataclass(frozen=True)
 class _Landing:
-    """What was written, or would be in a dry run.
+    """The edit that was written, or that a dry run would write.
 
     Attributes:
-        snapshot: What was read last.
-        plan: What changes in it.
+        snapshot: The files as they were last read.
+        plan: The changes.
         commit: The commit; None if there is no commit.
     """
 
@@ -329,19 +329,19 @@ class _Landing:
 def _land(
     target: Target, snapshot: Snapshot, request: BumpRequest, *, retry_for: float
 ) -> _Landing:
-    """Plans the edit and writes it; if the files changed meanwhile, does it again.
+    """Plans the edit and writes it; if the files changed meanwhile, repeats both.
 
     Args:
-        target: Where to read and write.
-        snapshot: What was read there.
-        request: What to bump.
-        retry_for: Seconds for which lost races are repeated.
+        target: The target to read and write.
+        snapshot: The files that were read from it.
+        request: The bump.
+        retry_for: Seconds for which a write is repeated after another writer was faster.
 
     Raises:
-        LostRaceError: The branch kept moving until the time ran out.
-        CommandError: The bump is not possible or not allowed, or could not be written.
+        LostRaceError: Other writers were faster until the time ran out.
+        CommandError: The bump is not possible, not allowed or not written.
     """
-    # Each lost race means that another write was made: a short pause is enough.
+    # Each lost race means that another write succeeded: a short pause is enough.
     backoff = Backoff(retry_for, first=0.1, longest=2.0)
     while True:
         plan = plan_bump(snapshot, request)
@@ -368,12 +368,12 @@ def _land(
 
 
 def _write_out(target: Target, planned: _Landing, message: str, request: BumpRequest) -> _Landing:
-    """Writes what was planned; after a signal, waits some seconds for the outcome.
+    """Writes the plan; after a signal, waits some seconds for the outcome.
 
     Raises:
         LostRaceError: The files have changed meanwhile.
         Interrupted: A signal came; its `outcomes` hold what is known of the write.
-        CommandError: They could not be written.
+        CommandError: The files could not be written.
     """
 
     def write(_: str) -> _Landing:
@@ -395,7 +395,7 @@ def _write_out(target: Target, planned: _Landing, message: str, request: BumpReq
 
 
 def _tell(landing: _Landing) -> None:
-    """Logs what was left alone, and what changes as a diff."""
+    """Logs the skipped places, and the changes as a diff."""
     for skipped in landing.plan.skipped:
         log.warning("%s", skipped.text())
     for note in landing.plan.notes:

@@ -1,1 +1,1 @@
-"""Reading YAML and changing single values of its text, without touching another byte."""
+"""Reads YAML and changes single values in its text without changing another byte."""

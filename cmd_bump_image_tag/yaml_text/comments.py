@@ -1,4 +1,4 @@
-"""What comments ask for: `# bump: ignore`, and Flux's `# {"$imagepolicy": "NS:NAME:tag"}`."""
+"""Reads the comments `# bump: ignore` and Flux's `# {"$imagepolicy": "NS:NAME:tag"}`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IGNORE = re.compile(r"\bbump:[ \t]*ignore\b")
 _POLICY = re.compile(
     r'\{\s*"\$imagepolicy"\s*:\s*"(?P<policy>[^":\s]+:[^":\s]+)(?::(?P<part>name|tag|digest))?"'
 )
-_WIDEST = 1000  # characters of a line's beginning that are looked at for a comment
+_WIDEST = 1000  # characters at the beginning of a line that are searched for a comment
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -45,12 +45,12 @@ class Marked:
 
 @dataclass(frozen=True)
 class Comments:
-    """The comments of a text that ask for something.
+    """The comments of a text that freeze or mark values.
 
     Attributes:
         frozen: The numbers of the lines that stay as they are, from 1.
-        frozen_parts: The parts of the text that stay, from and to in characters: what stands
-            below a key, or in an item of a list, whose line is frozen.
+        frozen_parts: The parts of the text that stay, as start and end in characters: the value
+            of a key, or an item of a list, whose line is frozen.
         marked: The scalars that follow a policy.
     """
 
@@ -59,7 +59,7 @@ class Comments:
     marked: tuple[Marked, ...] = ()
 
     def is_in_frozen_part(self, offset: int) -> bool:
-        """Returns whether the character at an offset stands below something frozen."""
+        """Returns True if the character at an offset is within a frozen part."""
         index = bisect_right(self.frozen_parts, (offset, sys.maxsize)) - 1
         return index >= 0 and offset < self.frozen_parts[index][1]
 
@@ -72,7 +72,7 @@ class Lines:
 
     @classmethod
     def of(cls, text: str) -> Lines:
-        """Counts a text's lines, ended by LF, CRLF or CR."""
+        """Returns the lines of a text, which end with LF, CRLF or CR."""
         return cls([found.end() for found in _LINE_END.finditer(text)])
 
     def number(self, offset: int) -> int:
@@ -91,7 +91,7 @@ class Lines:
 
 
 def find_comments(scan: Scan, lines: Lines) -> Comments:
-    """Finds the comments that ask for something.
+    """Finds the comments that freeze or mark values.
 
     Args:
         scan: The text's documents.
@@ -101,7 +101,7 @@ def find_comments(scan: Scan, lines: Lines) -> Comments:
     frozen: set[int] = set()
     above: set[int] = set()  # comments that have a line of their own
     marked: list[Marked] = []
-    # The plain searches are many times faster, and nearly always say no.
+    # The plain searches are many times faster, and almost always find nothing.
     if POLICY_WORD not in scan.text and "bump:" not in scan.text:
         return Comments()
     for number in sorted({lines.number(wish.start()) for wish in _WISH.finditer(scan.text)}):
@@ -118,7 +118,7 @@ def find_comments(scan: Scan, lines: Lines) -> Comments:
 
 
 def _is_comment(text: str, line_start: int) -> bool:
-    """Returns whether a line is nothing but a comment."""
+    """Returns True if a line holds only a comment."""
     return text[line_start : line_start + _WIDEST].lstrip(" \t").startswith("#")
 
 
@@ -136,7 +136,7 @@ def _lines_below(text: str, lines: Lines, above: set[int]) -> set[int]:
 
 
 def _disjoint(parts: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Returns parts of a text in order, without those that are within others."""
+    """Returns parts of a text in order, without those that lie within others."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(parts):
         if not found or end > found[-1][1]:
@@ -147,26 +147,26 @@ def _disjoint(parts: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 def _frozen_parts(
     scan: Scan, lines: Lines, frozen: set[int], below: set[int]
 ) -> Iterator[tuple[int, int]]:
-    """Yields what a frozen line holds below it.
+    """Yields the parts of the text that a frozen line freezes below it.
 
     Args:
         scan: The text's documents.
         lines: Its lines.
         frozen: The lines that are frozen.
-        below: Those of them that a comment above has frozen: it means an item of a list as a whole.
+        below: Those that a comment above has frozen; it freezes an item of a list as a whole.
     """
     for mapping in scan.mappings:
         if mapping.is_item and below and lines.number(mapping.start) in below:
             yield mapping.start, mapping.end
         for key, value in mapping.entries:
-            # An alias stands elsewhere.
+            # The value of an alias is elsewhere.
             is_below = not isinstance(value, Scalar) and key.start < value.start < mapping.end
             if is_below and lines.number(key.start) in frozen:
                 yield key.start, value.end
 
 
 def _comment(scan: Scan, starts: list[int], line_start: int) -> tuple[Scalar | None, str]:
-    """Returns a line's comment and the last scalar that ends before it, or the block it heads."""
+    """Returns a line's comment, and the last scalar before it or the block that it heads."""
     found = _LINE_END.search(scan.text, line_start)
     line_end = found.start() if found else len(scan.text)
     index = bisect_left(starts, line_end) - 1

@@ -1,4 +1,4 @@
-"""Changing scalars in a text, and the proof that nothing else has changed."""
+"""Changes scalars in a text, and verifies that nothing else has changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _STRING_TAGS = ("!", "tag:yaml.org,2002:str")
 
-# An anchor and a tag stand before the content, and comments may stand between.
+# An anchor and a tag precede the content, and comments can be between them.
 _PROPERTIES = re.compile(r"(?:[&!]\S*+(?:\s++#[^\r\n]*+)*+\s*+)*+")
 
 # One character of a double-quoted scalar: https://yaml.org/spec/1.2.2/#57-escaped-characters
@@ -51,7 +51,7 @@ class UnsafeError(Exception):
 
     Args:
         why: What prevents it, as a sentence.
-        scalar: The scalar in question, where it is one.
+        scalar: The scalar, if the problem is in one.
     """
 
     def __init__(self, why: str, scalar: Scalar | None = None) -> None:
@@ -60,7 +60,7 @@ class UnsafeError(Exception):
 
 
 class Splice(NamedTuple):
-    """A piece of a text, by character offsets, and what takes its place."""
+    """A piece of a text, by character offsets, and its replacement."""
 
     start: int
     end: int
@@ -69,17 +69,17 @@ class Splice(NamedTuple):
 
 @lru_cache(maxsize=1024)  # one bump writes the same value in many places
 def is_string(text: str) -> bool:
-    """Returns whether YAML reads a plain scalar as a string, by its rules of 1.1 and of 1.2."""
+    """Returns True if YAML 1.1 and YAML 1.2 both read a plain scalar as a string."""
     return _NOT_A_STRING.fullmatch(text.replace("_", "")) is None
 
 
 def content(scalar: Scalar) -> str:
-    """Returns what a scalar says, with nothing for YAML's nulls."""
+    """Returns a scalar's value, with an empty text for YAML's nulls."""
     return "" if not scalar.style and scalar.value in _NULLS else scalar.value
 
 
 def is_settled(scalar: Scalar, value: str) -> bool:
-    """Returns whether the scalar says this already, and says it as a string."""
+    """Returns True if the scalar has this value already, as a string."""
     if not value:
         return not content(scalar)
     if scalar.value != value:
@@ -93,7 +93,7 @@ def splices(text: str, scalar: Scalar, value: str) -> list[Splice]:
     Args:
         text: The text that holds the scalar.
         scalar: The scalar.
-        value: A reference, a tag, a digest, or nothing; so never a character to escape. Or the
+        value: A reference, a tag, a digest or nothing, so no character needs an escape. Or the
             YAML that the scalar holds as a string, with such values changed in it.
 
     Raises:
@@ -172,7 +172,7 @@ _RAW_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 _WRITERS = {"": _plain, "'": _quoted, '"': _quoted, "|": _block, ">": _block}
 
 
-# What a loader sees of an event, but for where it stands.
+# What a loader reads from an event, except for its position.
 _SEEN = {
     "DocumentStartEvent": attrgetter("explicit", "version", "tags"),
     "DocumentEndEvent": attrgetter("explicit"),
@@ -188,10 +188,10 @@ def edit(text: str, values: Mapping[Scalar, str]) -> str:
 
     Args:
         text: The text, without a byte-order mark.
-        values: The scalars of this text that change, and what each says then.
+        values: The scalars of this text that change, and their new values.
 
     Raises:
-        UnsafeError: One of them cannot be written, or the result would differ in more than that.
+        UnsafeError: A value cannot be written, or the result would differ in more than the values.
     """
     pieces = []
     position = 0
@@ -205,12 +205,12 @@ def edit(text: str, values: Mapping[Scalar, str]) -> str:
 
 
 def _verify(text: str, edited: str, wanted: dict[int, str]) -> None:
-    """Parses both texts and compare them event by event.
+    """Parses both texts and compares them event by event.
 
     Args:
         text: The text as it was.
         edited: The text as it is now.
-        wanted: By offset in the old text, what the scalar there says now.
+        wanted: The new values, by the scalars' offsets in the old text.
     """
     try:
         for old, new in zip_longest(events(text), events(edited)):

@@ -1,8 +1,8 @@
 r"""Paths to a value, spelled as for Helm's `--set`: `spec.values.images[0].tag`, `a\.b.c`.
 
 Beyond that: `containers[name=web].image` takes the item with that name; `[1]:` or `Deployment/web:`
-before the path takes one document of several; after a `:` the path goes on in YAML that the value
-holds as a string: `spec.source.helm.values:image.tag`. A leading dot does no harm: yq's paths have
+before the path takes one document of several; after a `:` the path continues in YAML that the value
+holds as a string: `spec.source.helm.values:image.tag`. A leading dot is ignored: yq's paths have
 it.
 """
 
@@ -33,12 +33,12 @@ _DOCUMENT = re.compile(r"\[(?P<index>[0-9]{1,9})\]|(?P<kind>[A-Z][A-Za-z0-9]*)/(
 
 @dataclass(frozen=True)
 class KeyPath:
-    """The way from a document's root to one of its values.
+    """The path from a document's root to one of its values.
 
     Attributes:
         text: The path as it was given.
-        document: Which document: its index from 0, its kind and name, or None for all.
-        parts: Steps in the document; then steps in the YAML that was found there as a string.
+        document: The document: its index from 0, its kind and name, or None for all.
+        parts: The steps in the document; then those in the YAML that the value holds as a string.
     """
 
     text: str
@@ -62,12 +62,12 @@ class KeyPath:
 
     @property
     def last_key(self) -> str:
-        """The last step that is a key: what a file must hold to have this path."""
+        """Returns the last step that is a key, which a file with this path must contain."""
         steps = [step for part in self.parts for step in part]
         return next((step for step in reversed(steps) if isinstance(step, str)), "")
 
     def documents(self, roots: list[Node]) -> list[Node]:
-        """Returns the roots of the documents that the path is for."""
+        """Returns the roots of the documents that the path selects."""
         if self.document is None:
             return roots
         if isinstance(self.document, int):
@@ -92,7 +92,7 @@ def _identity(root: Node) -> tuple[str, str]:
 
 
 def find(root: Node, steps: tuple[Step, ...]) -> Node | None:
-    """Returns the node at the end of some steps; None if there is none."""
+    """Returns the node that the steps lead to; None if it does not exist."""
     node: Node | None = root
     for step in steps:
         node = _step(node, step)
@@ -150,7 +150,7 @@ def _step(node: Node | None, step: Step) -> Node | None:
 
 
 def _values(node: Mapping, step: Step) -> Iterator[Node]:
-    """Yields the values of a key; of a repeated one the last first, as a loader has it."""
+    """Yields the values of a key; if it is repeated, the last first, as a loader does."""
     for key, value in reversed(node.entries):
         if not isinstance(step, tuple) and key.value == str(step):
             yield value

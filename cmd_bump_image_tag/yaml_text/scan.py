@@ -1,4 +1,4 @@
-"""What a YAML text says and where it says it, by libyaml's events."""
+"""Reads a YAML text's values and their positions, with libyaml's events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 
 
 class NotYamlError(Exception):
-    """The text is not YAML, or not such that the command can read it.
+    """The text is not YAML, or not YAML that the command can read.
 
     Args:
         line: The line of the first fault, from 1.
@@ -34,7 +34,7 @@ class NotYamlError(Exception):
 
 @dataclass(slots=True, eq=False)
 class Scalar:
-    """A scalar and where it stands.
+    """A scalar and its position.
 
     Attributes:
         value: The text, escapes and folding undone.
@@ -82,8 +82,8 @@ class Mapping:
 
     Attributes:
         number: Its own number: the index in `Scan.mappings`.
-        outer: The nearest enclosing mapping's; a reference would make each tree a circle, which
-            only the cyclic collector frees, after a walk through all of a large file.
+        outer: The nearest enclosing mapping's; a reference would make each tree a cycle, which
+            only the cyclic garbage collector frees, and that is slow for a large file.
         key: The key of that mapping, directly or through sequences.
         start: Where it begins in the text, in characters.
         is_item: Whether it is an item of a sequence.
@@ -111,7 +111,7 @@ class Scan:
         text: The text, without a byte-order mark.
         documents: The root of each document.
         mappings: All mappings, each after the one that encloses it.
-        scalars: All scalars, keys included, as they stand in the text.
+        scalars: All scalars, keys included, in the order of the text.
     """
 
     text: str
@@ -132,7 +132,7 @@ def events(text: str) -> Iterator[yaml.Event]:
     """Parses a text.
 
     Args:
-        text: The text without a byte-order mark: marks count from its first character.
+        text: The text without a byte-order mark; positions count from its first character.
 
     Raises:
         NotYamlError: The text is not YAML.
@@ -165,7 +165,7 @@ def scan(text: str) -> Scan:
         text: The text without a byte-order mark.
 
     Raises:
-        NotYamlError: The text is not YAML, names an anchor that it lacks, or nests too deep.
+        NotYamlError: The text is not YAML, names an unknown anchor, or nests too deep.
     """
     import yaml  # noqa: PLC0415 - as above
 
@@ -248,7 +248,7 @@ class _Builder:
         return frame.node.outer, frame.node.key, start
 
     def _attach(self, node: Node, anchor: str | None) -> None:
-        """Attaches a node into the collection that is open."""
+        """Adds a node to the open collection."""
         if anchor is not None:
             self.anchors[anchor] = node
         frame = self.frames[-1]

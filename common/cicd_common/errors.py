@@ -1,6 +1,6 @@
-"""The one tree of errors that a command can end with, and the exit code of each.
+"""Defines the errors that a command can end with, and the exit code of each.
 
-The codes are a promise to pipelines; the README's table of them is generated from here.
+Pipelines rely on the codes; the README's table of exit codes is generated from this module.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Answer:
-    """What GitLab answered, as far as an error needs it.
+    """Holds the parts of a GitLab response that an error needs.
 
     Attributes:
         status: The HTTP status.
-        text: GitLab's own words, on one line; may be empty.
-        retry_after: Seconds that GitLab asks to wait, where it does.
+        text: GitLab's own message, on one line; it can be empty.
+        retry_after: Seconds that GitLab asks to wait; None if it does not ask.
         server_error: GitLab's machine-readable `error` code, such as `insufficient_scope`.
-        is_garbled: Whether it says that it is JSON, and is not.
-        headers: The answer's headers; their names without regard to case.
+        is_garbled: Whether the response claims to be JSON but is not.
+        headers: The headers of the response; upper and lower case of their names are equal.
     """
 
     status: int
@@ -53,22 +53,22 @@ class Answer:
 
 
 class CommandError(Exception):
-    """A reason to end with another exit code than 0.
+    """Ends a command with an exit code other than 0.
 
     Args:
-        message: What happened, in GitLab's own words where it said something.
-        why: Why it happened, where that is known.
+        message: What happened, in GitLab's own words if it sent a message.
+        why: Why it happened, if that is known.
         hint: What to do about it.
-        answer: The answer of GitLab that led here, if one did.
-        results: What was reached all the same.
-        retryable: Whether the same request can succeed a little later: the one answer to that
-            question, for every loop that tries again.
+        answer: The response of GitLab that caused it, if there is one.
+        results: The results that were reached in spite of the error.
+        retryable: Whether the same request can succeed a little later; every retry loop uses this
+            attribute alone.
     """
 
     exit_code: ClassVar[int]
     kind: ClassVar[str]
     meaning: ClassVar[str]
-    remedy: ClassVar[str]  # where there is no better hint
+    remedy: ClassVar[str]  # the hint if an error has no better one
 
     def __init__(
         self,
@@ -87,14 +87,14 @@ class CommandError(Exception):
         self.answer = answer
         self.results = tuple(results)
         self.retryable = retryable
-        # A traceback shows notes (PEP 678), so that a Python caller sees them too.
+        # A traceback shows notes (PEP 678), so that Python callers see the reason too.
         if why:
             self.add_note(f"why: {why}")
         self.add_note(f" do: {hint or self.remedy}")
 
 
 class PipelineFailedError(CommandError):
-    """The pipeline failed."""
+    """Reports that the pipeline failed."""
 
     exit_code = 1
     kind = "failed"
@@ -103,7 +103,7 @@ class PipelineFailedError(CommandError):
 
 
 class UsageError(CommandError):
-    """An option or its value is wrong; nothing was sent."""
+    """Reports that an option or its value is wrong; nothing was sent."""
 
     exit_code = 2
     kind = "usage"
@@ -112,7 +112,7 @@ class UsageError(CommandError):
 
 
 class AuthError(CommandError):
-    """No token, or one that cannot be used for this."""
+    """Reports that there is no token, or that the token cannot be used for this."""
 
     exit_code = 3
     kind = "auth"
@@ -121,7 +121,7 @@ class AuthError(CommandError):
 
 
 class NotFoundError(CommandError):
-    """What was named does not exist, or this token cannot see it."""
+    """Reports that something does not exist, or that the token cannot see it."""
 
     exit_code = 4
     kind = "not-found"
@@ -133,7 +133,7 @@ class NotFoundError(CommandError):
 
 
 class ConflictError(CommandError):
-    """Somebody else's change is in the way."""
+    """Reports a conflict with a change that someone else made."""
 
     exit_code = 5
     kind = "conflict"
@@ -142,7 +142,7 @@ class ConflictError(CommandError):
 
 
 class ForbiddenError(CommandError):
-    """A rule of the project forbids it."""
+    """Reports that a rule of the project forbids the request."""
 
     exit_code = 6
     kind = "forbidden"
@@ -154,7 +154,7 @@ class ForbiddenError(CommandError):
 
 
 class TimeLimitError(CommandError):
-    """A time limit ran out."""
+    """Reports that a time limit was reached."""
 
     exit_code = 7
     kind = "timeout"
@@ -163,11 +163,11 @@ class TimeLimitError(CommandError):
 
 
 class UnavailableError(CommandError):
-    """GitLab gave no usable answer.
+    """Reports that GitLab gave no usable response.
 
     Args:
         message: As for `CommandError`.
-        sent: Whether the request can have reached GitLab, so that a write can have happened.
+        sent: Whether the request can have reached GitLab, so that a write may have happened.
         retryable: As for `CommandError`.
         why: As for `CommandError`.
         hint: As for `CommandError`.
@@ -201,7 +201,7 @@ class UnavailableError(CommandError):
 
 
 class PipelineCanceledError(CommandError):
-    """The pipeline was canceled."""
+    """Reports that the pipeline was canceled."""
 
     exit_code = 9
     kind = "canceled"
@@ -210,7 +210,7 @@ class PipelineCanceledError(CommandError):
 
 
 class PipelineSkippedError(CommandError):
-    """The pipeline was skipped."""
+    """Reports that the pipeline was skipped."""
 
     exit_code = 10
     kind = "skipped"
@@ -219,7 +219,7 @@ class PipelineSkippedError(CommandError):
 
 
 class PipelineManualError(CommandError):
-    """The pipeline waits for a person."""
+    """Reports that the pipeline waits for someone to start a manual job."""
 
     exit_code = 11
     kind = "manual"
@@ -228,7 +228,7 @@ class PipelineManualError(CommandError):
 
 
 class RefusedError(CommandError):
-    """GitLab, or the command itself, would not do it."""
+    """Reports that GitLab, or the command itself, refused the request."""
 
     exit_code = 12
     kind = "refused"
@@ -240,12 +240,13 @@ class RefusedError(CommandError):
 
 
 class Refusal(NamedTuple):
-    """What one of the texts means by which GitLab, or git, refuses something.
+    """Maps a message with which GitLab or git refuses something to an error.
 
     Attributes:
-        pattern: What the text holds, as a regular expression.
-        make: The error, or what makes it of a message, and of `why`, `hint` and `answer`.
-        why: Why.
+        pattern: A regular expression that the message matches.
+        make: The error class, or a function that makes an error of a message, `why`, `hint` and
+            `answer`.
+        why: Why it was refused.
         hint: What to do.
     """
 
@@ -256,7 +257,7 @@ class Refusal(NamedTuple):
 
     @classmethod
     def of(cls, text: str, rows: Iterable[Refusal]) -> Refusal | None:
-        """The first row whose pattern a text holds; None if there is none."""
+        """Returns the first row whose pattern matches a text; None if there is none."""
         return next((row for row in rows if re.search(row.pattern, text)), None)
 
 
@@ -278,14 +279,14 @@ ALL_ERRORS: tuple[type[CommandError], ...] = (
 
 
 class Interrupted(BaseException):
-    """A signal asked the command to end. Not an `Exception`, so that no handler swallows it.
+    """Reports a signal that ends the command; not an `Exception`, so that no handler catches it.
 
     Args:
         signum: The signal: `SIGINT` or `SIGTERM`.
 
     Attributes:
         signum: The signal.
-        outcomes: What was reached before it, results and errors, in the order asked for.
+        outcomes: The results and errors before the signal, in the order asked for.
     """
 
     def __init__(self, signum: int) -> None:
@@ -295,5 +296,5 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """128 and the signal's number, as a shell reports a process that a signal ended."""
+        """Returns 128 plus the signal's number, as shells do for a process that a signal ended."""
         return 128 + self.signum

@@ -1,1 +1,1 @@
-"""The wire: GitLab's REST API, asked safely."""
+"""Sends requests to GitLab's REST API safely."""

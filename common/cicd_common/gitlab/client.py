@@ -1,4 +1,4 @@
-"""The client all commands share: python-gitlab on a safe session, with errors that explain.
+"""Provides the client that all commands share: python-gitlab on a safe session.
 
 Nothing above this module knows python-gitlab or requests. Paths are those below `/api/v4/`.
 """
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-PER_PAGE = 100  # the most that GitLab gives at once
-MOST_PAGES = 5_000  # half a million records: more is a server whose pages do not end
+PER_PAGE = 100  # the most records that GitLab puts on a page
+MOST_PAGES = 5_000  # half a million records: with more, the server's pages probably never end
 
 
 class GitLab:
-    """A client for one server with one credential; safe to share between threads.
+    """Sends requests to one server with one token; threads can share it safely.
 
     Args:
-        connection: Which server, with which credential, and how patiently.
+        connection: The server, the token and the time limits.
 
     Raises:
         UsageError: No server was given.
@@ -82,15 +82,15 @@ class GitLab:
 
     @property
     def token_kind(self) -> TokenKind | None:
-        """What kind of credential this client has, if any."""
+        """Returns the kind of the client's token; None without a token."""
         return self.connection.token.kind if self.connection.token else None
 
     def now(self) -> datetime:
-        """The server's time, by its last answer; before the first, this machine's."""
+        """Returns the server's time from its last response, or this machine's before the first."""
         return self._session.now()
 
     def get(self, path: str, /, **query: object) -> JsonObject:
-        """Reads an object; `fields` reads what it holds.
+        """Reads a JSON object; use `fields` to read its values.
 
         Raises:
             CommandError: GitLab gave no usable response within the limits.
@@ -106,7 +106,7 @@ class GitLab:
         return fields.records(_json(self._request("GET", path, query=query)))
 
     def get_tail(self, path: str, /) -> str:
-        """Reads the end of a text that can be very long, such as a job's log.
+        """Reads the end of a text that can be very long, such as a job log.
 
         Raises:
             CommandError: GitLab gave no usable response within the limits.
@@ -114,7 +114,7 @@ class GitLab:
         return self._request("GET", path, tail=True).content.decode("utf-8", "replace")
 
     def get_bytes(self, path: str, /, **query: object) -> bytes:
-        """Reads bytes, such as a file's.
+        """Reads bytes, such as the content of a file.
 
         Raises:
             CommandError: GitLab gave no usable response within the limits.
@@ -122,10 +122,10 @@ class GitLab:
         return self._request("GET", path, query=query).content
 
     def get_all(self, path: str, /, **query: object) -> Iterator[JsonObject]:
-        """Reads a list of objects, page by page as it is consumed.
+        """Reads a list of objects; it requests each page only when the caller needs it.
 
-        The next page is asked for at the address of the first: GitLab builds its `Link` from its
-        external URL, which can be another host, so that only its query is taken over.
+        The next page is requested at the address of the first: GitLab builds its `Link` header from
+        its external URL, which can be another host, so that only the query of the link is used.
 
         Raises:
             CommandError: GitLab gave no usable response within the limits, or the pages do not end.
@@ -139,7 +139,7 @@ class GitLab:
             following = _next_page(response)
             if not following:
                 return
-            # A cache or a proxy that does not know the parameter gives the same page for ever.
+            # A cache or a proxy that ignores the parameter returns the same page again and again.
             if following in asked or response.content == content:
                 break
             asked.append(following)
@@ -150,7 +150,7 @@ class GitLab:
         )
 
     def count(self, path: str, /, **query: object) -> int | None:
-        """Returns how many records a list has; None if GitLab does not tell.
+        """Returns how many records a list has; None if GitLab does not say it.
 
         Raises:
             CommandError: GitLab gave no usable response within the limits.
@@ -175,18 +175,19 @@ class GitLab:
 
         Args:
             method: `POST` or `PUT`.
-            path: The route.
+            path: The API path.
             body: What to send, as JSON.
-            read: Takes the result out of the answer; `UnavailableError` if it is not there.
-            find: Reads whether it happened: the same result, or None.
+            read: Reads the result from the response; raises `UnavailableError` if it is not there.
+            find: Checks whether the write happened: returns the same result, or None.
             check: What the user should check if the outcome stays unknown.
             second_is_refused: Whether GitLab refuses the same write once it has happened.
 
         Returns:
-            The result, as `read` or `find` gave it.
+            The result of `read` or `find`.
 
         Raises:
-            CommandError: It did not happen; or, as `UnavailableError`, the outcome is unknown.
+            CommandError: The write did not happen.
+            UnavailableError: It is unknown whether the write happened.
         """
         return reconcile(
             lambda: read(fields.record(_json(self._request(method, path, body=body)))),
@@ -197,10 +198,10 @@ class GitLab:
         )
 
     def require_token(self) -> TokenKind:
-        """Makes sure that there is a credential, before anything is sent.
+        """Checks, before anything is sent, that there is a token.
 
         Raises:
-            AuthError: There is none.
+            AuthError: There is no token.
         """
         if self.token_kind is None:
             raise AuthError(
@@ -233,7 +234,7 @@ class GitLab:
                 query_data=query,
                 post_data=body,
                 streamed=tail,
-                # The session retries, and knows what can be sent again; python-gitlab does not.
+                # The session retries: it knows which requests are safe to repeat.
                 max_retries=0,
                 obey_rate_limit=False,
                 retry_transient_errors=False,
@@ -251,7 +252,7 @@ class GitLab:
 
     @functools.cached_property
     def _token_description(self) -> JsonObject | None:
-        """What GitLab tells about the token; None where it does not. Asked for at most once."""
+        """Returns what GitLab says about the token, or None; it sends at most one request."""
         if self.token_kind not in {TokenKind.ACCESS, TokenKind.OAUTH}:
             return None
         try:
@@ -267,7 +268,7 @@ class GitLab:
 
 
 def _next_page(response: requests.Response) -> dict[str, object]:
-    """What the query of the next page has beyond that of the first; empty after the last."""
+    """Returns the query parameters that select the next page; empty after the last page."""
     if number := response.headers.get("X-Next-Page"):
         return {"page": number}
     try:
@@ -282,5 +283,5 @@ def _json(response: requests.Response) -> Any:
 
 
 def quoted(text: str | int) -> str:
-    """A path, ref or name as one segment of an address: `/` becomes `%2F`."""
+    """Returns a path, ref or name as one URL path segment: `/` becomes `%2F`."""
     return quote(str(text), safe="")

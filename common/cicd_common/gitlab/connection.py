@@ -1,4 +1,4 @@
-"""Which server, with which credential, and how patiently."""
+"""Decides which server to use, with which token and which time limits."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ DEFAULT_RETRY_FOR = 60.0
 
 @dataclass(frozen=True)
 class Connection:
-    """What a client needs to know before its first request.
+    """Holds what a client needs to know before its first request.
 
     Attributes:
         base_url: The server, without a slash at the end.
-        token: The one credential, if there is any.
-        ca_file: A certificate authority to trust beside the usual ones.
-        request_timeout: Seconds that one request may take.
-        retry_for: Seconds that failures which may pass are ridden out.
-        retry_for_given: Whether the user gave that; a wait retries until its own limit otherwise.
+        token: The token; None without one.
+        ca_file: A certificate authority to trust in addition to the usual ones.
+        request_timeout: Seconds that one request can take.
+        retry_for: Seconds for which temporary failures are retried.
+        retry_for_given: Whether the user set `retry_for`; otherwise a wait retries until its limit.
     """
 
     base_url: str
@@ -42,10 +42,11 @@ class Connection:
 
 
 class ConnectionOptions(TypedDict, total=False):
-    """The keyword arguments by which the packages' functions take a connection.
+    """Lists the keyword arguments with which the packages' functions accept a connection.
 
-    `base_url` is required by whatever needs a server. One token is used: the access token, if a
-    job token is given, too. `gitlab` is a section of a python-gitlab configuration file.
+    Every function that needs a server requires `base_url`. Only one token is used: if an access
+    token and a job token are given, the access token. `gitlab` names a section of a python-gitlab
+    configuration file.
     """
 
     base_url: str
@@ -59,7 +60,7 @@ class ConnectionOptions(TypedDict, total=False):
 
 
 def connection_from(options: ConnectionOptions, *, needs_server: bool = True) -> Connection:
-    """Makes a connection of keyword arguments.
+    """Makes a connection from keyword arguments.
 
     Args:
         options: The arguments.
@@ -99,19 +100,19 @@ def connection_of(
     request_timeout: float,
     retry_for: float | None,
 ) -> Connection:
-    """Decides on one server and at most one token: what is given, then the configuration file.
+    """Chooses one server and at most one token: given values first, then the configuration file.
 
     Args:
         base_url: The server; empty if none was given.
         token: The token; None if none was given.
         section: A section of a python-gitlab configuration file.
         ca_file: An extra certificate authority.
-        request_timeout: Seconds that one request may take.
+        request_timeout: Seconds that one request can take.
         retry_for: Seconds for which temporary failures are retried; None if nothing was given.
 
     Raises:
-        UsageError: The URL is not a server's, or the section cannot be used, or its token is for
-            another server.
+        UsageError: The URL is not valid, the section cannot be used, or its token is for another
+            server.
     """
     found = read_section(section) if section else None
     base_url = parse_base_url(base_url) if base_url else found.base_url if found else ""
@@ -134,14 +135,14 @@ def connection_of(
 
 
 def parse_base_url(text: str) -> str:
-    """Checks a server's address and brings it into one form.
+    """Checks a server's URL and returns it in a standard form.
 
     Args:
         text: `http://` or `https://`, a host, maybe a port and GitLab's relative root; a trailing
-            slash and a trailing `/api/v4` are forgiven.
+            slash and a trailing `/api/v4` are removed.
 
     Raises:
-        UsageError: It is no such address.
+        UsageError: It is not such a URL.
     """
     text = text.strip()
     if not text:
@@ -182,12 +183,12 @@ def _problem_of(text: str) -> str:
 
 @dataclass(frozen=True)
 class ConfigSection:
-    """What a section says about a server.
+    """Holds what a section of the configuration file says about a server.
 
     Attributes:
         base_url: The server.
-        token: Its credential, if it has one.
-        ca_file: From `ssl_verify`, where that names a file.
+        token: The token, if the section has one.
+        ca_file: The file that `ssl_verify` names, if it names one.
     """
 
     base_url: str
@@ -204,7 +205,7 @@ def read_section(name: str) -> ConfigSection:
     Raises:
         UsageError: There is no such file or section, or it cannot be used.
     """
-    # Slow to import, and only this option needs it.
+    # It is slow to import, and only this option needs it.
     from gitlab.config import ConfigError, GitlabConfigParser  # noqa: PLC0415
 
     try:
@@ -229,7 +230,7 @@ def read_section(name: str) -> ConfigSection:
 
 
 def _config_problem(error: Exception) -> str:
-    """What is wrong with a configuration file, without any of its text: it holds tokens."""
+    """Returns what is wrong with a configuration file, without its text, which holds tokens."""
     match error:
         case configparser.MissingSectionHeaderError():
             return f"{error.source}, line {error.lineno}: no [section] stands before it."

@@ -1,8 +1,8 @@
-"""JSON has a type only after it was checked: the one place that reads a field of GitLab's answers.
+"""Reads and checks the fields of GitLab's JSON responses, in one place.
 
-What is not as GitLab sends it (null or a number for a list, a text for an id, half a time) is an
-`UnavailableError`: something other than GitLab's API seems to answer. A library of models
-(pydantic, attrs) would check whole objects, of which the commands need five fields of fifty.
+A field of another type than GitLab sends (null for a list, a text for an id, an incomplete time)
+raises `UnavailableError`: something other than GitLab's API seems to respond. A library of models
+(pydantic, attrs) would check whole objects, but the commands need five fields of fifty.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ JsonObject = dict[str, Any]
 
 NOT_GITLAB = "Something other than GitLab's API seems to answer at this address."
 HIGHEST_ID = 2**63 - 1  # GitLab's ids are bigint columns
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # git takes none in a name either
-# JSON can hold half of a surrogate pair (RFC 8259, section 8.2), which nothing else can be made of.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # git does not allow them in names either
+# JSON can hold half of a surrogate pair (RFC 8259, section 8.2), which cannot be encoded again.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")
 
 
 def parse(content: bytes, source: str) -> Any:
-    """Reads JSON as RFC 8259 has it: without NaN, and with whole characters only.
+    """Reads JSON strictly by RFC 8259: without NaN, and without half surrogate pairs.
 
     Args:
-        content: The body of an answer.
-        source: What answered, for the message: the path of the request.
+        content: The body of a response.
+        source: The path of the request, for the message.
 
     Raises:
         UnavailableError: It is not JSON, or is nested too deeply.
@@ -44,7 +44,7 @@ def parse(content: bytes, source: str) -> Any:
 
 
 def value(answer: Any, *names: str) -> Any:
-    """Anything, null too; as `record`."""
+    """Returns any value, including null; see `record` for the arguments."""
     found = answer
     for name in names:
         if not isinstance(found, dict) or name not in found:
@@ -54,7 +54,7 @@ def value(answer: Any, *names: str) -> Any:
 
 
 def record(answer: Any, *names: str) -> JsonObject:
-    """An object.
+    """Returns an object.
 
     Args:
         answer: What GitLab sent.
@@ -70,7 +70,7 @@ def record(answer: Any, *names: str) -> JsonObject:
 
 
 def records(answer: Any, *names: str) -> list[JsonObject]:
-    """A list of objects; as `record`."""
+    """Returns a list of objects; see `record`."""
     found = value(answer, *names)
     if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
         raise _wrong("a list of objects", names)
@@ -78,7 +78,7 @@ def records(answer: Any, *names: str) -> list[JsonObject]:
 
 
 def text(answer: Any, *names: str) -> str:
-    """A text that is not empty; as `record`."""
+    """Returns a text that is not empty; see `record`."""
     found = value(answer, *names)
     if not isinstance(found, str) or not found:
         raise _wrong("a text", names)
@@ -86,7 +86,7 @@ def text(answer: Any, *names: str) -> str:
 
 
 def word(answer: Any, *names: str) -> str:
-    """A text that is a name, a status or a SHA: without control characters; as `record`."""
+    """Returns a name, a status or a SHA, which has no control characters; see `record`."""
     found = text(answer, *names)
     if _CONTROL.search(found):
         raise _wrong("a name", names)
@@ -94,7 +94,7 @@ def word(answer: Any, *names: str) -> str:
 
 
 def optional_text(answer: Any, *names: str) -> str:
-    """A text; empty if there is none or it is null; as `record`."""
+    """Returns a text; empty if it is missing or null; see `record`."""
     found = _find_optional(answer, names)
     if found is None:
         return ""
@@ -104,7 +104,7 @@ def optional_text(answer: Any, *names: str) -> str:
 
 
 def texts(answer: Any, *names: str) -> list[str]:
-    """A list of texts; empty if there is none or it is null; as `record`."""
+    """Returns a list of texts; empty if it is missing or null; see `record`."""
     found = _find_optional(answer, names)
     if found is None:
         return []
@@ -114,7 +114,7 @@ def texts(answer: Any, *names: str) -> list[str]:
 
 
 def number(answer: Any, *names: str) -> int:
-    """An id, or a count: a whole number of 0 or more; as `record`."""
+    """Returns an id or a count, a whole number of 0 or more; see `record`."""
     found = value(answer, *names)
     if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= HIGHEST_ID:
         raise _wrong("a whole number", names)
@@ -122,12 +122,12 @@ def number(answer: Any, *names: str) -> int:
 
 
 def optional_number(answer: Any, *names: str) -> int | None:
-    """An id, or a count; None if there is none or it is null; as `record`."""
+    """Returns an id or a count; None if it is missing or null; see `record`."""
     return None if _find_optional(answer, names) is None else number(answer, *names)
 
 
 def flag(answer: Any, *names: str) -> bool:
-    """Whether something is so; not, if that is missing or null; as `record`."""
+    """Returns a boolean; False if it is missing or null; see `record`."""
     found = _find_optional(answer, names)
     if found is not None and not isinstance(found, bool):
         raise _wrong("true or false", names)
@@ -135,7 +135,7 @@ def flag(answer: Any, *names: str) -> bool:
 
 
 def time(answer: Any, *names: str) -> datetime:
-    """A time, in UTC; as `record`."""
+    """Returns a time in UTC; see `record`."""
     found = text(answer, *names)
     try:
         moment = datetime.fromisoformat(found)
@@ -145,12 +145,12 @@ def time(answer: Any, *names: str) -> datetime:
 
 
 def optional_time(answer: Any, *names: str) -> datetime | None:
-    """A time, in UTC; None if there is none or it is null; as `record`."""
+    """Returns a time in UTC; None if it is missing or null; see `record`."""
     return None if _find_optional(answer, names) is None else time(answer, *names)
 
 
 def url(answer: Any, *names: str) -> str:
-    """The address of a page; as `record`."""
+    """Returns the URL of a page; see `record`."""
     found = text(answer, *names)
     try:
         parts = urlsplit(found)

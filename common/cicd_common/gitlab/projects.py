@@ -1,4 +1,4 @@
-"""Projects, refs and commits: from what the user names to what GitLab has."""
+"""Finds the projects, refs and commits that the user names."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _PATH = re.compile(r"[\w.][\w.+-]*(/[\w.][\w.+-]*)+")
 
 @dataclass(frozen=True)
 class Project:
-    """A project, as far as the commands need it.
+    """Holds the fields of a project that the commands need.
 
     Attributes:
-        id: Its place in an address, quoted: the numeric id, or the path.
+        id: The numeric id or the path, encoded as a URL path segment.
         path: `group/sub/name`.
         web_url: Its page.
-        default_branch: None in an empty repository, or where it was not asked for.
+        default_branch: The default branch; None for an empty repository, or if it was not read.
     """
 
     id: str
@@ -40,7 +40,7 @@ class Project:
 
 
 def parse_project(text: str, base_url: str) -> str:
-    """Reads how a project was named.
+    """Reads the name of a project.
 
     Args:
         text: Its path, its numeric id, or the URL of its page.
@@ -50,7 +50,7 @@ def parse_project(text: str, base_url: str) -> str:
         The path or the numeric id.
 
     Raises:
-        UsageError: It is none of these, or a URL of another server.
+        UsageError: It is none of these, or it is a URL of another server.
     """
     name = text.strip()
     if re.match(r"https?://", name, re.IGNORECASE):
@@ -65,17 +65,17 @@ def parse_project(text: str, base_url: str) -> str:
 
 
 def parse_projects(texts: Sequence[str], base_url: str) -> list[str]:
-    """Reads how several projects were named.
+    """Reads the names of several projects.
 
     Args:
         texts: As for `parse_project`.
         base_url: The server that a URL must belong to.
 
     Raises:
-        UsageError: One of them is not a project of this server, or is named twice.
+        UsageError: A name is not a project of this server, or a project is named twice.
     """
     names = [parse_project(text, base_url) for text in texts]
-    # GitLab finds a project by its path whatever the case of its letters.
+    # GitLab ignores upper and lower case when it finds a project by its path.
     seen = [name.casefold() for name in names]
     for number, name in enumerate(seen):
         if name in seen[:number]:
@@ -105,14 +105,14 @@ def _path_of_url(url: str, base_url: str) -> str:
 def find_project(gitlab: GitLab, text: str) -> Project:
     """Finds a project.
 
-    With a job token GitLab does not answer the question, so that the name is used as it is.
+    GitLab does not show projects to a job token; then the name is used unchanged.
 
     Args:
         gitlab: The client.
         text: The project as the user named it.
 
     Raises:
-        UsageError: The name is not one of a project.
+        UsageError: The name cannot be the name of a project.
         NotFoundError: There is no such project, or the token cannot see it.
         CommandError: GitLab gave no usable response.
     """
@@ -139,14 +139,14 @@ def find_project(gitlab: GitLab, text: str) -> Project:
 
 
 def name_project(gitlab: GitLab, text: str) -> Project:
-    """The project of a name, where GitLab does not answer questions about it.
+    """Returns a project made from its name alone, for tokens to which GitLab does not show it.
 
     Args:
         gitlab: The client; nothing is sent.
         text: The project as the user named it.
 
     Raises:
-        UsageError: The name is not one of a project.
+        UsageError: The name cannot be the name of a project.
     """
     name = parse_project(text, gitlab.base_url)
     page = f"projects/{name}" if _ID.fullmatch(name) else name
@@ -154,7 +154,7 @@ def name_project(gitlab: GitLab, text: str) -> Project:
 
 
 def find_default_branch(gitlab: GitLab, project: Project) -> str:
-    """The branch that is used when none is named.
+    """Returns the default branch, which is used when the user names none.
 
     Raises:
         NotFoundError: The repository is empty.
@@ -175,7 +175,7 @@ def find_default_branch(gitlab: GitLab, project: Project) -> str:
 
 
 def find_commit(gitlab: GitLab, project: Project, ref: str) -> str:
-    """The full SHA of the commit that a ref stands for.
+    """Returns the full SHA of the commit that a ref points to.
 
     Args:
         gitlab: The client.

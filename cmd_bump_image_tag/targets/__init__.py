@@ -1,4 +1,4 @@
-"""Where a bump is written: a working directory, GitLab's commits API, git."""
+"""The targets of a bump: a working directory, GitLab's commits API and git."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LostRaceError(ConflictError):
-    """Another writer was faster: the files are no longer what was read."""
+    """Another writer was faster: the files have changed since they were read."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Snapshot:
     """Files as they were read.
 
     Attributes:
-        contents: Their bytes by path.
-        named: Those that were named outright.
-        revisions: By path, the commit in which the file has just these bytes. A file without one
-            was read from a copy, which `.gitattributes` may have made another.
+        contents: The files' bytes, by path.
+        named: The files that patterns name literally.
+        revisions: By path, the commit in which the file has exactly these bytes. A file without one
+            was read from an archive, where `.gitattributes` can have changed it.
     """
 
     contents: Mapping[str, bytes]
@@ -32,20 +32,20 @@ class Snapshot:
 
 
 class Target(Protocol):
-    """Where files are read and written."""
+    """A place where files are read and written."""
 
     def read(self) -> Snapshot:
-        """Reads the files that were chosen.
+        """Reads the selected files.
 
         Raises:
-            CommandError: They are not there, or cannot be read.
+            CommandError: They do not exist, or cannot be read.
         """
 
     def reread(self, before: Snapshot, paths: Collection[str]) -> Snapshot:
-        """Reads some files again as they are now, to the byte.
+        """Reads files again, exactly as they are now.
 
         Args:
-            before: What was read before.
+            before: The files as they were read before.
             paths: The files to read at least.
 
         Raises:
@@ -53,20 +53,20 @@ class Target(Protocol):
         """
 
     def write(self, before: Snapshot, after: Mapping[str, bytes], message: str) -> str | None:
-        """Writes files in one step, if they are still as they were read.
+        """Writes files in one step, if they have not changed since they were read.
 
         Args:
-            before: What was read.
-            after: The new bytes by path; a subset of what was read.
+            before: The files as they were read.
+            after: The new bytes by path; a subset of the files that were read.
             message: The commit's message.
 
         Returns:
-            The commit; None where there is none.
+            The commit; None if the target has no commits.
 
         Raises:
-            LostRaceError: They are not; nothing was written.
+            LostRaceError: They have changed; nothing was written.
             CommandError: They could not be written.
         """
 
     def messages(self, path: str) -> Iterable[str]:
-        """The messages of the last commits that touched a file, the newest first."""
+        """Returns the messages of the last commits that changed a file, the newest first."""

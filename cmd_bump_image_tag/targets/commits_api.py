@@ -1,8 +1,8 @@
-"""A bump by GitLab's commits API: one commit for all files, which overwrites no other edit.
+"""Bumps through GitLab's commits API: one commit for all files, which overwrites no other edit.
 
-GitLab compares no branch heads there. It compares, file by file, the last commit that touched the
-file with that of `last_commit_id`, then writes, and locks nothing in between: so the commit's
-parent is checked afterwards, and what was overwritten in that moment is put back.
+This API does not compare branch heads. For each file, it compares the last commit that changed
+the file with `last_commit_id`, then writes, without a lock. So the commit's parent is checked
+afterwards, and a change that was overwritten is restored.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ log = logging.getLogger("cicd_common.bump")
 
 @dataclass(frozen=True)
 class Archive:
-    """A commit's files as a checkout would have them, which can be others than were committed.
+    """A commit's files as in a checkout, which can differ from the committed ones.
 
     Attributes:
         files: The regular files' bytes, by path.
-        links: Where the links lead, by path.
-        commit: The commit; empty if the archive does not tell.
+        links: The targets of the links, by path.
+        commit: The commit; empty if the archive does not name it.
         entries: How many files, links, folders and submodules there are.
     """
 
@@ -61,7 +61,7 @@ class Archive:
 
     @classmethod
     def read(cls, data: bytes) -> Archive:
-        """Reads a tar.gz as `git archive` makes it; all that it holds is below one folder.
+        """Reads a tar.gz as `git archive` makes it, with everything in one folder.
 
         Raises:
             UnavailableError: It is not such an archive.
@@ -92,16 +92,16 @@ class Archive:
 
 
 def merge_lines(path: str, before: bytes, theirs: bytes, now: bytes) -> bytes:
-    """Returns a file with an edit that was overwritten put back.
+    """Returns a file with an overwritten edit restored.
 
     Args:
         path: The file, for the message.
-        before: What both edits began with.
+        before: The file before both edits.
         theirs: The edit that was overwritten.
-        now: The file as it is; where it differs from `before`, it stays as it is.
+        now: The file as it is now; its differences from `before` are kept.
 
     Raises:
-        ConflictError: Lines were added or removed, so that it is unknown which is which.
+        ConflictError: Lines were added or removed, so the lines cannot be matched.
     """
     lines = [data.split(b"\n") for data in (before, theirs, now)]
     if len({len(each) for each in lines}) > 1:
@@ -121,10 +121,10 @@ _LINK = "120000"  # the mode of a link in a tree
 
 @dataclass(frozen=True)
 class _Blobs:
-    """What a commit holds.
+    """The files and links of a commit.
 
     Attributes:
-        ids: The regular files' object ids, by path; empty if the archive has the very bytes.
+        ids: The regular files' object ids, by path; empty if the archive has the exact bytes.
         links: The links' paths.
     """
 
@@ -133,7 +133,7 @@ class _Blobs:
 
 
 def is_blob(content: bytes, object_id: str) -> bool:
-    """Returns whether bytes are those of a git object; any are those of an empty id."""
+    """Returns True if bytes are those of a git object; always for an empty id."""
     name = "sha256" if len(object_id) == SHA256_LENGTH else "sha1"
     header = b"blob %d\0" % len(content)
     found = hashlib.new(name, header + content, usedforsecurity=False)
@@ -141,7 +141,7 @@ def is_blob(content: bytes, object_id: str) -> bool:
 
 
 def _check_name(path: str) -> None:
-    """Makes sure that JSON and a URL can name a file.
+    """Checks that JSON and a URL can hold a file's name.
 
     Raises:
         RefusedError: Its name is not UTF-8.
@@ -157,7 +157,7 @@ def _check_name(path: str) -> None:
 
 
 def _can_be_link(content: bytes) -> bool:
-    """Returns whether a file can be a link, as whose content GitLab sends where it leads."""
+    """Returns True if a file can be a link; GitLab sends a link's target as its content."""
     return not re.search(rb"\n|: |\{", content)
 
 
@@ -165,15 +165,15 @@ def _text(content: bytes) -> str:
     return content.decode(errors="surrogateescape")
 
 
-# How many commits are searched for a trailer, or for the commit whose answer was lost.
+# How many commits are searched for a trailer, or for the commit whose response was lost.
 HISTORY = 50
 
 _PROTECTED = "not allowed to push into this branch"
 
-# What Files::MultiService, Commits::CreateService and Gitaly say, all of it with status 400. Any
-# other text comes from a hook of the project, which can also refuse without a word.
+# What Files::MultiService, Commits::CreateService and Gitaly answer, all with status 400. Any
+# other text comes from a hook of the project, which can also refuse without a text.
 _REFUSALS = (
-    # The file or the branch is not what was read.
+    # The file or the branch has changed since it was read.
     Refusal(
         r"has changed since|file with this name doesn't exist|already exists"
         r"|Please refresh and try again|reference update",
@@ -198,8 +198,8 @@ class CommitsApi:
         gitlab: The client.
         project: The project.
         branch: The branch.
-        start_branch: Where the branch begins if it does not exist; None: it does.
-        patterns: Which of its files.
+        start_branch: The branch to start from if the branch does not exist; None if it exists.
+        patterns: The patterns that select its files.
     """
 
     gitlab: GitLab
@@ -209,7 +209,7 @@ class CommitsApi:
     patterns: Sequence[str]
 
     def read(self) -> Snapshot:
-        """Reads named files one by one, and anything else out of one archive."""
+        """Reads literally named files one by one, and all others from one archive."""
         if named := self._named():
             head = self._head()
             contents = self._read_files(named, head)
@@ -224,14 +224,14 @@ class CommitsApi:
         selection = files.select(blobs.ids.keys(), patterns)
         chosen = {path: archive.files[path] for path in selection.paths if path in archive.files}
         exact = {path for path, data in chosen.items() if is_blob(data, blobs.ids[path])}
-        # What is hidden, or is in an encoding of two bytes, shows no image before it is read. Of
-        # any other the exact bytes are read if it changes.
+        # A hidden file, or one with an encoding of two bytes, shows its images only in its exact
+        # bytes. Of any other file, the exact bytes are read only if it changes.
         unread = [path for path in selection.paths if b"\0" in chosen.get(path, b"\0")]
         read = self._read_files([path for path in unread if path not in exact], head)
         return Snapshot(chosen | read, selection.named, dict.fromkeys(exact | read.keys(), head))
 
     def _archive(self) -> tuple[Archive, str]:
-        """The archive of the newest commit, and that commit."""
+        """Returns the archive of the newest commit, and that commit."""
         archive = None
         for branch in filter(None, (self.branch, self.start_branch)):
             try:
@@ -251,10 +251,10 @@ class CommitsApi:
         return Archive.read(data)
 
     def _blobs(self, archive: Archive, head: str) -> _Blobs:
-        """What the commit really holds.
+        """Returns the files and links that the commit really holds.
 
-        `.gitattributes` can hide files from an archive and convert others. If nothing is hidden,
-        which their number tells in one request, all `.gitattributes` are there to be seen.
+        `.gitattributes` can hide files from an archive and convert others. One request for
+        their number tells whether files are hidden; if not, the archive has all `.gitattributes`.
         """
         tree, query = f"{self._repository}/tree", {"ref": head, "recursive": "true"}
         has_attributes = any(posixpath.basename(p) == ".gitattributes" for p in archive.files)
@@ -270,7 +270,7 @@ class CommitsApi:
         return _Blobs(ids, frozenset(links))
 
     def reread(self, before: Snapshot, paths: Collection[str]) -> Snapshot:
-        """Reads some files again as they are now; one that is gone is left out."""
+        """Reads files again, exactly as they are now; a file that was removed is left out."""
         head = self._head()
         fresh = self._read_files(paths, head)
         kept = {path: data for path, data in before.contents.items() if path not in paths}
@@ -284,7 +284,7 @@ class CommitsApi:
         return fields.text(answer, "id")
 
     def messages(self, path: str) -> Iterable[str]:
-        """The messages of the last commits that touched a file."""
+        """Returns the messages of the last commits that changed a file."""
         commits = self.gitlab.get_list(
             f"{self._repository}/commits",
             ref_name=self._head(),
@@ -294,7 +294,7 @@ class CommitsApi:
         return [fields.optional_text(commit, "message") for commit in commits]
 
     def _named(self) -> frozenset[str]:
-        """The paths that the patterns are, if none of them is a glob or the whole repository."""
+        """Returns the patterns as paths, if none of them is a glob or the whole repository."""
         paths = {posixpath.normpath(pattern) for pattern in self.patterns}
         if any(path == "." or re.search(r"[*?[]", path) for path in paths):
             return frozenset()
@@ -305,7 +305,7 @@ class CommitsApi:
         return f"projects/{self.project.id}/repository"
 
     def _head(self) -> str:
-        """The newest commit of the branch, or of the one that it begins at."""
+        """Returns the newest commit of the branch, or of the one that it starts from."""
         try:
             return self._head_of(self.branch)
         except NotFoundError as error:
@@ -338,7 +338,7 @@ class CommitsApi:
     def _commit(
         self, after: Mapping[str, bytes], revisions: Mapping[str, str], message: str
     ) -> JsonObject:
-        """Sends the commit, and returns what GitLab says of it."""
+        """Sends the commit, and returns GitLab's answer."""
         for path in after:
             _check_name(path)
         body: dict[str, object] = {
@@ -372,7 +372,7 @@ class CommitsApi:
         except ForbiddenError as error:
             if _PROTECTED not in error.message:
                 raise
-            # GitLab says the same to a role that is too low and to a branch that is protected.
+            # GitLab answers the same if the role is too low and if the branch is protected.
             raise ForbiddenError(
                 error.message,
                 why=f"The branch {self.branch} is protected, or the role of the token's user is "
@@ -390,7 +390,7 @@ class CommitsApi:
         return True
 
     def _find(self, after: Mapping[str, bytes], message: str, since: str) -> JsonObject | None:
-        """The commit whose answer was lost: its message, and each file as it was to be."""
+        """Finds the commit whose response was lost, by its message and the content of its files."""
         if self.start_branch is not None and not self._exists():
             return None
         commits = self.gitlab.get_list(
@@ -406,7 +406,7 @@ class CommitsApi:
         return None
 
     def _restore(self, commit: JsonObject, before: Snapshot, after: Mapping[str, bytes]) -> None:
-        """Puts back what another wrote between GitLab's check and its write."""
+        """Restores a change that was written between GitLab's check and its write."""
         parents = fields.texts(commit, "parent_ids")
         unsure = [path for path in after if parents and before.revisions[path] != parents[0]]
         theirs = self._read_files(unsure, parents[0]) if unsure else {}
@@ -431,7 +431,7 @@ class CommitsApi:
                 return
 
     def _refusal(self, refusal: RefusedError) -> CommandError:
-        """The error that a refused commit means."""
+        """Returns the error for a refused commit."""
         if row := Refusal.of(refusal.message, _REFUSALS):
             why = row.why.format(branch=self.branch)
             return row.make(refusal.message, why=why, hint=row.hint, answer=refusal.answer)

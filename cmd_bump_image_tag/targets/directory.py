@@ -1,4 +1,4 @@
-"""A bump in the working directory."""
+"""Bumps in the working directory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Directory:
 
     Attributes:
         root: The folder.
-        patterns: Which of its files.
+        patterns: The patterns that select its files.
         retry_for: Seconds to wait for another process that has locked a folder.
     """
 
@@ -32,21 +32,21 @@ class Directory:
     retry_for: float
 
     def read(self) -> Snapshot:
-        """Reads the files that were chosen."""
+        """Reads the selected files."""
         selection = files.find(self.root, self.patterns)
         contents = files.read(self.root, selection.paths)
         return Snapshot(contents, selection.named, dict.fromkeys(contents, ""))
 
     def reread(self, before: Snapshot, paths: Collection[str]) -> Snapshot:
-        """Reads all of them again."""
+        """Reads all selected files again."""
         del before, paths
         return self.read()
 
     def write(self, before: Snapshot, after: Mapping[str, bytes], message: str) -> None:
-        """Replaces the files, unless one of them has changed meanwhile."""
+        """Replaces the files, unless one of them has changed since it was read."""
         del message
         with ExitStack() as held:
-            # In one order, so that two runs never wait for each other.
+            # Always in the same order, so that two runs never wait for each other.
             for folder in sorted({(self.root / path).resolve().parent for path in after}):
                 held.enter_context(_locked(folder, self.retry_for))
             try:
@@ -55,7 +55,7 @@ class Directory:
                 raise LostRaceError(error.message, why=error.why, hint=error.hint) from error
 
     def messages(self, path: str) -> Iterable[str]:
-        """None: a folder has no history."""
+        """Returns no messages: a folder has no history."""
         del path
         return ()
 
@@ -65,10 +65,10 @@ _POLL = 0.02  # seconds; another run holds the lock for a few milliseconds
 
 @contextmanager
 def _locked(folder: Path, patience: float) -> Iterator[None]:
-    """Keeps other runs of this command from replacing files in a folder.
+    """Prevents other runs of this command from replacing files in a folder.
 
     Raises:
-        TimeLimitError: Another process keeps it locked for longer than that many seconds.
+        TimeLimitError: Another process keeps it locked beyond the time limit.
         RefusedError: It cannot be locked.
     """
     try:
@@ -91,7 +91,7 @@ def _locked(folder: Path, patience: float) -> Iterator[None]:
 
 
 def _lock(descriptor: int, folder: Path) -> bool:
-    """Locks a folder. Returns False if another process has it locked."""
+    """Locks a folder; returns False if another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

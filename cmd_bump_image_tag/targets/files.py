@@ -1,4 +1,4 @@
-"""The files of a working directory: finding them, reading them, replacing them."""
+"""Finds, reads and replaces the files of a working directory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _YAML_SUFFIXES = (".yaml", ".yml", ".json")
-# Read for what they mention, never edited: `.env`, `.env.prod`, `web.env`, `Dockerfile.dev`.
+# Searched for mentions, never edited: `.env`, `.env.prod`, `web.env`, `Dockerfile.dev`.
 _TEXT = re.compile(
     r"(?:^|/)(?:[^/]*\.env|\.env\.[^/]*|(?:Dockerfile|Containerfile)(?:\.[^/]*)?"
     r"|[^/]*\.Dockerfile)$"
@@ -30,11 +30,11 @@ _TEXT = re.compile(
 
 @dataclass(frozen=True)
 class Selection:
-    """The files that patterns choose.
+    """The files that patterns select.
 
     Attributes:
         paths: Their paths in the repository, sorted, with `/` between the parts.
-        named: Those that were named outright.
+        named: The files that patterns name literally.
     """
 
     paths: tuple[str, ...]
@@ -42,15 +42,15 @@ class Selection:
 
 
 def select(paths: Collection[str], patterns: Sequence[str]) -> Selection:
-    """Chooses files by patterns; the same for a working directory and for a listing from GitLab.
+    """Selects files by patterns, in a working directory or in a list from GitLab.
 
     Args:
         paths: The repository's files.
-        patterns: Files, folders, or globs, where `**` stands for folders at any depth. None at
-            all choose every `*.yaml`, `*.yml` and `*.json`.
+        patterns: Files, folders, or globs, where `**` stands for folders at any depth. No
+            patterns select every `*.yaml`, `*.yml` and `*.json`.
 
     Raises:
-        NotFoundError: A pattern chooses nothing.
+        NotFoundError: A pattern selects no file.
         RefusedError: A pattern leads out of the repository.
     """
     chosen: set[str] = set()
@@ -68,17 +68,17 @@ def select(paths: Collection[str], patterns: Sequence[str]) -> Selection:
 
 
 def find(root: Path, patterns: Sequence[str]) -> Selection:
-    """Chooses files of a working directory; links within it count as what they lead to.
+    """Selects files of a working directory; a link within it counts as its target.
 
-    What git ignores, and a repository within this one, is chosen only if it is named: outright, or
-    by a pattern that matches nothing else.
+    Ignored files and repositories within this one are selected only if a pattern names them
+    literally or matches nothing else.
 
     Args:
         root: The working directory.
         patterns: As for `select`.
 
     Raises:
-        NotFoundError: A pattern chooses nothing.
+        NotFoundError: A pattern selects no file.
         RefusedError: A pattern leads out of the directory, by `..` or by a link.
     """
     everything = frozenset(_walk(root))
@@ -103,7 +103,7 @@ def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
 
     Args:
         root: The working directory.
-        paths: Paths that `find` gave.
+        paths: Paths from `find`.
 
     Raises:
         RefusedError: One cannot be read.
@@ -121,9 +121,9 @@ def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
 
 
 def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> None:
-    """Replaces files, each in one step, with their mode and owner; all are written before any.
+    """Replaces files, each in one step, with mode and owner; first writes all new contents.
 
-    A file of another user's, whose owner no new file could be given, is written in place.
+    A file of another user is written in place if a new file cannot get the same owner.
 
     Args:
         root: The working directory, locked against other runs.
@@ -131,8 +131,8 @@ def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes])
         after: The bytes to write; a subset of the files that were read.
 
     Raises:
-        ConflictError: One of them has changed meanwhile.
-        RefusedError: One cannot be written, or leads out of the directory by now.
+        ConflictError: One of them has changed since it was read.
+        RefusedError: One cannot be written, or now leads out of the directory.
     """
     targets = {path: root / _within(root, path) for path in after}
     fresh: dict[str, _Fresh | None] = {}
@@ -172,10 +172,9 @@ class _Fresh:
 
     Attributes:
         target: The file.
-        path: The name that the content has for a moment, or all the time.
+        path: The temporary name of the content; its final name if it is written in place.
         descriptor: The open file.
-        is_nameless: Whether it has no name yet: then nothing of it is left if the process is
-            killed.
+        is_nameless: Whether it has no name yet; then nothing remains if the process is killed.
     """
 
     target: Path
@@ -184,7 +183,7 @@ class _Fresh:
     is_nameless: bool
 
     def publish(self) -> None:
-        """Puts the content in the file's place, in one step."""
+        """Replaces the file with the content in one step."""
         if self.is_nameless:
             # open(2), O_TMPFILE: a link of this process's descriptor. With a folder given, Python
             # follows the link in /proc.
@@ -196,16 +195,16 @@ class _Fresh:
         self.path.replace(self.target)
 
     def discard(self) -> None:
-        """Closes it, and removes what was not put into place."""
+        """Closes the content's file, and removes it if it was not published."""
         os.close(self.descriptor)
         self.path.unlink(missing_ok=True)
 
 
 def _write_beside(target: Path, content: bytes, *, nameless: bool) -> _Fresh | None:
-    """Writes a new file next to the one that it is to replace, with its mode and owner.
+    """Writes a new file next to the one to replace, with its mode and owner.
 
     Returns:
-        The new file; None where only the old one itself may be written.
+        The new file; None if only the old file itself can be written.
     """
     old = target.stat()
     try:
@@ -249,7 +248,7 @@ def _open_beside(target: Path, *, nameless: bool) -> _Fresh:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Removes what a run that was killed has left next to a file."""
+    """Removes the temporary files that a killed run has left next to a file."""
     name = re.compile(_LEFTOVER.format(re.escape(target.name)))
     for entry in target.parent.iterdir():
         if name.fullmatch(entry.name):
@@ -263,7 +262,7 @@ def _write_in_place(target: Path, content: bytes) -> None:
 
 
 def _walk(root: Path) -> Iterator[str]:
-    """Yields the regular files below a directory, but those of git and of other repositories.
+    """Yields the regular files below a directory, except those of git and of other repositories.
 
     Links are not followed.
     """
@@ -290,7 +289,7 @@ def _visible(root: Path, paths: frozenset[str]) -> frozenset[str]:
     return frozenset(path for path in paths if "node_modules" not in path.split("/"))
 
 
-# Nothing that a configuration in the folder names is run, whoever owns the folder.
+# No program from a configuration in the folder is run: its owner can be another user.
 _SETTINGS = (
     "-c",
     "core.fsmonitor=false",
@@ -303,7 +302,7 @@ _LIST = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
 
 def _listed_by_git(root: Path) -> frozenset[str]:
-    """Returns what git would commit of a directory; nothing if git does not know it."""
+    """Returns the files of a directory that git would commit; none outside a repository."""
     home = root.resolve()
     if not any((folder / ".git").exists() for folder in (home, *home.parents)):
         return frozenset()
@@ -328,7 +327,7 @@ _GIT_LIMIT = 60  # seconds
 
 
 def _within(root: Path, pattern: str) -> str:
-    """Returns a pattern relative to the directory, and what it leads to if it is a link."""
+    """Returns a pattern relative to the directory, and its target if it is a link."""
     home = Path(os.path.realpath(root))
     target = Path(os.path.realpath(root / pattern))
     if not target.is_relative_to(home):
@@ -344,12 +343,12 @@ def _normal(pattern: str) -> str:
 
 
 def is_text(path: str) -> bool:
-    """Returns whether a file is read for what it mentions, and is not YAML."""
+    """Returns True if a file is only searched for mentions, and is not YAML."""
     return _TEXT.search(path) is not None
 
 
 def is_below(path: str, pattern: str) -> bool:
-    """Returns whether a path is that of a pattern: a file, a folder around it, or a glob."""
+    """Returns True if a pattern selects a path: as a file, as its folder, or by a glob."""
     wanted = _normal(pattern)
     parts, steps = path.split("/"), wanted.split("/")
     return any(_is_match(parts[:count], steps) for count in range(1, len(parts) + 1))
@@ -365,7 +364,7 @@ def _below(paths: Iterable[str], folder: str) -> list[str]:
 
 
 def _matching(paths: Iterable[str], pattern: str) -> list[str]:
-    """Matches a glob; one that ends openly, such as `apps/**`, is for YAML files alone."""
+    """Returns the matches of a glob; with a `*` at its end, only files that are read."""
     parts = pattern.split("/")
     return [
         path
@@ -375,7 +374,7 @@ def _matching(paths: Iterable[str], pattern: str) -> list[str]:
 
 
 def _is_match(path: list[str], pattern: list[str]) -> bool:
-    """Matches part by part, with all places that the pattern can have come to at once."""
+    """Returns True if a path matches; follows all possible matches of `**` at the same time."""
     reached = {0}
     for part in pattern:
         if part == "**":
@@ -395,14 +394,14 @@ _MOST_LINKS = 40  # as many as Linux follows: path_resolution(7)
 
 
 def follow(pattern: str, links: Mapping[str, str]) -> str:
-    """Returns what a pattern leads to, if it is or goes through a link.
+    """Returns the path that a pattern leads to through links.
 
     Args:
         pattern: A file, a folder or a glob.
-        links: Where the repository's links lead, by path.
+        links: The targets of the repository's links, by path.
 
     Raises:
-        RefusedError: It leads out of the repository, or in circles.
+        RefusedError: It leads out of the repository, or a link leads back to itself.
     """
     path = posixpath.normpath(pattern)
     for _ in range(_MOST_LINKS):

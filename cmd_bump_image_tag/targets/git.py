@@ -1,4 +1,4 @@
-"""A bump by git: fetch one commit, make the next, push it; never by force."""
+"""Bumps with git: fetches one commit, makes the next and pushes it, never by force."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger("cicd_common.bump")
 
-# How many commits are searched for a trailer, or for the commit whose push was lost.
+# How many commits are searched for a trailer, or for the commit whose push got no response.
 HISTORY = 50
 
 _REGULAR = ("100644", "100755")
@@ -43,14 +43,14 @@ class _Entry:
 class GitRepository:
     """A branch of a repository that git reaches.
 
-    Files are blobs all the way: there is no work tree, so that no `.gitattributes` and no
-    configuration alters a byte, a mode or a link.
+    Files are handled as blobs. There is no work tree, so `.gitattributes` and configuration cannot
+    change a byte, a mode or a link.
 
     Attributes:
         git: The private repository.
         branch: The branch.
-        start_branch: Where the branch begins if it does not exist; None: it does.
-        patterns: Which of its files.
+        start_branch: The branch to start from if the branch does not exist; None if it exists.
+        patterns: The patterns that select its files.
     """
 
     git: Git
@@ -59,7 +59,7 @@ class GitRepository:
     patterns: Sequence[str]
 
     def read(self) -> Snapshot:
-        """Fetches the newest commit, and reads the files that were chosen."""
+        """Fetches the newest commit, and reads the selected files."""
         head = self._fetch()
         entries = self._entries(head)
         links = {path: entry.sha for path, entry in entries.items() if entry.mode == _LINK}
@@ -73,7 +73,7 @@ class GitRepository:
         return Snapshot(contents, selection.named, dict.fromkeys(contents, head))
 
     def reread(self, before: Snapshot, paths: Collection[str]) -> Snapshot:
-        """Reads all of them again: it costs one fetch, as a part of them would."""
+        """Reads all selected files again: that costs one fetch, as it does for some of them."""
         del before, paths
         return self.read()
 
@@ -91,23 +91,23 @@ class GitRepository:
                 check=f"the branch {self.branch} of {self.git.remote.url}",
             )
         except LostRaceError as lost:
-            # libcurl sends a push again by itself when a kept connection breaks: then it is the
-            # first that the second loses to. `[rejected]` is git's own word, before it sends.
+            # libcurl repeats a push by itself when a kept connection breaks: then the second push
+            # loses to the first. `[rejected]` comes from git itself, before it sends.
             if "[rejected]" not in lost.message and self._has(sha):
                 return sha
             raise
 
     def messages(self, path: str) -> Iterable[str]:
-        """The messages of the last commits that touched a file."""
+        """Returns the messages of the last commits that changed a file."""
         head = self._fetch(depth=HISTORY)
-        # A commit whose parents were not fetched seems to touch everything; %P is empty there.
+        # A commit whose parents were not fetched seems to change every file; its %P is empty.
         logged = self.git.run("log", "--format=%P%x00%B%x00%x01", head, "--", path)
         records = logged.decode(errors="replace").split("\0\x01\n")[:-1]
         commits = [record.split("\0")[:2] for record in records]
         return [message for parents, message in commits if parents]
 
     def _fetch(self, *, depth: int = 1) -> str:
-        """The newest commit of the branch, or of the one that it begins at."""
+        """Fetches the newest commit of the branch, or of the one that it starts from."""
         try:
             return self._fetch_branch(self.branch, depth)
         except NotFoundError:
@@ -142,7 +142,7 @@ class GitRepository:
         return entries
 
     def _read_blobs(self, shas: Mapping[str, str]) -> dict[str, bytes]:
-        """The blobs by path; all of them from one git, as `git cat-file --batch` writes them."""
+        """Returns the blobs by path; one `git cat-file --batch` reads all of them."""
         wanted = "".join(f"{sha}\n" for sha in shas.values())
         data = self.git.run("cat-file", "--batch", stdin=wanted.encode())
         contents = {}
@@ -155,7 +155,7 @@ class GitRepository:
         return contents
 
     def _commit(self, parent: str, after: Mapping[str, bytes], message: str) -> str:
-        """Makes the commit that follows `parent`."""
+        """Creates the commit after `parent`."""
         entries = self._entries(parent)
         lines = b""
         for path, content in after.items():
@@ -181,7 +181,7 @@ class GitRepository:
         return sha
 
     def _has(self, sha: str) -> bool:
-        """Whether the branch has a commit by now."""
+        """Returns True if the branch has the commit now."""
         try:
             head = self._fetch_branch(self.branch, HISTORY)
         except NotFoundError:
@@ -190,11 +190,11 @@ class GitRepository:
 
 
 def default_branch(git: Git) -> str:
-    """The branch that the repository's HEAD leads to.
+    """Returns the branch that the repository's HEAD points to.
 
     Raises:
-        NotFoundError: It leads nowhere: the repository is empty.
-        CommandError: git reaches no repository.
+        NotFoundError: HEAD points to no branch: the repository is empty.
+        CommandError: git cannot read the repository.
     """
     listed = retry(
         lambda: git.ask("ls-remote", "--symref", "--", git.remote.url, "HEAD"),

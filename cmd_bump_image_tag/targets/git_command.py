@@ -1,4 +1,4 @@
-"""git, run in a private repository, with a token that appears nowhere but in its environment."""
+"""Runs git in a private repository, with a token that appears only in git's environment."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 NOTHING: Mapping[str, str] = MappingProxyType({})
 log = logging.getLogger("cicd_common.bump")
 
-# A request may take this many times --request-timeout as long as its bytes keep coming.
+# A request can take this many times --request-timeout while its bytes keep arriving.
 PATIENCE_FACTOR = 10
 
 # The names under which the credential helper finds the credential: git asks a helper on its
@@ -45,31 +45,31 @@ _HELPER = """!f() { [ "$1" != get ] || printf 'username=%s\\npassword=%s\\n' \
 _USERNAMES = {TokenKind.JOB: "gitlab-ci-token"}
 _USERNAME = "oauth2"
 
-# What `git rev-parse --local-env-vars` lists: they would lead git to another repository.
+# The list of `git rev-parse --local-env-vars`: they would lead git to another repository.
 _LOCAL = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_CONFIG_COUNT",
     "GIT_CONFIG_PARAMETERS", "GIT_DIR", "GIT_GRAFT_FILE", "GIT_IMPLICIT_WORK_TREE",
     "GIT_INDEX_FILE", "GIT_NAMESPACE", "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_WORK_TREE",
 )  # fmt: skip
-# Their output is among git's own words, by which failures are told apart; it can hold the token.
+# Their output mixes with git's messages, which identify failures; it can hold the token.
 _TRACES = ("GIT_TRACE", "GIT_TR2", "GIT_CURL_VERBOSE")
-# `ext`, `fd` and other helpers of gitremote-helpers(7) run programs or wait for ever.
+# `ext`, `fd` and other helpers of gitremote-helpers(7) run programs or wait forever.
 _PROTOCOLS = "file:ftp:ftps:git:http:https:ssh"
 
-# Of the configuration of the user and of the checkout that this runs in.
+# These are read from the configuration of the user and of the current checkout.
 _OF_THE_USER = r"^(user\.(name|email)|commit\.gpgsign)$"
-# What git itself takes away from both ends of a name: `crud` in its ident.c
+# Git strips these from both ends of a name: `crud` in its ident.c
 _CRUD = "".join(map(chr, range(33))) + ".,:;<>\"\\'\x7f"
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A repository that git reaches.
+    """A repository that git reads and writes.
 
     Attributes:
         url: Its address, without any credential.
-        base_url: The one server that may get the token; empty for none.
+        base_url: The only server that gets the token; empty for none.
         token: The token, if there is one.
         ca_file: A certificate authority to trust for that server.
         request_timeout: Seconds without a byte until a request counts as failed.
@@ -85,7 +85,7 @@ class Remote:
 
     @property
     def gets_token(self) -> bool:
-        """Whether this is a repository of the one server that may get the token."""
+        """Returns True if the repository is on the only server that gets the token."""
         return bool(self.token and self.base_url) and same_origin(self.url, self.base_url)
 
 
@@ -107,12 +107,12 @@ class Git:
         """Runs git.
 
         Args:
-            arguments: What follows `git`.
-            stdin: What it reads.
+            arguments: The arguments after `git`.
+            stdin: Its standard input.
             environment: Variables in addition to those of this process.
 
         Returns:
-            What it printed to stdout.
+            Its standard output.
 
         Raises:
             CommandError: It failed.
@@ -147,16 +147,16 @@ class Git:
         return done.stdout
 
     def ask(self, *arguments: str) -> bytes:
-        """Runs git to read from the remote, and makes sure that the remote is git.
+        """Runs git to read from the remote, and checks that the remote speaks git's protocol.
 
-        Over HTTP, git takes any page for a repository without branches, of the old kind that it
-        calls dumb. GitLab has no such repositories.
+        Over HTTP, git treats any page as an empty repository of the old "dumb" protocol. GitLab
+        does not use that protocol.
 
         Args:
             arguments: As for `run`.
 
         Raises:
-            UnavailableError: What answered does not speak git's protocol.
+            UnavailableError: The server does not speak git's protocol.
             CommandError: It failed.
         """
         packets = self.folder / "packets"
@@ -177,23 +177,23 @@ class Git:
         return answer
 
     def init(self, object_format: str = "sha1") -> None:
-        """Makes the repository anew, empty.
+        """Creates the repository again, empty.
 
         Args:
-            object_format: How objects are named: `sha1` or `sha256`.
+            object_format: The hash of object names: `sha1` or `sha256`.
 
         Raises:
-            CommandError: git could not do it.
+            CommandError: git failed.
         """
         for entry in self.folder.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         self.run("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}")
 
     def identity(self) -> dict[str, str]:
-        """Returns who commits, as git's variables.
+        """Returns the committer and the author, as git's variables.
 
-        That is whom git's variables name, or the checkout that this runs in; in a job else the
-        user whose job it is; else whom the user's configuration names; else this command.
+        The first of these that exists: git's own variables, the configuration of the current
+        checkout, the user who started the job, the user's configuration, this command.
         """
         fallbacks = {"NAME": "cmd-bump-image-tag", "EMAIL": "cmd-bump-image-tag@localhost"}
         who = {}
@@ -209,15 +209,15 @@ class Git:
         return who
 
     def signing(self) -> list[str]:
-        """Returns the option that has a commit signed, if git's configuration says so."""
+        """Returns the option that signs a commit, if git's configuration asks for it."""
         is_on = self._configured.get("commit.gpgsign", "").lower() in {"true", "yes", "on", "1"}
         return ["--gpg-sign"] if is_on else []
 
     @functools.cached_property
     def _configured(self) -> dict[str, str]:
-        """What git's configuration says in the folder that this runs in.
+        """Returns git's configuration in the current folder.
 
-        A key with `local ` before it is of the checkout there.
+        A key with the prefix `local ` comes from the checkout in that folder.
         """
         listed = subprocess.run(
             ["git", "config", "-z", "--show-scope", "--get-regexp", _OF_THE_USER],
@@ -235,7 +235,7 @@ class Git:
         return values
 
     def _settings(self) -> list[str]:
-        """What must hold whatever the user's own configuration says; the rest of it counts."""
+        """Returns the settings that override the user's configuration; the rest of it is used."""
         settings = [
             f"core.hooksPath={os.devnull}",
             "fetch.recurseSubmodules=false",
@@ -248,8 +248,8 @@ class Git:
             "push.gpgSign=false",
         ]
         if self.remote.gets_token:
-            # The empty helper keeps the user's own ones from answering and from storing the token;
-            # the address stands for itself, so that no `insteadOf` leads to another.
+            # The empty helper prevents the user's helpers from answering and storing the token;
+            # the address is mapped to itself, so that no `insteadOf` leads to another.
             where, url = origin(self.remote.base_url), self.remote.url
             settings += [
                 f"credential.{where}.helper=",
@@ -274,10 +274,10 @@ class Git:
         }
 
     def _credential(self) -> dict[str, str]:
-        """The token, for git and what speaks HTTP for it; empty for any other repository.
+        """Returns the variables with the token for git; none for a repository elsewhere.
 
-        It goes into each request's header: libcurl would ask `~/.netrc` before the helper, which
-        is there for git to tell a wrong token from none.
+        The token is sent in each request's header, because libcurl would ask `~/.netrc` before the
+        helper. With the helper, git can tell a wrong token from a missing one.
         """
         token = self.remote.token
         if token is None or not self.remote.gets_token:
@@ -299,7 +299,7 @@ class Git:
 
 
 def inherited_environment() -> dict[str, str]:
-    """Returns the variables of this process that git may have: no secret, no other repository."""
+    """Returns this process's variables for git, without secrets and other repositories."""
     return {
         name: text
         for name, text in os.environ.items()
@@ -308,17 +308,17 @@ def inherited_environment() -> dict[str, str]:
 
 
 def _is_secret(name: str, text: str) -> bool:
-    """Returns whether a variable holds a secret that is not meant for git."""
+    """Returns True if a variable holds a secret that git does not need."""
     if name.lower() in cleaning.PROXY_VARIABLES:
         return False
     return name in cleaning.SECRET_VARIABLES or cleaning.redacted(text) != text
 
 
 def repository_address(address: str, base_url: str) -> str:
-    """Returns an address as GitLab serves it: GitLab redirects one without `.git`.
+    """Returns an address with `.git`, if it is on the GitLab server: GitLab redirects others.
 
     Args:
-        address: What the user gave.
+        address: The address as the user gave it.
         base_url: The GitLab server; empty for none.
     """
     if not base_url or not same_origin(address, base_url):
@@ -328,10 +328,10 @@ def repository_address(address: str, base_url: str) -> str:
 
 @contextmanager
 def private_repository(remote: Remote) -> Iterator[Git]:
-    """Makes an empty repository, which is removed in the end.
+    """Creates a temporary empty repository, and removes it at the end.
 
     Raises:
-        UsageError: There is no git, or no place for the repository.
+        UsageError: git is not installed, or the repository cannot be created.
     """
     try:
         folder = tempfile.TemporaryDirectory(prefix="bump-")

@@ -1,4 +1,4 @@
-"""What git says when it fails, and the error that each of its texts means."""
+"""Maps the messages of git to errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cmd_bump_image_tag.targets import LostRaceError
 
 
 class ObjectFormatError(UnavailableError):
-    """The repository names its objects by SHA-256, and ours does not."""
+    """The repository uses SHA-256 object names, and the private one uses SHA-1."""
 
 
 def _never_sent(message: str, *, why: str, hint: str) -> CommandError:
@@ -35,7 +35,7 @@ def _throttled(message: str, *, why: str, hint: str) -> CommandError:
     return TimeLimitError(message, why=why, hint=hint, answer=Answer(429, message), retryable=True)
 
 
-# The first that matches counts; git and servers say several things at once. The texts are those of
+# The first match is used; git and servers print several messages at once. The texts are those of
 # git's `builtin/push.c`, `remote-curl.c`, `connect.c`, of libcurl and of OpenSSH.
 _REFUSALS = (
     Refusal(
@@ -144,7 +144,7 @@ _REFUSALS = (
 
 
 def error_of(output: str) -> CommandError:
-    """The error that a failure of git means.
+    """Returns the error for a failure of git.
 
     Args:
         output: What git printed, in the C locale.
@@ -160,7 +160,7 @@ def error_of(output: str) -> CommandError:
 
 
 def _words(output: str) -> str:
-    """Returns the server's own words, or else ssh's and git's."""
+    """Returns the server's message, or else those of ssh and git."""
     remote = re.findall(r"^remote: (.*\w.*)$", output, re.MULTILINE)
     reasons = re.findall(r"^!\t\S+\t(.*)$", output, re.MULTILINE)
     ssh = re.findall(r"^(.*\w.*)\r?\nfatal: Could not read from remote", output, re.MULTILINE)

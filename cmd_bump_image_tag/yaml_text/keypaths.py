@@ -1,7 +1,7 @@
 r"""Paths to a value, spelled as for Helm's `--set`: `spec.values.images[0].tag`, `a\.b.c`.
 
 Beyond that: `containers[name=web].image` takes the item with that name; `[1]:` or `Deployment/web:`
-before the path takes one document of several; after a `:` the path continues in YAML that the value
+before the path selects one document; after a `:` the path continues in YAML that the value
 holds as a string: `spec.source.helm.values:image.tag`. A leading dot is ignored: yq's paths have
 it.
 """

@@ -1,8 +1,8 @@
-"""GitLab's answers, read: its own words out of every shape of body, and the error each one means.
+"""Reads GitLab's responses: finds its own message in every form of body, and the error it means.
 
-The shapes are those of GitLab's REST API: `{"message": …}` with a text, a list or a map of lists,
-`{"error": …, "error_description": …}` for parameters and tokens, plain text for throttling, HTML
-from whatever stands before it.
+The forms are those of GitLab's REST API: `{"message": …}` with a text, a list or a map of lists,
+`{"error": …, "error_description": …}` for parameters and tokens, plain text for throttling, and
+HTML from a proxy in front of it.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 # The statuses of temporary failures; 520 to 530 are those of a proxy in front (Cloudflare):
 # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
 TEMPORARY = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 531)})
-# The server behind the proxy was never reached, so that a write cannot have happened. A 522 can
-# come after the connection too, if the server does not acknowledge the request:
+# The proxy did not reach the server, so that a write cannot have happened. A 522 can also come
+# after a connection was made, if the server does not acknowledge the request:
 # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/error-522/
 NOT_REACHED = 523
-# A proxy, or the server itself, stopped waiting: as after a 5xx, a write can have happened.
+# A proxy, or the server, stopped waiting: as after a 5xx, a write may have happened.
 UNCLEAR = frozenset({408, 425, 499})
 LONGEST_TEXT = 500
-# GitLab words this throttle as a bad request: app/services/ci/create_pipeline_service.rb.
+# GitLab sends this rate limit as a bad request: app/services/ci/create_pipeline_service.rb.
 THROTTLED_TEXT = "Too many pipelines created in the last minute"
 MOVED_TEXT = "Non GET methods are not allowed for moved projects"
 CLIENT_ERRORS = range(400, 500)
@@ -53,12 +53,12 @@ PERMISSION_ERROR = "insufficient_granular_scope"
 
 
 def read_answer(response: requests.Response) -> Answer:
-    """Reads what a response says, without ever failing on what it holds."""
+    """Reads the parts of a response that an error needs; it accepts any content."""
     text, server_error = _words(response)
     return Answer(
         status=response.status_code,
         text=_one_line(text),
-        # By the server's own clock: ours can be hours ahead, which makes every date pass.
+        # Measured by the server's clock: ours can be hours ahead, so that every date is past.
         retry_after=parse_retry_after(
             response.headers.get("Retry-After"), now=parse_date(response.headers.get("Date"))
         ),
@@ -83,10 +83,10 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
 
     Args:
         value: The header: seconds, or an HTTP date.
-        now: The time to measure a date against: the server's; default: ours.
+        now: The server's time, from which a date is measured; default: this machine's time.
 
     Returns:
-        Seconds to wait, not below 0; None where there is no such header or it makes no sense.
+        Seconds to wait, at least 0; None if there is no such header or it is not valid.
     """
     if not value:
         return None
@@ -98,7 +98,7 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
 
 
 def parse_date(value: str | None) -> datetime | None:
-    """Reads an HTTP date (RFC 9110, section 5.6.7); None if there is none, or it makes no sense."""
+    """Reads an HTTP date (RFC 9110, section 5.6.7); None if there is none or it is not valid."""
     try:
         date = parsedate_to_datetime(value or "")
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
@@ -107,23 +107,23 @@ def parse_date(value: str | None) -> datetime | None:
 
 
 def is_throttled(answer: Answer) -> bool:
-    """Whether GitLab says that there were too many requests: nothing was done."""
+    """Returns whether GitLab refused because of too many requests; then it did nothing."""
     return answer.status == HTTPStatus.TOO_MANY_REQUESTS or (
         answer.status == HTTPStatus.BAD_REQUEST and THROTTLED_TEXT in answer.text
     )
 
 
 def is_temporary(status: int) -> bool:
-    """Whether the same request can succeed a little later."""
+    """Returns whether the same request can succeed a little later."""
     return status in TEMPORARY
 
 
 def error_of(answer: Answer, request: str) -> CommandError:
-    """The error that an answer means if the caller knows nothing more.
+    """Returns the error that a response means if the caller knows nothing more.
 
     Args:
-        answer: An answer outside 2xx.
-        request: The request, for the message: method and path.
+        answer: A response with a status outside 2xx.
+        request: The method and path of the request, for the message.
     """
     words = answer.text or f"{answer.status} {_reason(answer.status)}"
     message = f"{words} ({request})"
@@ -137,7 +137,7 @@ def error_of(answer: Answer, request: str) -> CommandError:
         )
     is_read = request.startswith(("GET ", "HEAD "))
     is_clear = answer.status in CLIENT_ERRORS and answer.status not in UNCLEAR
-    # A refusal that GitLab did not word says nothing about a write.
+    # A refusal without a message from GitLab does not show whether a write happened.
     if not is_clear or (answer.is_garbled and not is_read):
         return UnavailableError(
             message,
@@ -151,7 +151,7 @@ def error_of(answer: Answer, request: str) -> CommandError:
 
 
 def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandError:
-    """The error that a 4xx means which is a clear refusal."""
+    """Returns the error of a 4xx that clearly refuses the request."""
     match answer.status:
         case 401:
             return AuthError(message, answer=answer)
@@ -198,7 +198,7 @@ def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandErro
 
 
 def _permission_error(answer: Answer, message: str) -> AuthError:
-    """The error of a fine-grained token; GitLab names the permissions that it lacks."""
+    """Returns the error of a fine-grained token; GitLab names the missing permissions."""
     named = re.search(r"permissions?: \[?([\w, ]+)", answer.text)
     missing = f"the permission {named[1].strip()}" if named else "a permission"
     return AuthError(
@@ -210,12 +210,12 @@ def _permission_error(answer: Answer, message: str) -> AuthError:
 
 
 def lacks_permission(error: CommandError) -> bool:
-    """Whether a fine-grained token lacks a permission for the request."""
+    """Returns whether a fine-grained token lacks a permission for the request."""
     return error.answer is not None and error.answer.server_error == PERMISSION_ERROR
 
 
 def _words(response: requests.Response) -> tuple[str, str]:
-    """GitLab's own words in the body, and its machine-readable error code."""
+    """Returns GitLab's own message in the body, and its machine-readable error code."""
     if "html" in response.headers.get("Content-Type", "").lower():
         return f"{response.status_code} {response.reason} (an HTML page)", ""
     text = response.content.decode("utf-8", "replace")
@@ -235,14 +235,14 @@ def _words(response: requests.Response) -> tuple[str, str]:
 
 
 def _registrys_words(body: dict[str, Any]) -> list[object]:
-    """A registry's messages: https://distribution.github.io/distribution/spec/api/#errors."""
+    """Returns a registry's messages (https://distribution.github.io/distribution/spec/api/#errors)."""
     errors = body.get("errors")
     listed = errors if isinstance(errors, list) else []
     return [each.get("message") for each in listed if isinstance(each, dict)]
 
 
 def _flatten(value: object) -> str:
-    """Validation messages as one text: `{"base": ["a", "b"]}` is `a, b`; other keys are named."""
+    """Joins validation messages: `{"base": ["a", "b"]}` becomes `a, b`; other keys are named."""
     match value:
         case None:
             return ""
@@ -271,19 +271,19 @@ def _reason(status: int) -> str:
         return "an unknown status"
 
 
-# What GitLab calls them: https://docs.gitlab.com/security/tokens/
+# GitLab's names of scopes: https://docs.gitlab.com/security/tokens/
 WRITE_SCOPE = "api"
 
 
 def explain_auth(
     error: AuthError, token: Token | None, description: Mapping[str, Any] | None
 ) -> AuthError:
-    """Says why a 401, or a scope that is too small, happened.
+    """Returns the error with the reason for a 401 or for a missing scope.
 
     Args:
-        error: What GitLab said.
-        token: The credential, if any.
-        description: What `/personal_access_tokens/self` tells of it, where it does.
+        error: The error from GitLab.
+        token: The token; None without one.
+        description: The token as `/personal_access_tokens/self` shows it; None if it does not.
     """
     if lacks_permission(error) or (error.why and description is None):
         return error
@@ -294,12 +294,12 @@ def explain_auth(
 def explain_forbidden(
     error: ForbiddenError, token: Token | None, description: Mapping[str, Any] | None
 ) -> CommandError:
-    """Says why a 403 happened; a token without the scope to write makes it an `AuthError`.
+    """Returns the error with the reason for a 403; an `AuthError` if the token has no write scope.
 
     Args:
-        error: What GitLab said.
-        token: The credential, if any.
-        description: What `/personal_access_tokens/self` tells of it, where it does.
+        error: The error from GitLab.
+        token: The token; None without one.
+        description: The token as `/personal_access_tokens/self` shows it; None if it does not.
     """
     explained = _explain_job_token(error)
     if explained is not None:
@@ -319,7 +319,7 @@ def explain_forbidden(
 
 
 def _explain_job_token(error: CommandError) -> ForbiddenError | None:
-    """Names the setting that keeps a job token out, where GitLab's words tell it."""
+    """Returns an error with the setting that blocks a job token, if GitLab's text shows it."""
     if "CI/CD job token not allowed" in error.message:
         return ForbiddenError(
             error.message,
@@ -338,11 +338,11 @@ def _explain_job_token(error: CommandError) -> ForbiddenError | None:
 
 
 def explain_ignored(error: ForbiddenError | NotFoundError, since: str) -> CommandError:
-    """Says what a 403 or 404 to a job token can mean where older servers ignore it.
+    """Returns an error that explains a 403 or 404 on a route where older servers ignore job tokens.
 
     Args:
-        error: What GitLab said.
-        since: The version since which it does not.
+        error: The error from GitLab.
+        since: The first version that accepts a job token.
     """
     explained = _explain_job_token(error)
     if explained is not None:

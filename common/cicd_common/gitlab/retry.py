@@ -1,7 +1,7 @@
-"""Retries of temporary failures: one time limit, growing pauses with jitter.
+"""Retries temporary failures within one time limit, with backoff and jitter.
 
-tenacity and stamina were weighed: neither fails at once where a `Retry-After` ends past the limit,
-and neither looks before a write is sent again. urllib3's `Retry` has no limit in time.
+tenacity and stamina were considered: neither fails at once if a `Retry-After` ends after the limit,
+and neither checks before a write is sent again. urllib3's `Retry` has no time limit.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Clock:
-    """What time it is, and a way to let it pass.
+    """Provides the time, and a way to sleep.
 
     Attributes:
         now: A monotonic clock, in seconds.
-        sleep: Sleeps for so many seconds.
+        sleep: Sleeps for a number of seconds.
         time: The time of day, in UTC.
     """
 
@@ -45,17 +45,17 @@ class Clock:
     time: Callable[[], datetime] = _utc_now
 
 
-CLOCK = Clock()  # a test puts its own here, so that nothing waits in real time
+CLOCK = Clock()  # tests replace it, so that they do not sleep
 
 
 class Backoff:
-    """The time that one operation can spend on retries; it starts with the first failure.
+    """Limits the time that one operation spends on retries, from its first failure on.
 
     Args:
-        limit: Seconds, 0 for no second try.
-        first: The first pause, in seconds; each is about twice the one before.
+        limit: Seconds to retry; 0 for no retry.
+        first: The first pause, in seconds; each pause is about twice as long as the previous one.
         longest: The longest pause, in seconds.
-        clock: The clock to go by; default: `CLOCK`.
+        clock: The clock to use; default: `CLOCK`.
     """
 
     def __init__(
@@ -73,17 +73,17 @@ class Backoff:
         self._longest = longest
 
     def wait(self, failure: CommandError) -> None:
-        """Sleeps before the next try, or gives up.
+        """Sleeps before the next try, or raises an error if the limit is reached.
 
-        The server can make the pause longer than it would be, never shorter: a `Retry-After: 0`,
-        or a date that is past, would otherwise send thousands of requests a second.
+        The server can make the pause longer, but never shorter: otherwise a `Retry-After: 0`, or a
+        date in the past, would cause thousands of requests a second.
 
         Args:
-            failure: What went wrong, and, in its answer, how long GitLab asks to wait.
+            failure: The failure; its response says how long GitLab asks to wait.
 
         Raises:
-            TimeLimitError: GitLab asks to wait past the limit.
-            CommandError: `failure` itself, once the limit is reached.
+            TimeLimitError: GitLab asks to wait longer than the limit.
+            CommandError: `failure` itself, when the limit is reached.
         """
         now = self.clock.now()
         if self._deadline is None:
@@ -99,7 +99,7 @@ class Backoff:
             ) from failure
         if not left:
             raise failure
-        # Jitter keeps the jobs of one pipeline, which fail together, from returning together.
+        # Without jitter, the jobs of one pipeline that fail together would retry together.
         jittered = self._pause * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
         pause = min(max(asked, jittered), left)
         self._pause = min(self._pause * 2, self._longest)
@@ -108,14 +108,14 @@ class Backoff:
 
 
 def retry(read: Callable[[], T], backoff: Backoff) -> T:
-    """Reads, and reads again after temporary failures.
+    """Calls a read, and retries it after temporary failures.
 
     Args:
-        read: What to do; it changes nothing.
-        backoff: How long.
+        read: The read; it changes nothing.
+        backoff: How long to retry.
 
     Raises:
-        CommandError: It failed for good, or until the limit.
+        CommandError: The read failed permanently, or until the limit.
     """
     while True:
         try:

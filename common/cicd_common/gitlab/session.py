@@ -1,14 +1,14 @@
-"""The one place where HTTP happens: a `requests.Session` that is safe to hand to python-gitlab.
+"""Sends all HTTP requests, with a `requests.Session` that python-gitlab can use safely.
 
-What it adds, because neither library does it (`docs/design.md` says which others were weighed;
-httpx and aiohttp have none of these guards either, and python-gitlab takes a requests session):
+It adds what neither library does (`docs/design.md` says which others were considered; httpx and
+aiohttp have none of these guards either, and python-gitlab needs a requests session):
 
-- every request has a time limit, from sending it to the last byte of its answer, and every answer
-  a limit of size;
+- every request has a time limit, from sending it to the last byte of the response, and every
+  response has a size limit;
 - reads, and only reads, are retried after temporary failures;
 - credentials never follow a redirect to another origin, and a write is never redirected;
-- netrc and cookies play no part: the token given is the only credential;
-- whatever is not a usable answer is raised as one of `cicd_common.errors`.
+- netrc and cookies are not used: the given token is the only credential;
+- everything except a usable response is raised as one of `cicd_common.errors`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10.0
 READS = frozenset({"GET", "HEAD"})
 MOST_REDIRECTS = 5
-# A page of a hundred jobs has about 0.5 MB; a file in JSON is read raw instead.
+# A page of 100 jobs has about 0.5 MB; repository files are read raw, not as JSON.
 LARGEST_JSON = 32 * 2**20
 LARGEST = 2**30  # an archive of a repository
 LONGEST_ADDRESS = 200  # in a message
-# What requests and urllib3 raise before they connect; a proxy by SOCKS needs another library.
+# Raised by requests and urllib3 before they connect; a SOCKS proxy needs another library.
 BAD_ADDRESS = (
     LocationValueError,
     requests.exceptions.InvalidURL,
@@ -61,18 +61,18 @@ BAD_ADDRESS = (
 )
 # Docker and Podman make these files: https://docs.podman.io/en/latest/markdown/podman-run.1.html
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
-IMAGE_PREFIX = "/opt/ci-cd-commands"  # where our own images have Python: dockerfiles/Dockerfile
-# What OpenSSL calls an answer in plain HTTP, by its version.
+IMAGE_PREFIX = "/opt/ci-cd-commands"  # the folder of Python in our images: dockerfiles/Dockerfile
+# OpenSSL's names of a response in plain HTTP, in different versions.
 NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 LONGEST_TAIL = 2**20
 TAIL = "tail"
 
 
 class SafeSession(requests.Session):
-    """A session for one GitLab server.
+    """Sends requests to one GitLab server.
 
     Args:
-        base_url: The server that can get the credentials.
+        base_url: The only server that gets the token.
         request_timeout: Seconds that one request can take.
         retry_for: Seconds for which temporary failures of reads are retried.
         ca_file: A certificate authority to trust in addition to the usual ones.
@@ -98,35 +98,35 @@ class SafeSession(requests.Session):
         self.mount("http://", adapter)
 
     def now(self) -> datetime:
-        """The server's time, by the `Date` of its last answer; before the first, our own."""
+        """Returns the time in the `Date` of the last response; before the first, this machine's."""
         return retry.CLOCK.time() + self._ahead
 
     def merge_environment_settings(self, url: Any, *arguments: Any, **settings: Any) -> Any:
-        """Reads proxies and authorities from the environment; this machine needs no proxy."""
+        """Reads proxies and CA files from the environment; loopback addresses use no proxy."""
         merged = super().merge_environment_settings(url, *arguments, **settings)
         if is_loopback(urlsplit(_text(url)).hostname or ""):
             merged["proxies"] = {}
         return merged
 
     def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
-        """None: `_follow` follows redirects, and `requests` would parse the address of each."""
+        """Yields nothing: `_follow` handles redirects; `requests` would parse each address."""
         return iter(())
 
-    def request(  # type: ignore[override] # the rest of the signature passes through unseen
+    def request(  # type: ignore[override] # the other arguments are passed on
         self, method: str | bytes, url: str | bytes, **options: Any
     ) -> requests.Response:
         """Sends one request; a read is retried while `retry_for` lasts.
 
         Args:
             method: The HTTP method.
-            url: Where to; another origin than the base URL's is a bug, and refused.
-            options: What `requests.Session.request` takes; timeouts and redirects are set here.
+            url: The address; an origin other than the base URL's is a bug and is refused.
+            options: The arguments of `requests.Session.request`, without timeouts and redirects.
 
         Returns:
-            An answer of 2xx whose body arrived whole.
+            A 2xx response whose body is complete.
 
         Raises:
-            CommandError: There is no such answer.
+            CommandError: There is no such response.
         """
         verb, address = _text(method).upper(), _text(url)
         if not same_origin(address, self.base_url):
@@ -136,10 +136,10 @@ class SafeSession(requests.Session):
                 retryable=False,
                 why=f"Credentials are for {origin(self.base_url)} alone.",
             )
-        # python-gitlab asks to stream what only the end is wanted of, such as a log.
+        # python-gitlab asks for a stream when only the end is wanted, such as of a log.
         stream = TAIL if options.get("stream") else True
         options |= {"timeout": self.timeouts, "allow_redirects": False, "stream": stream}
-        # An explicit no-op keeps requests from looking for other credentials in ~/.netrc.
+        # Without this no-op, requests would search ~/.netrc for other credentials.
         options["auth"] = options.get("auth") or _anonymous
         if verb not in READS:
             return self._send_once(verb, address, options)
@@ -148,13 +148,13 @@ class SafeSession(requests.Session):
         )
 
     def _follow(self, verb: str, url: str, options: dict[str, Any]) -> requests.Response:
-        """Sends a read, and follows where it is redirected within the same origin."""
+        """Sends a read, and follows redirects within the same origin."""
         for _ in range(MOST_REDIRECTS):
             response = self._send_once(verb, url, options)
             if not response.is_redirect:
                 return response
             url = urljoin(url, response.headers["Location"])
-            options = options | {"params": None}  # the new address has its own
+            options = options | {"params": None}  # the new address has its own query
         raise UnavailableError(f"{origin(self.base_url)} redirects in circles.", retryable=False)
 
     def _send_once(self, verb: str, url: str, options: dict[str, Any]) -> requests.Response:
@@ -186,9 +186,9 @@ class SafeSession(requests.Session):
         return response
 
     def _guard_redirect(self, verb: str, url: str, response: requests.Response) -> None:
-        """Lets a read stay within its origin; refuses everything else by name."""
+        """Allows a read to be redirected within its origin; raises an error for other redirects."""
         target = response.headers["Location"]
-        with contextlib.suppress(ValueError):  # else it is not a URL, and no place to go to
+        with contextlib.suppress(ValueError):  # otherwise it is not a URL
             target = urljoin(url, target)
         if verb in READS and same_origin(target, self.base_url):
             return
@@ -202,14 +202,14 @@ class SafeSession(requests.Session):
         )
 
     def _note_time(self, response: requests.Response) -> None:
-        # What a cache answers has the time at which it was stored.
+        # A response from a cache has the time at which it was stored.
         date = parse_date(response.headers.get("Date"))
         if date is not None and "Age" not in response.headers:
             self._ahead = date - retry.CLOCK.time()
 
 
 def origin(url: str) -> str:
-    """`scheme://host:port` of a URL, in lower case, a scheme's own port left out."""
+    """Returns `scheme://host:port` of a URL, in lower case, without a default port."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if ":" in host:  # IPv6
@@ -221,7 +221,7 @@ def origin(url: str) -> str:
 
 
 def same_origin(url: str, other: str) -> bool:
-    """Whether two URLs have the same scheme, host and port (RFC 6454)."""
+    """Returns whether two URLs have the same scheme, host and port (RFC 6454)."""
     try:
         return origin(url) == origin(other)
     except ValueError:  # one of them is not a URL
@@ -229,12 +229,12 @@ def same_origin(url: str, other: str) -> bool:
 
 
 def _shown(url: str) -> str:
-    """An address as far as it can be printed: without credentials and query, on one line."""
+    """Returns an address that is safe to print: without credentials and query, on one line."""
     return cleaning.without_credentials(url)[:LONGEST_ADDRESS]
 
 
 class _Bounded:
-    """A response's body, read as it arrives and given up where it is too large."""
+    """Reads a response body as it arrives, and stops with an error if it is too large."""
 
     def __init__(self, raw: Any, most: int) -> None:
         self._raw = raw
@@ -244,7 +244,7 @@ class _Bounded:
         return getattr(self._raw, name)
 
     def stream(self, amount: int, *, decode_content: bool) -> Iterator[bytes]:
-        """The body's parts; what `requests` reads a body by."""
+        """Yields the parts of the body; `requests` calls this to read it."""
         size = 0
         for part in self._raw.stream(amount, decode_content=decode_content):
             size += len(part)
@@ -254,14 +254,14 @@ class _Bounded:
 
 
 class _TooLargeError(requests.RequestException):
-    """An answer is too large."""
+    """Reports that a response is too large."""
 
 
 class _Tail(_Bounded):
-    """A response's body of which only the end is kept."""
+    """Reads a response body, and keeps only its end."""
 
     def stream(self, amount: int, *, decode_content: bool) -> Iterator[bytes]:
-        """The body's end; what `requests` reads a body by."""
+        """Yields the end of the body; `requests` calls this to read it."""
         end = b""
         for part in self._raw.stream(amount, decode_content=decode_content):
             end = (end + part)[-self._most :]
@@ -285,7 +285,7 @@ def _read_body(response: requests.Response, *, tail: bool) -> None:
 def _failure(
     error: Exception, request: str, base_url: str, limit: float
 ) -> UnavailableError | UsageError:
-    """What a failed exchange means: what happened, and whether GitLab can have got the request."""
+    """Returns the error of a failed exchange, which says whether GitLab can have the request."""
     where = origin(base_url)
     inner = list(causes(error))
     if was_never_sent(error) or isinstance(error, requests.ConnectTimeout):
@@ -298,20 +298,20 @@ def _failure(
     if isinstance(error, _TooLargeError):
         return UnavailableError(f"{where} cannot be used: {error} ({request})", retryable=False)
     if any(isinstance(each, BAD_ADDRESS) for each in inner):
-        # The text holds the address, and a password with it.
+        # The text holds the address, maybe with a password.
         return UnavailableError(
             f"The address of {where}, or of the proxy before it, cannot be used ({request})",
             sent=False,
             retryable=False,
             hint="Check --base-url, HTTPS_PROXY and HTTP_PROXY.",
         )
-    if type(error) is OSError:  # by requests: the bundle of authorities is missing
+    if type(error) is OSError:  # from requests: the CA bundle is missing
         return UsageError(str(error), hint="Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.")
     return UnavailableError(f"The connection to {where} was lost: {_words(inner)} ({request})")
 
 
 def _unreachable(inner: list[BaseException], request: str, base_url: str) -> UnavailableError:
-    """What it means that there was no connection."""
+    """Returns the error of a connection that could not be made."""
     where, root = origin(base_url), _words(inner)
     if tls := next((each for each in inner if isinstance(each, ssl.SSLError)), None):
         why, hint = _explain_tls(tls, where)
@@ -339,7 +339,7 @@ def _unreachable(inner: list[BaseException], request: str, base_url: str) -> Una
 
 
 def _is_image_itself(failure: UnavailableError | UsageError, base_url: str) -> bool:
-    """Whether one of our images finds nothing at its own address, where no GitLab will appear."""
+    """Returns whether one of our images gets no response from itself: no GitLab will run there."""
     return (
         isinstance(failure, UnavailableError)
         and not failure.sent
@@ -349,7 +349,7 @@ def _is_image_itself(failure: UnavailableError | UsageError, base_url: str) -> b
 
 
 def _explain_tls(error: ssl.SSLError, where: str) -> tuple[str, str]:
-    """Why there is no TLS connection, and what to do."""
+    """Returns why there is no TLS connection, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             "Its certificate is from an authority unknown here, or for another name.",
@@ -367,18 +367,18 @@ def _explain_tls(error: ssl.SSLError, where: str) -> tuple[str, str]:
 
 
 def _words(inner: list[BaseException]) -> str:
-    """The innermost reason, which says more than the layers around it, without credentials."""
+    """Returns the innermost reason, which says more than the others, without credentials."""
     root = inner[-1]
     words = getattr(root, "strerror", None) or str(root).split(": ", 1)[-1] or type(root).__name__
     return re.sub(r"//[^/@\s]*@", "//", words)
 
 
 def _is_nonsense(response: requests.Response) -> bool:
-    """Whether a 2xx is not an answer of an API: an HTML page, or JSON that is cut or broken."""
+    """Returns whether a 2xx is not an API response: an HTML page, or JSON that is not complete."""
     kind = response.headers.get("Content-Type", "").lower()
     if "html" in kind:
         return True
-    if "json" not in kind or response.request.method == "HEAD":  # which has no body
+    if "json" not in kind or response.request.method == "HEAD":  # HEAD has no body
         return False
     try:
         fields.parse(response.content, response.url)

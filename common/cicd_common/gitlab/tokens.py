@@ -1,4 +1,4 @@
-"""Credentials: their kinds, and which routes take a CI job token."""
+"""Defines the kinds of tokens, and which routes accept a CI job token."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class TokenKind(Enum):
-    """How GitLab takes a token, by the name people know it under."""
+    """Names the kinds of tokens as GitLab's documentation does."""
 
     ACCESS = "access token"  # personal, project or group: header PRIVATE-TOKEN
     JOB = "CI job token"  # header JOB-TOKEN
     OAUTH = "OAuth token"  # header Authorization: Bearer
-    TRIGGER = "pipeline trigger token"  # in the body of the one request that takes it
+    TRIGGER = "pipeline trigger token"  # in the body of the one request that accepts it
 
 
 @dataclass(frozen=True)
 class Token:
-    """A credential.
+    """Holds a token and where it came from.
 
     Attributes:
-        kind: How GitLab takes it.
-        source: Where it came from, for people: an option, a variable or a file.
+        kind: The kind, which decides how it is sent.
+        source: The option, variable or file that it came from, for messages.
         secret: The token itself; never part of the representation.
     """
 
@@ -39,16 +39,16 @@ class Token:
     secret: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        """Keeps the secret out of everything that this process writes."""
+        """Hides the secret in everything that this process writes."""
         cleaning.hide(self.secret)
 
 
 def token_of(kind: TokenKind, secret: str, source: str) -> Token:
-    """Makes a token after checking that its text can be one.
+    """Makes a token after a check that the text can be one.
 
     Raises:
-        UsageError: It is empty, or looks like an option or an unexpanded variable (as happens
-            where a protected variable is missing on an unprotected branch), or cannot be a header.
+        UsageError: The text is empty, looks like an option or an unexpanded variable (which happens
+            if a protected variable is missing on an unprotected branch), or cannot be a header.
     """
     secret = secret.strip()
     problem = ""
@@ -73,7 +73,7 @@ def read_token_file(path: Path, source: str) -> Token:
     """Reads an access token from a file, such as a Docker secret or a GitLab file variable.
 
     Raises:
-        UsageError: The file cannot be read, or what it holds cannot be a token.
+        UsageError: The file cannot be read, or its content cannot be a token.
     """
     try:
         secret = read_text(path)
@@ -82,7 +82,7 @@ def read_token_file(path: Path, source: str) -> Token:
     return token_of(TokenKind.ACCESS, secret, source)
 
 
-# Which routes take a job token, and since which version not only the newest servers:
+# The routes that accept a job token, each with its first version if not all servers do:
 # https://docs.gitlab.com/ci/jobs/ci_job_token/, and `route_setting :authentication` in GitLab's
 # source. On any other route GitLab ignores a job token and the request is anonymous, which ends in
 # a puzzling 404 or 401.
@@ -105,7 +105,7 @@ _JOB_TOKEN_ROUTES = tuple(
 
 
 def takes_job_token(method: str, path: str) -> bool:
-    """Whether GitLab takes a job token on a route, rather than ignoring it.
+    """Returns whether GitLab accepts a job token on a route; on others it ignores the token.
 
     Args:
         method: The HTTP method.
@@ -115,7 +115,7 @@ def takes_job_token(method: str, path: str) -> bool:
 
 
 def job_token_since(method: str, path: str) -> str:
-    """The version before which servers ignore a job token on a route; empty if all take it.
+    """Returns the first version that accepts a job token on a route; empty if all versions do.
 
     Args:
         method: The HTTP method.

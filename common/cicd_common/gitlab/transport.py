@@ -1,12 +1,12 @@
-"""Connections to a server: how long an answer can take, whom to trust, which proxy to use.
+"""Makes connections to a server, with their time limit, trusted certificates and proxy.
 
 urllib3 and requests do not do this by themselves:
 
-- the timeout of a socket starts anew with each byte, so that a server that sends one byte a second
-  holds a command for ever: here it is the limit of the whole answer, status line and headers too;
-- whether a request was sent cannot be told from their errors: a connection that a proxy closes
-  after the request is a `ProxyError`, as is one that was never made;
-- a proxy never stands between this machine and itself, as in Go's `httpproxy`.
+- the timeout of a socket restarts with each byte, so that a server that sends one byte a second
+  blocks a command for ever: here it limits the whole response, with status line and headers;
+- their errors do not show whether a request was sent: a connection that a proxy closes after the
+  request raises a `ProxyError`, and so does a connection that was never made;
+- loopback addresses never use a proxy, as in Go's `httpproxy`.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from ssl import SSLContext
 
-# As many as the most projects handled side by side: a few dozen of them take one round, not two.
+# As many as the projects handled in parallel, so that a few dozen need one round, not two.
 POOL_SIZE = 32
 _NEVER_SENT = "never_sent"
 
 
 def was_never_sent(error: BaseException) -> bool:
-    """Whether an exchange failed before its request was sent: there was no connection yet."""
+    """Returns whether an exchange failed before its request was sent, without a connection."""
     return any(_NEVER_SENT in vars(cause) for cause in causes(error))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it was made of, the innermost last.
+    """Yields an error and the errors that caused it, the innermost last.
 
-    `__context__` is left out: that can be the failure of an earlier request.
+    `__context__` is left out, because it can be the failure of an earlier request.
     """
     seen: set[int] = set()
     inner: BaseException | None = error
@@ -63,7 +63,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 class _LimitedReader(io.RawIOBase):
-    """What a socket receives until a deadline, which no byte moves."""
+    """Reads from a socket until a fixed deadline, which received bytes do not extend."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket, deadline: float) -> None:
         self._raw = raw
@@ -86,7 +86,7 @@ class _LimitedReader(io.RawIOBase):
 
 
 class _LineReader(io.BufferedReader):
-    """What a socket receives, and the last of its lines."""
+    """Reads from a socket, and remembers the last line."""
 
     line = b""
 
@@ -96,7 +96,7 @@ class _LineReader(io.BufferedReader):
 
 
 class _LimitedResponse(HTTPResponse):
-    """An answer whose headers are whole, and whose timeout is that of all of it."""
+    """Reads a response with complete headers and one timeout for the whole response."""
 
     def __init__(self, sock: socket.socket, *arguments: Any, **settings: Any) -> None:
         super().__init__(sock, *arguments, **settings)
@@ -107,8 +107,8 @@ class _LimitedResponse(HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        # To http.client the end of the connection ends the headers too, and a line that is none
-        # hides those after it: either way an empty body would follow.
+        # http.client also ends the headers at the end of the connection or at a malformed line,
+        # which hides the rest: in both cases an empty body would follow.
         has_lost = self.msg.defects and self.length is None and not self.chunked
         if has_lost or self._lines.line not in {b"\r\n", b"\n"}:
             raise HTTPException("the headers are not whole")
@@ -128,7 +128,7 @@ class _HttpConnection(HTTPConnection):
 class _HttpsConnection(HTTPSConnection):
     response_class = _LimitedResponse
 
-    def connect(self) -> None:  # to the other end of a proxy, and with TLS
+    def connect(self) -> None:  # includes the tunnel through a proxy and TLS
         try:
             super().connect()
         except Exception as error:
@@ -148,7 +148,7 @@ _POOLS = {"http": _HttpPool, "https": _HttpsPool}
 
 
 class Adapter(HTTPAdapter):
-    """Limits each answer, and trusts one more certificate authority.
+    """Limits the time of each response, and trusts one more certificate authority.
 
     Args:
         ca_file: Its certificates, in addition to the usual ones; None for the usual ones alone.
@@ -162,25 +162,25 @@ class Adapter(HTTPAdapter):
         return {} if self._ca_file is None else {"ssl_context": context_with(self._ca_file)}
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Makes the connections' pool; what `HTTPAdapter` calls."""
+        """Makes the connection pool; `HTTPAdapter` calls this."""
         super().init_poolmanager(*args, **(options | self._context()))
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Makes the pool of those by a proxy; what `HTTPAdapter` calls."""
+        """Makes the connection pool for a proxy; `HTTPAdapter` calls this."""
         manager = super().proxy_manager_for(proxy, **(options | self._context()))
         manager.pool_classes_by_scheme = _POOLS
         return manager
 
 
 def context_with(ca_file: Path | None) -> SSLContext:
-    """A TLS context that trusts one authority alone, for a session that adds the usual ones.
+    """Returns a TLS context that trusts only one CA, for a session that adds the usual ones.
 
     Args:
-        ca_file: Its certificates in PEM form; None trusts nothing yet.
+        ca_file: Its certificates in PEM form; with None the context trusts nothing yet.
 
     Raises:
-        UsageError: The file holds none.
+        UsageError: The file holds no certificates.
     """
     context = create_urllib3_context()
     if ca_file is None:
@@ -196,15 +196,15 @@ def context_with(ca_file: Path | None) -> SSLContext:
 
 
 def whole_context(url: str, ca_file: Path | None) -> SSLContext:
-    """A TLS context that trusts what a session trusts, `REQUESTS_CA_BUNDLE` included.
+    """Returns a TLS context that trusts what a session trusts, including `REQUESTS_CA_BUNDLE`.
 
     Args:
-        url: Where to.
+        url: The URL to connect to.
         ca_file: A certificate authority to trust in addition to the usual ones.
 
     Raises:
-        UsageError: The file holds none.
-        OSError: The usual ones cannot be read.
+        UsageError: The file holds no certificates.
+        OSError: The usual authorities cannot be read.
     """
     context = context_with(ca_file)
     bundle = requests.Session().merge_environment_settings(url, {}, None, None, None)["verify"]
@@ -217,9 +217,9 @@ def whole_context(url: str, ca_file: Path | None) -> SSLContext:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: localhost, 127.0.0.0/8 or ::1.
+    """Returns whether a host is this machine: localhost, 127.0.0.0/8 or ::1.
 
-    The rule of Go's `httpproxy`, by which curl's and git's users know it too:
+    This is the rule of Go's `httpproxy`, and users know it from curl and git:
     https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config
     """
     if host.lower() == "localhost":
@@ -233,7 +233,7 @@ def is_loopback(host: str) -> bool:
 
 
 def proxy_for(url: str) -> str | None:
-    """The proxy that a session takes to a URL, by the usual environment variables."""
+    """Returns the proxy that a session uses for a URL, from the usual environment variables."""
     if is_loopback(urlsplit(url).hostname or ""):
         return None
     settings = requests.Session().merge_environment_settings(url, {}, None, None, None)

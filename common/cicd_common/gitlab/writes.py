@@ -1,12 +1,12 @@
-"""Writes that happen once: sent again only when it is certain that they did not happen.
+"""Sends writes exactly once: a write is sent again only if it certainly did not happen.
 
-A write has a way to be sent, and a way to find out whether it happened. What tells the cases apart
-is the failure: a connection that was never made and a 429 say that nothing happened. A timeout, a
-reset, a 408, a 5xx and a garbled answer say nothing: then the server is asked.
+One function sends the write, and another one checks whether it happened. The failure decides what
+to do: after a connection that was never made, and after a 429, nothing happened. After a timeout, a
+reset, a 408, a 5xx or a garbled response that is not known: then the server is asked.
 
-A second tag of one name is refused, and so is a second release, or a second commit of a known
-parent: these are sent again as soon as they are not found. A second pipeline is not refused. That
-there is none counts only once the server's own limit for a request has passed.
+GitLab refuses a second tag of one name, a second release, and a second commit of a known parent:
+these writes are sent again if they are not found. It does not refuse a second pipeline: that one is
+only sent again if none is found after the server's own time limit for a request has passed.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# Seconds after which GitLab ends a request of its own, GITLAB_RAILS_RACK_TIMEOUT:
+# Seconds after which GitLab itself ends a request, GITLAB_RAILS_RACK_TIMEOUT:
 # https://docs.gitlab.com/administration/operations/puma/#change-the-worker-timeout
-# Measured from the failure, for the server cannot have got the request after that.
+# Counted from the failure, because the server cannot have received the request after that.
 SERVER_LIMIT = 60.0
 
 
@@ -38,21 +38,21 @@ def reconcile(
     check: str,
     second_is_refused: bool = True,
 ) -> T:
-    """Sends a write until it is known to have happened, or to be refused.
+    """Sends a write until it is known that it happened or was refused.
 
     Args:
         send: Sends it once.
-        find: Reads whether it happened: what `send` would have returned, or None if it did not.
+        find: Checks whether it happened: returns what `send` would have returned, or None.
         backoff: How long to try.
         check: What the user should check if the outcome stays unknown.
-        second_is_refused: Whether the server refuses the same write once it has happened; else
+        second_is_refused: Whether the server refuses the same write after it has happened; if not,
             it is never sent again before `SERVER_LIMIT` has passed.
 
     Returns:
-        What `send` returned or `find` found.
+        The result of `send` or `find`.
 
     Raises:
-        UnavailableError: The outcome is unknown, or the server stays unreachable.
+        UnavailableError: The outcome is unknown, or the server cannot be reached.
         CommandError: GitLab refused it; nothing happened.
     """
     while True:
@@ -71,10 +71,10 @@ def reconcile(
 
 
 def _can_have_happened(failure: CommandError) -> TypeGuard[UnavailableError]:
-    """Whether a write can have happened although it failed.
+    """Returns whether a write may have happened although it failed.
 
-    What a proxy answers without having reached the server (523) says that it did not; to check
-    costs one request.
+    A 523, which a proxy sends if it did not reach the server, says that it did not happen; a
+    check costs one request.
     """
     if not isinstance(failure, UnavailableError):
         return False
@@ -89,17 +89,17 @@ def _find_lost(
     *,
     at_once: bool,
 ) -> T | None:
-    """Finds out whether a write without a clear answer happened, and waits until the next try.
+    """Checks whether a write without a clear response happened, and waits before the next try.
 
     Args:
-        failure: What happened to the answer.
-        find: Reads whether it happened.
+        failure: Why there was no clear response.
+        find: Checks whether it happened.
         backoff: How long to try.
         check: What the user should check if the outcome stays unknown.
-        at_once: Whether it did not happen if it is not found once.
+        at_once: Whether one check without a result proves that it did not happen.
 
     Returns:
-        What was found; None: it did not happen, and can be sent again now.
+        What was found; None if it did not happen and can be sent again now.
 
     Raises:
         UnavailableError: The outcome is unknown.
@@ -107,7 +107,7 @@ def _find_lost(
     """
     log.info("The response was lost; checking whether it happened.")
     certain = backoff.clock.now() + (0 if at_once else SERVER_LIMIT)
-    absent = UnavailableError(failure.message)  # without Retry-After, which is for the write
+    absent = UnavailableError(failure.message)  # without Retry-After, which was for the write
     while (found := _find(find, failure, check)) is None:
         is_certain = backoff.clock.now() >= certain
         if is_certain and not failure.retryable:
@@ -119,7 +119,7 @@ def _find_lost(
                 raise
             raise _unknown(failure, "The server can still be at work on it.", check) from limit
         if is_certain:
-            # The pause can have been long, and a request costs less than a second pipeline.
+            # The pause can have been long, and one more check is cheaper than a second pipeline.
             return None if at_once else _find(find, failure, check)
     return found
 

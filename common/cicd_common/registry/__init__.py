@@ -1,1 +1,1 @@
-"""Container registries: finding the logins that exist, logging in, and asking for images."""
+"""Finds logins for container registries, logs in, and reads images and tags."""

@@ -1,4 +1,4 @@
-"""Logging in to a registry: over which protocol it is asked, and its token service.
+"""Logs in to a registry: chooses HTTPS or HTTP, and gets tokens from its token service.
 
 Sources: https://distribution.github.io/distribution/spec/auth/token/ and
 https://distribution.github.io/distribution/spec/auth/oauth/.
@@ -41,13 +41,13 @@ CLIENT_ID = "ci-cd-commands"
 
 @dataclass(frozen=True)
 class RegistrySettings:
-    """How to ask registries.
+    """Holds the settings for requests to registries.
 
     Attributes:
-        request_timeout: Seconds that one request may take.
-        retry_for: Seconds that temporary failures are retried.
+        request_timeout: Seconds that one request can take.
+        retry_for: Seconds for which temporary failures are retried.
         ca_file: A certificate authority to trust in addition to the usual ones.
-        insecure: The registries, as `host[:port]`, that are asked over plain HTTP.
+        insecure: The registries, as `host[:port]`, that are contacted over plain HTTP.
     """
 
     request_timeout: float
@@ -65,7 +65,7 @@ class RegistrySettings:
         )
 
     def is_insecure(self, registry: str) -> bool:
-        """Whether a registry is asked over plain HTTP: by name, or on this machine without TLS."""
+        """Returns whether to use plain HTTP: the registry is listed, or is local and has no TLS."""
         if host_of(registry) in map(host_of, self.insecure):
             return True
         host = urlsplit(f"//{registry}").hostname or ""
@@ -73,7 +73,7 @@ class RegistrySettings:
 
 
 class Bearer:
-    """Puts a token into a request, as `requests` has it done."""
+    """Adds a token to requests, in the form that `requests` expects."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -85,20 +85,20 @@ class Bearer:
 
 
 def check_login(registry: str, login: Login, settings: RegistrySettings) -> bool:
-    """Makes sure that a registry takes a login; changes nothing.
+    """Checks that a registry accepts a login, without changing anything.
 
     Args:
         registry: `host[:port]`.
         login: The login.
-        settings: How to ask.
+        settings: The settings for requests.
 
     Returns:
-        Whether it was checked: False if the registry's root asks for no login.
+        True if the login was checked; False if the registry's root asks for no login.
 
     Raises:
-        AuthError: The registry refuses it.
-        TimeLimitError: It takes no more requests for now.
-        UnavailableError: It cannot be reached, is busy, or is not a registry.
+        AuthError: The registry refuses the login.
+        TimeLimitError: The registry accepts no more requests for now.
+        UnavailableError: The registry cannot be reached, is busy, or is not a registry.
     """
     insecure = settings.is_insecure(registry)
     host = HUB_SERVER if host_of(registry) == DOCKER_HUB else registry
@@ -136,19 +136,19 @@ def fetch_token(
     insecure: bool,
     registry: str,
 ) -> Bearer:
-    """Gets a token from where a registry says.
+    """Gets a token from the token service that a registry names.
 
     Args:
         challenge: The registry's Bearer challenge.
         login: The login; None for an anonymous token.
-        scope: What the token is for; None for nothing but the login.
-        settings: How to ask.
-        insecure: Whether the registry itself is asked over plain HTTP.
+        scope: What the token is for; None to check only the login.
+        settings: The settings for requests.
+        insecure: Whether the registry itself is contacted over plain HTTP.
         registry: `host[:port]`.
 
     Raises:
         AuthError: The login is refused.
-        UnavailableError: There are no tokens, or the address is not safe for a password.
+        UnavailableError: The service gives no token, or its URL is not safe for a password.
     """
     realm = _realm(challenge, login, insecure=insecure, registry=registry)
     fields = {"service": challenge.parameters.get("service", ""), "scope": scope or ""}
@@ -180,10 +180,10 @@ def fetch_token(
 
 
 def _realm(challenge: Challenge, login: Login | None, *, insecure: bool, registry: str) -> str:
-    """Where tokens come from, if a password may go there.
+    """Returns the URL of the token service, if it is safe to send a password there.
 
     Raises:
-        UnavailableError: It may not, or it is not an address.
+        UnavailableError: It is not safe, or it is not a URL.
     """
     realm = challenge.parameters.get("realm", "")
     try:
@@ -209,7 +209,7 @@ def _realm(challenge: Challenge, login: Login | None, *, insecure: bool, registr
 
 
 def _speaks_tls(registry: str, timeout: float) -> bool:
-    """Whether a server on this machine speaks TLS, as Docker finds out too."""
+    """Returns whether a server on this machine uses TLS; Docker checks this in the same way."""
     parts = urlsplit(f"//{registry}")
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -225,12 +225,12 @@ def _speaks_tls(registry: str, timeout: float) -> bool:
 
 
 def basic(login: Login) -> tuple[bytes, bytes]:
-    """A login as `requests` takes it; as bytes, for it would encode texts as Latin-1."""
+    """Returns a login for `requests`, as bytes, because it would encode strings as Latin-1."""
     return login.user.encode(), login.password.encode()
 
 
 def challenges_of(answer: Answer | None) -> list[Challenge]:
-    """Reads what an answer asks for; nothing if there is no answer."""
+    """Returns the challenges in a response; an empty list without a response."""
     return parse_challenges(answer.headers.get("WWW-Authenticate", "")) if answer else []
 
 
@@ -240,7 +240,7 @@ def first(challenges: list[Challenge], scheme: str) -> Challenge | None:
 
 
 def _is_registry(answer: requests.Response) -> bool:
-    """Whether a 2xx of /v2/ comes from a registry: by its header, or by its JSON."""
+    """Returns whether a 2xx of /v2/ is from a registry, which its header or its JSON shows."""
     if "Docker-Distribution-Api-Version" in answer.headers:
         return True
     kind = answer.headers.get("Content-Type", "").lower()

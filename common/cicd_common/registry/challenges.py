@@ -1,6 +1,6 @@
-"""What a server asks for in `WWW-Authenticate`.
+"""Reads the challenges in a `WWW-Authenticate` header: the ways to log in.
 
-Source: https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1. One header may hold several
+Source: https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1. One header can hold several
 challenges, and several headers arrive as one, joined by commas.
 """
 
@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-# A value that should be quoted and is not may hold anything up to a comma or a space.
+# A value that is not quoted, but should be, can hold anything up to a comma or a space.
 _PARAMETER = re.compile(rf'({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"=][^\s,"]*))')
 _SCHEME = re.compile(rf"({_WORD})(?=\s|,|$)")
 _BETWEEN = re.compile(r"[\s,]*")
@@ -18,7 +18,7 @@ _BETWEEN = re.compile(r"[\s,]*")
 
 @dataclass(frozen=True)
 class Challenge:
-    """One way in.
+    """Holds one challenge: a way to log in.
 
     Attributes:
         scheme: Its name in lower case, such as `bearer`.
@@ -30,7 +30,7 @@ class Challenge:
 
 
 def parse_challenges(header: str) -> list[Challenge]:
-    """Reads the challenges of a `WWW-Authenticate` header, in their order."""
+    """Returns the challenges of a `WWW-Authenticate` header, in their order."""
     challenges: list[Challenge] = []
     position = 0
     while position < len(header):
@@ -45,5 +45,5 @@ def parse_challenges(header: str) -> list[Challenge]:
             challenges.append(Challenge(scheme[1].lower()))
             position = scheme.end()
         else:
-            position += 1  # what belongs to no challenge is passed over
+            position += 1  # text outside a challenge is skipped
     return challenges

@@ -1,4 +1,4 @@
-"""One repository of a registry: asked by the registry's own HTTP API, logged in where it must be.
+"""Reads a repository of a registry through the registry's HTTP API, with a login if required.
 
 Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md.
 """
@@ -47,16 +47,16 @@ MOST_REDIRECTS = 5
 
 
 class Repository:
-    """One repository of a registry, and the way in.
+    """Reads one repository of a registry, and logs in if the registry asks for it.
 
-    The first request is anonymous. A login is sent only if the registry asks for one, in the way
-    that it asks for; if it refuses one, the next is tried.
+    The first request is anonymous. A login is sent only if the registry asks for one, in the form
+    that it asks for; if the registry refuses a login, the next one is tried.
 
     Args:
         registry: `host[:port]`.
-        path: The repository within it.
+        path: The path of the repository in the registry.
         found: The logins for it.
-        settings: How to ask.
+        settings: The settings for requests.
     """
 
     def __init__(
@@ -70,33 +70,33 @@ class Repository:
         host = HUB_SERVER if host_of(registry) == DOCKER_HUB else registry
         self._base_url = f"{'http' if self._insecure else 'https'}://{host}"
         self._session = settings.session(self._base_url)
-        self._auth: Any = None  # as `requests` takes it
-        self._worked: Any = None  # what the last request that was answered had
+        self._auth: Any = None  # in a form that `requests` accepts
+        self._worked: Any = None  # the login of the last successful request
         self._challenges: list[Challenge] = []
         self._untried = list(found.logins)
         self._refused: list[Login] = []
         self._used: Login | None = None
 
     def digest_of(self, reference: str) -> str:
-        """Finds the digest under which the registry has a manifest.
+        """Returns the digest of a manifest in the registry.
 
         Args:
             reference: A tag, or a digest.
 
         Returns:
-            The digest with its algorithm; of an image for several platforms that of its index.
+            The digest with its algorithm; for an image of several platforms, that of its index.
 
         Raises:
-            NotFoundError: The registry does not have it, or does not show it.
-            AuthError: The registry wants a login, or another one.
+            NotFoundError: The registry does not have the manifest, or does not show it.
+            AuthError: The registry requires a login, or another one.
             RefusedError: It is a manifest of schema 1, which has no digest to pin.
-            TimeLimitError: The registry takes no more requests for now.
-            UnavailableError: It cannot be reached, or does not answer as a registry.
+            TimeLimitError: The registry accepts no more requests for now.
+            UnavailableError: The registry cannot be reached, or its response is not a registry's.
         """
         path = f"manifests/{reference}"
         accept = ", ".join(MANIFEST_TYPES)
         try:
-            # It costs no pull at registries that count them.
+            # Registries that limit pulls do not count a HEAD.
             head = self._ask("HEAD", path, accept)
         except CommandError as failure:
             if not _leaves_open(failure):
@@ -107,7 +107,7 @@ class Repository:
         return read_digest(self._ask("GET", path, accept))
 
     def tags(self) -> list[str]:
-        """Lists its tags, or the first of very many.
+        """Returns the tags of the repository; if there are very many, the first ones.
 
         Raises:
             CommandError: The registry does not list them.
@@ -118,27 +118,27 @@ class Repository:
         return [tag for tag in tags[:MOST_TAGS] if isinstance(tag, str)]
 
     def who(self) -> str:
-        """Whom the registry refused: the logins that were sent, or nobody."""
+        """Returns in words what the registry refused: the logins sent, or an anonymous request."""
         refused = [*self._refused, *([self._used] if self._used else [])]
         return " and ".join(map(str, dict.fromkeys(refused))) or "anyone without a login"
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why other logins could not be read."""
+        """Returns why other logins could not be read."""
         return self._found.problems
 
     def _ask(self, verb: str, path: str, accept: str, *, tags: bool = False) -> requests.Response:
-        """Sends a read, and logs in where the registry asks for it.
+        """Sends a read, and logs in if the registry asks for it.
 
         Raises:
-            CommandError: There is no usable answer.
+            CommandError: There is no usable response.
         """
         url = f"{self._base_url}/v2/{self.path}/{path}"
         while True:
             try:
                 response = self._send(verb, url, accept)
             except (AuthError, ForbiddenError, NotFoundError) as refusal:
-                # What is missing for a login is missing.
+                # With a login, a 404 is final: another login is not tried.
                 if self._used is not None and isinstance(refusal, NotFoundError):
                     raise
                 if refusal.answer is None or not self._log_in(refusal.answer, tags=tags):
@@ -148,11 +148,11 @@ class Repository:
                 return response
 
     def _log_in(self, refusal: Answer, *, tags: bool) -> bool:
-        """Takes the next way in; whether there was one."""
+        """Tries the next login, and returns whether there was one."""
         self._learn_challenges(refusal)
         bearer = first(self._challenges, "bearer")
         if self._auth is not None and self._auth is self._worked:
-            # A token lives for minutes, and --retry-for may be longer: one more, of the same login.
+            # A token expires after minutes, and --retry-for can be longer: get another token.
             self._worked = None
             if bearer is not None:
                 with contextlib.suppress(AuthError, ForbiddenError):
@@ -173,7 +173,7 @@ class Repository:
         return True
 
     def _learn_challenges(self, refusal: Answer) -> None:
-        """Learns what the registry asks for; where it only hides things, its root is asked."""
+        """Reads which login the registry asks for; if the refusal does not say, asks its root."""
         self._challenges = challenges_of(refusal) or self._challenges
         if self._challenges or not self._untried:
             return
@@ -183,7 +183,7 @@ class Repository:
             self._challenges = challenges_of(root.answer)
 
     def _authorized(self, login: Login, *, tags: bool) -> Any:
-        """What a login opens the repository with; None if it is refused, or not asked for."""
+        """Returns the credentials that a login gives; None if it is refused or not asked for."""
         bearer = first(self._challenges, "bearer")
         if bearer is not None:
             try:
@@ -199,10 +199,10 @@ class Repository:
 
         Raises:
             AuthError: The login is refused.
-            UnavailableError: There are no tokens.
+            UnavailableError: The service gives no token.
         """
-        # Asked for by us: the registry could name a scope of another repository. Azure's lists
-        # tags for `metadata_read` only.
+        # We set the scope, because the registry could name one of another repository. Azure's
+        # registry lists tags only with `metadata_read`.
         actions = "pull,metadata_read" if tags else "pull"
         scope = f"repository:{self.path}:{actions}"
         return fetch_token(
@@ -210,9 +210,9 @@ class Repository:
         )
 
     def _send(self, verb: str, url: str, accept: str) -> requests.Response:
-        """Sends a read; where the registry points elsewhere, it goes there without a login.
+        """Sends a read; follows a redirect to another host without a login.
 
-        Some registries, such as registry.k8s.io, do nothing else.
+        Some registries, such as registry.k8s.io, redirect every request.
         """
         headers = {"Accept": accept}
         session, auth = self._session, self._auth
@@ -236,7 +236,7 @@ class Repository:
 
 
 def _redirected(failure: UnavailableError, url: str) -> str:
-    """Where a registry points instead of answering, if that is no less safe; else nothing."""
+    """Returns the URL of a redirect if it is as safe as the old one; otherwise an empty text."""
     if failure.answer is None or failure.answer.status // 100 != 3:  # noqa: PLR2004 - 3xx
         return ""
     location = failure.answer.headers.get("Location", "")
@@ -250,12 +250,12 @@ def _redirected(failure: UnavailableError, url: str) -> str:
 
 
 def explained(failure: CommandError, repository: Repository, image: str) -> CommandError:
-    """What a failed request means for someone who named an image.
+    """Returns the error of a failed request in the words of a user who named an image.
 
     Args:
         failure: The failure.
         repository: The repository that was asked.
-        image: The image, for people.
+        image: The image, for messages.
     """
     registry = repository.registry
     problems = "".join(f" {each}." for each in repository.problems)
@@ -289,9 +289,9 @@ def explained(failure: CommandError, repository: Repository, image: str) -> Comm
 
 
 def _leaves_open(failure: CommandError) -> bool:
-    """Whether a HEAD that failed says little: then one GET decides, and brings the reason.
+    """Returns whether to repeat a failed HEAD as a GET, whose response has the reason.
 
-    After a busy server or a failed connection it would say nothing new.
+    If the server was busy or the connection failed, a GET would show nothing new.
     """
     if isinstance(failure, UnavailableError):
         answer = failure.answer

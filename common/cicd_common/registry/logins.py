@@ -1,11 +1,11 @@
-"""The logins for a container registry, from where Docker, Podman and GitLab keep them.
+"""Finds the logins for a container registry where Docker, Podman and GitLab store them.
 
 Sources: https://docs.docker.com/reference/cli/docker/login/ for config.json and its helpers,
 https://github.com/containers/image/blob/main/docs/containers-auth.json.5.md for auth.json,
 https://docs.gitlab.com/ci/variables/predefined_variables/ and
 https://docs.gitlab.com/ci/docker/using_docker_images/ for the variables of a job. The `docker`
-library's reader is not used: it has no limit in time for a helper, knows no keys with a path, and
-fails over a broken entry of another registry.
+library's reader is not used: it has no time limit for a helper, supports no keys with a path, and
+fails if the entry of another registry is broken.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HELPER_SECONDS = 30
-# What Docker has of its own for its Hub: https://github.com/moby/moby/blob/master/registry/config.go
+# Docker's own names of Docker Hub: https://github.com/moby/moby/blob/master/registry/config.go
 DOCKER_HUB = "docker.io"
 HUB_SERVER = "registry-1.docker.io"
 _HUB_KEY = "https://index.docker.io/v1/"
 _HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", HUB_SERVER})
-# By which a helper says that it has no login: docker-credential-helpers/credentials/error.go
+# The message of a helper that has no login: docker-credential-helpers/credentials/error.go
 _NO_CREDENTIALS = "credentials not found"
-# The user name by which a helper says that the secret is an identity token.
+# The user name that a helper returns if the secret is an identity token.
 _TOKEN_USER = "<token>"  # noqa: S105 - a mark, not a secret
-# What stands behind the host of a key without meaning a repository.
+# Paths in a key that do not name a repository.
 _API_PATHS = frozenset({"", "v1", "v2"})
 
-# A job's own logins: the variables of host, user name and password.
+# The logins of a job: its variables for host, user name and password.
 _JOB_LOGINS = (
     ("CI_REGISTRY", "CI_REGISTRY_USER", "CI_REGISTRY_PASSWORD"),
     (
@@ -54,14 +54,14 @@ _DEPLOY_TOKEN = ("CI_REGISTRY", "CI_DEPLOY_USER", "CI_DEPLOY_PASSWORD")
 
 @dataclass(frozen=True)
 class Login:
-    """A login for one registry.
+    """Holds a login for one registry.
 
     Attributes:
         user: The user name; empty with an identity token.
-        source: Where it came from, for people.
+        source: Where it came from, for messages.
         password: The password or the identity token; never part of the representation.
-        is_identity_token: Whether it is exchanged for a token (OAuth 2.0) rather than sent as a
-            password; `az acr login` leaves one.
+        is_identity_token: Whether it is exchanged for a token (OAuth 2.0) and not sent as a
+            password; `az acr login` stores one.
     """
 
     user: str
@@ -70,21 +70,21 @@ class Login:
     is_identity_token: bool = False
 
     def __post_init__(self) -> None:
-        """Keeps the password out of everything that this process writes."""
+        """Hides the password in everything that this process writes."""
         cleaning.hide(self.password)
 
     def __str__(self) -> str:
-        """Whose login it is and where it came from."""
+        """Returns the user name and the source of the login."""
         return f"{self.user or 'an identity token'} from {self.source}"
 
 
 @dataclass(frozen=True)
 class FoundLogins:
-    """What was found for one repository.
+    """Holds the logins that were found for one repository.
 
     Attributes:
-        logins: The logins, the first one to be tried first.
-        problems: Why others could not be read, for people.
+        logins: The logins, in the order in which to try them.
+        problems: Why other logins could not be read, in words.
     """
 
     logins: tuple[Login, ...] = ()
@@ -92,14 +92,14 @@ class FoundLogins:
 
 
 class Logins:
-    """The logins of this process's environment; safe to share between threads.
+    """Finds the logins in the environment of this process; threads can share it safely.
 
     The order is: the job's own variables for its registry and its dependency proxy, config.json
     (a helper before the file), DOCKER_AUTH_CONFIG, Podman's auth.json, and a deploy token's
     variables. Each is for the hosts that it names, and for no other.
 
     Args:
-        environ: The environment.
+        environ: The environment variables.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -112,7 +112,7 @@ class Logins:
 
         Args:
             registry: `host[:port]`.
-            repository: Its path within the registry, for logins that are for a part of it.
+            repository: Its path in the registry, for logins that are only for a part of it.
         """
         host = host_of(registry)
         logins: list[Login] = []
@@ -127,7 +127,7 @@ class Logins:
         return FoundLogins(tuple(logins), tuple(problems))
 
     def _candidates(self, host: str, repository: str) -> Iterator[Login | str]:
-        """The logins, and a text for each that could not be read."""
+        """Yields the logins, and a text for each login that could not be read."""
         for names in _JOB_LOGINS:
             yield from self._of_variables(host, *names)
         for source, text in self._configurations():
@@ -141,7 +141,7 @@ class Logins:
             yield Login(name, user, secret)
 
     def _configurations(self) -> Iterator[tuple[str, str | OSError]]:
-        """The configurations that there are, in their order: where from, and their text."""
+        """Yields the source and the text of each configuration that exists, in order."""
         environ = self._environ
         home = environ.get("HOME", "")
         folder = environ.get("DOCKER_CONFIG") or (home and f"{home}/.docker")
@@ -161,7 +161,7 @@ class Logins:
     def _configured(
         self, host: str, repository: str, source: str, text: str | OSError
     ) -> Iterator[Login | str]:
-        """The logins of one configuration: a helper's before those in the file itself."""
+        """Yields the logins of one configuration: a helper's before those in the file itself."""
         config = _parsed(text)
         if config is None:
             log.warning("%s is not read: it is not a configuration of Docker's.", source)
@@ -183,7 +183,7 @@ class Logins:
                 yield login
 
     def _ask_helper(self, helper: str, host: str) -> Login | str | None:
-        """The login that a helper keeps; a text if it fails. Each is asked once."""
+        """Returns the login of a helper, or a text if it fails; it runs once for each host."""
         with self._lock:
             known = (helper, host)
             if known not in self._helped:
@@ -192,10 +192,10 @@ class Logins:
 
 
 def host_of(address: str) -> str:
-    """The host, with its port if it has one, of a registry's address in any of its spellings.
+    """Returns the host, with its port if there is one, of a registry's address in any form.
 
     Args:
-        address: `host[:port]`, maybe with a scheme before it and a path behind it.
+        address: `host[:port]`, maybe with a scheme before it and a path after it.
 
     Returns:
         The host in lower case; all names of Docker Hub are `docker.io`.
@@ -209,12 +209,12 @@ def _text_of(path: Path) -> Iterator[tuple[str, str | OSError]]:
         if not path.is_file():
             return
         yield str(path), path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:  # another user's file, which Docker passes over too
+    except OSError as error:  # another user's file, which Docker also skips
         yield str(path), error
 
 
 def _parsed(text: str | OSError) -> dict[str, Any] | None:
-    """A configuration; None if it is not one. An empty text is an empty one."""
+    """Returns the parsed configuration; None if it is not valid; an empty text is valid."""
     if isinstance(text, OSError):
         return None
     if not text.strip():
@@ -233,7 +233,7 @@ def _items(value: object) -> list[tuple[str, Any]]:
 def _matching(
     entries: list[tuple[str, Any]], host: str, repository: str
 ) -> list[tuple[str, dict[str, Any]]]:
-    """The entries that are for a repository: those of the longest path first."""
+    """Returns the entries that match a repository, those with the longest path first."""
     found = []
     for key, entry in entries:
         path = re.sub(r"^\w+://", "", key).partition("/")[2].strip("/")
@@ -248,7 +248,7 @@ def _matching(
 
 
 def _stored(entry: dict[str, Any], source: str) -> Login | None:
-    """The login of an entry; None if it has none, or a broken one."""
+    """Returns the login of an entry; None if there is none or it is broken."""
     token = entry.get("identitytoken")
     if isinstance(token, str) and token:
         return Login("", source, token, is_identity_token=True)
@@ -266,7 +266,7 @@ def _stored(entry: dict[str, Any], source: str) -> Login | None:
 
 
 def _run_helper(helper: str, server: str) -> Login | str | None:
-    """Asks a helper: https://github.com/docker/docker-credential-helpers."""
+    """Runs a credential helper (https://github.com/docker/docker-credential-helpers)."""
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run(

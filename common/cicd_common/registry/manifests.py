@@ -1,4 +1,4 @@
-"""Manifests of images, and the digests that registries name for them.
+"""Reads manifests of images and their digests.
 
 Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md.
 """
@@ -15,20 +15,20 @@ from cicd_common.errors import RefusedError, UnavailableError
 if TYPE_CHECKING:
     import requests
 
-# Of an index too: the digest to pin is the one that serves every platform.
+# Including indexes: the digest to pin must work on every platform.
 MANIFEST_TYPES = (
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
-# Old registries send it unasked. Its digest is not that of the bytes that are sent.
+# Old registries send it without being asked. Its digest is not the digest of the sent bytes.
 SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
 _DIGEST = re.compile(r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}")
 
 
 def json_object(response: requests.Response) -> dict[str, Any]:
-    """The JSON object of an answer; an empty one where there is none."""
+    """Returns the JSON object of a response; an empty object if there is none."""
     try:
         body = json.loads(response.content)
     except (ValueError, RecursionError):
@@ -41,12 +41,12 @@ def _kind(response: requests.Response) -> str:
 
 
 def is_manifest(response: requests.Response) -> bool:
-    """Whether an answer says that it is a manifest."""
+    """Returns whether the content type of a response is a manifest's."""
     return _kind(response) in MANIFEST_TYPES
 
 
 def named_digest(response: requests.Response) -> str:
-    """The digest that a registry names, also twice, quoted, or in capitals; empty if none."""
+    """Returns the digest that a registry names, even twice, quoted or in capitals; else empty."""
     named = response.headers.get("Docker-Content-Digest", "").split(",")
     digests = {each.strip().strip('"').lower() for each in named}
     digest = digests.pop() if len(digests) == 1 else ""
@@ -54,11 +54,11 @@ def named_digest(response: requests.Response) -> str:
 
 
 def read_digest(response: requests.Response) -> str:
-    """The digest of a manifest that was read whole.
+    """Returns the digest of a manifest that was read completely.
 
     Raises:
-        RefusedError: It is of schema 1.
-        UnavailableError: It is not a manifest, or the digest named does not fit it.
+        RefusedError: The manifest is of schema 1.
+        UnavailableError: It is not a manifest, or the registry names another digest.
     """
     if _kind(response).startswith(SCHEMA_1):
         raise RefusedError(

@@ -413,7 +413,7 @@ def parse_jobs(answers: Iterable[JsonObject]) -> tuple[Job, ...]:
     """Read jobs, and trigger jobs without their downstream pipelines, from JSON.
 
     Raises:
-        UnavailableError: One lacks what every job has.
+        UnavailableError: A field that every job has is missing.
     """
     return tuple(map(_parse_job, answers))
 
@@ -422,7 +422,7 @@ def parse_bridges(gitlab: GitLab, answers: Iterable[JsonObject]) -> tuple[Job, .
     """Read trigger jobs, with their downstream pipelines if these exist, from JSON.
 
     Raises:
-        UnavailableError: One lacks what every job has.
+        UnavailableError: A field that every job has is missing.
     """
     return tuple(
         replace(_parse_job(answer), downstream=_parse_downstream(gitlab, answer), bridge=True)

@@ -151,7 +151,7 @@ def test_an_end_is_reported_though_the_clock_would_take_an_hour(
     gitlab.wait_until(lambda: gitlab.cable.connections == 0)
 
 
-def test_it_listens_to_what_a_look_finds_downstream(
+def test_a_downstream_pipeline_that_a_poll_finds_is_subscribed_to(
     gitlab: Sandbox, wait: Wait, project: Project, executor: User, end_when: EndWhen
 ) -> None:
     running = ((0.0, "running"),)
@@ -222,7 +222,7 @@ def test_an_end_that_is_not_pushed_is_seen_after_one_pause(
     assert handshakes(gitlab) == [101]
 
 
-def test_a_change_during_a_restart_is_caught_by_the_look_on_confirmation(
+def test_a_change_during_a_restart_is_found_by_the_poll_after_the_confirmation(
     gitlab: Sandbox, wait: Wait, add: Callable[[], Pipeline], meanwhile: Any
 ) -> None:
     pipeline = add()
@@ -245,7 +245,7 @@ def test_a_change_during_a_restart_is_caught_by_the_look_on_confirmation(
     assert "push was closed: the server says 'server_restart'" in ending.stderr
 
 
-def test_a_silent_unsubscription_is_made_up_for_by_the_renewal(
+def test_the_renewal_repairs_a_subscription_that_ended_without_a_message(
     gitlab: Sandbox,
     wait: Wait,
     add: Callable[[], Pipeline],
@@ -329,7 +329,7 @@ def test_no_cable_at_all_makes_no_difference(
         ("rejects", "the server rejects the subscription"),
     ],
 )
-def test_a_refusal_turns_it_off_and_makes_no_difference(
+def test_a_refusal_turns_push_off_and_the_wait_only_polls(
     gitlab: Sandbox, run_both: RunBoth, fault: str, reason: str | None
 ) -> None:
     setattr(gitlab.cable.faults, fault, True)
@@ -388,7 +388,7 @@ def process(
     return run
 
 
-def test_a_flood_of_events_costs_a_look_a_second_and_delays_no_signal(
+def test_many_events_cause_one_poll_a_second_and_delay_no_signal(
     gitlab: Sandbox,
     add: Callable[[], Pipeline],
     process: Callable[[Pipeline], subprocess.Popen[str]],

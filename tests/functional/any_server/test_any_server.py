@@ -80,7 +80,7 @@ def test_a_project_that_does_not_exist_is_not_found(run: Run) -> None:
         assert ending.code == 4, ending.stderr
 
 
-def test_a_token_that_nobody_knows_is_refused(run: Run, repository: Repository) -> None:
+def test_an_unknown_token_is_refused(run: Run, repository: Repository) -> None:
     ending = run(
         tag, "--project", repository.path, "--tag-name", "v1", "--api-access-token", "glpat-unknown"
     )
@@ -105,7 +105,7 @@ def test_a_pipeline_without_jobs_is_refused(run: Run, pipelines: Repository) -> 
     assert ending.code == 12, ending.stderr
 
 
-def test_a_manual_job_is_not_waited_for_unless_it_is_said(run: Run, pipelines: Repository) -> None:
+def test_a_manual_job_ends_the_wait_with_11(run: Run, pipelines: Repository) -> None:
     started = run(trigger, "--project", pipelines.path, "--variable", "LEVEL=manual")
     assert started.code == 0, started.stderr
     ending = run(wait, "--project", pipelines.path, "--ref", "main", "--timeout", "60")

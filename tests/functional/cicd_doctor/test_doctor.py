@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ARCHIVED = {"archived": True}
 
 
-def test_where_all_is_well_each_check_says_so_in_a_line(doctor: Doctor, gitlab: Sandbox) -> None:
+def test_if_nothing_is_wrong_each_check_prints_one_ok_line(doctor: Doctor, gitlab: Sandbox) -> None:
     ending = doctor("--tag-name", "v1", "--ref", "main", "--source-project", NAME)
     assert (ending.code, ending.stderr) == (0, "")
     assert ending.stdout == "".join(
@@ -59,7 +59,7 @@ def test_without_a_project_the_server_and_the_token_are_checked(doctor: Doctor) 
     assert checks == ["server", "token", "scopes", "expiry", "inputs", "registry"]
 
 
-def test_a_server_that_cannot_be_reached_is_asked_once_and_nothing_else_is_checked(
+def test_an_unreachable_server_gets_one_request_and_nothing_else_is_checked(
     doctor: Doctor, clock: SkippingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cicd_common.gitlab.session.CONTAINER_FILES", ())
@@ -151,7 +151,7 @@ def test_a_full_stdout_is_not_a_bug(gitlab: Sandbox) -> None:
     ],
     ids=["expired", "revoked"],
 )
-def test_a_token_that_is_over_fails(
+def test_an_expired_token_fails(
     doctor: Doctor, gitlab: Sandbox, executor: User, settings: dict[str, int], said: str
 ) -> None:
     over = gitlab.add_token(
@@ -241,7 +241,7 @@ def test_that_no_pipeline_starts_in_a_project_is_warned_of(
     assert invoke(trigger_pipeline, "--project", project.path, "--ref", "main").code == 6
 
 
-def test_of_several_projects_each_is_checked_and_the_first_failure_counts(
+def test_each_of_several_projects_is_checked_and_the_first_failure_counts(
     doctor: Doctor, gitlab: Sandbox, executor: User
 ) -> None:
     gitlab.add_project("tech-lunch/guests", {"a": "b"}, members={executor: Access.GUEST})
@@ -252,14 +252,14 @@ def test_of_several_projects_each_is_checked_and_the_first_failure_counts(
     assert "FAIL  project             tech-lunch/nothing" in ending.stdout
 
 
-def test_what_is_no_project_is_said_before_anything_is_sent(
+def test_an_invalid_project_is_refused_before_anything_is_sent(
     doctor: Doctor, gitlab: Sandbox
 ) -> None:
     assert doctor("--project", "https://elsewhere.example.com/a/b").code == 2
     assert gitlab.requests == []
 
 
-def test_nobody_of_a_public_project_is_no_member(
+def test_a_user_who_is_not_a_member_of_a_public_project_fails(
     doctor: Doctor, project: Project, executor: User
 ) -> None:
     project.visibility = "public"
@@ -277,7 +277,7 @@ def test_nobody_of_a_public_project_is_no_member(
         ("v1.?", Access.NONE, 0, "No rule protects v1.2."),
     ],
 )
-def test_a_protected_tag_says_who_may_create_it(
+def test_a_protected_tag_shows_who_can_create_it(
     doctor: Doctor, project: Project, pattern: str, level: Access, code: int, said: str
 ) -> None:
     project.protected_tags.append(ProtectedRef(pattern, level))
@@ -297,7 +297,7 @@ def test_a_protected_tag_says_who_may_create_it(
         (Access.DEVELOPER, "none", 4, "There is no branch or tag none."),
     ],
 )
-def test_a_branch_says_whether_it_may_be_pushed_to(
+def test_a_branch_shows_whether_the_token_can_push_to_it(
     doctor: Doctor,
     gitlab: Sandbox,
     project: Project,
@@ -315,7 +315,7 @@ def test_a_branch_says_whether_it_may_be_pushed_to(
     assert line(ending, "protected branch")[1].startswith(said)
 
 
-def test_variables_that_nobody_may_pass_are_warned_of(doctor: Doctor, project: Project) -> None:
+def test_variables_that_no_role_can_set_cause_a_warning(doctor: Doctor, project: Project) -> None:
     project.pipeline_variables_role = Access.OWNER + 1
     ending = doctor()
     assert ending.code == 0
@@ -351,7 +351,7 @@ def test_the_allowlist_says_whose_job_tokens_come_in(
     assert line(ending, "job token")[1].startswith(said)
 
 
-def test_what_maintainers_alone_see_is_not_checked_for_others(
+def test_what_only_maintainers_can_see_is_not_checked_for_others(
     doctor: Doctor, project: Project, executor: User
 ) -> None:
     project.members[executor.id] = Access.DEVELOPER
@@ -391,7 +391,7 @@ def test_a_job_token_of_a_job_that_has_ended_fails(
     assert line(ending, "token")[0] == "FAIL"
 
 
-def test_a_server_that_stays_broken_later_fails_the_check_that_meets_it(
+def test_a_server_that_fails_later_fails_the_check_that_uses_it(
     doctor: Doctor, gitlab: Sandbox
 ) -> None:
     gitlab.fault(Fault(path="/members/", status=502))

@@ -52,7 +52,7 @@ def test_a_deploy_key_in_a_rule_admits_no_token(
     assert invoke(tag_project, "--project", project.path, "--tag-name", "v1").code == 6
 
 
-def test_a_group_in_a_rule_is_no_promise(doctor: Doctor, gitlab: Sandbox) -> None:
+def test_a_rule_with_a_group_is_not_a_certain_permission(doctor: Doctor, gitlab: Sandbox) -> None:
     levels = [{"access_level": 40, "access_level_description": "tools", "group_id": 7}]
     rules = [{"name": "v*", "create_access_levels": levels}]
     gitlab.fault(Fault(path="/protected_tags", status=200, body=rules))
@@ -121,7 +121,7 @@ def test_the_permission_that_a_fine_grained_token_lacks_is_named(
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_an_oauth_token_is_not_told_about_itself(
+def test_the_scopes_of_an_oauth_token_are_not_checked(
     doctor: Doctor,
     invoke: Invoke,
     gitlab: Sandbox,
@@ -211,7 +211,7 @@ def test_a_job_token_that_is_not_on_the_allowlist_fails_on_every_version(
 
 @each_version
 @pytest.mark.usefixtures("job")
-def test_that_a_job_token_can_read_a_public_project_is_no_promise(
+def test_a_job_token_on_a_public_project_without_an_allowlist_entry_causes_a_warning(
     doctor: Doctor, invoke: Invoke, project: Project
 ) -> None:
     project.visibility = "public"
@@ -224,7 +224,7 @@ def test_that_a_job_token_can_read_a_public_project_is_no_promise(
 
 
 @pytest.mark.usefixtures("job")
-def test_a_guest_whose_job_token_sees_the_pipelines_alone_is_allowed(
+def test_a_guest_whose_job_token_sees_only_the_pipelines_is_allowed(
     doctor: Doctor, project: Project, executor: User
 ) -> None:
     project.job_token_allowlist = {"tech-lunch"}

@@ -191,7 +191,7 @@ def test_12_a_draft_is_not_merged(run: Run, project: Project) -> None:
     assert "draft" in ending.stderr
 
 
-def test_6_who_may_not_merge_is_told_and_the_merge_request_stays(
+def test_6_a_missing_permission_to_merge_is_an_error_and_the_merge_request_stays(
     run: Run, gitlab: Sandbox, project: Project, executor: User
 ) -> None:
     project.members[executor.id] = Access.DEVELOPER
@@ -237,7 +237,7 @@ def test_5_a_commit_that_came_meanwhile_is_not_merged_unseen(
 @pytest.mark.parametrize(
     "fault", [{"reset": "after"}, {"reset": "before"}, {"status": 502}], ids=str
 )
-def test_a_lost_answer_to_the_merge_is_found(
+def test_after_a_lost_response_the_merge_is_found(
     run: Run, gitlab: Sandbox, project: Project, fault: dict[str, Any]
 ) -> None:
     gitlab.fault(Fault(path=r"/merge$", method="PUT", nth=1, **fault))

@@ -81,7 +81,7 @@ def test_12_a_lower_version_is_refused_unless_it_is_allowed(invoke: Invoke, web:
 
 
 @pytest.mark.parametrize("leads", ["../outside.yaml", "link.yaml"])
-def test_12_what_leads_out_of_the_folder(
+def test_12_a_path_that_leads_out_of_the_folder(
     invoke: Invoke, web: Path, monkeypatch: pytest.MonkeyPatch, leads: str
 ) -> None:
     inside = web.parent / "inside"

@@ -281,7 +281,7 @@ def signed(home: Path, **settings: str) -> None:
 
 
 @pytest.mark.parametrize(("wanted", "shown"), [("true", "G"), ("false", "N")])
-def test_commits_are_signed_by_ssh_where_git_is_told_so(
+def test_commits_are_signed_with_ssh_if_git_is_configured_so(
     as_committed: AsCommitted, home: Path, wanted: str, shown: str
 ) -> None:
     signed(home, **{"commit.gpgsign": wanted})
@@ -289,7 +289,7 @@ def test_commits_are_signed_by_ssh_where_git_is_told_so(
     assert as_committed("%G?") == shown
 
 
-def test_commits_are_signed_by_gpg_where_git_is_told_so(
+def test_commits_are_signed_with_gpg_if_git_is_configured_so(
     as_committed: AsCommitted, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A socket's path is short, and that of a test's folder is not.
@@ -350,7 +350,7 @@ def test_a_repository_of_either_object_format_is_bumped(
     assert shown == BUMPED.encode()
 
 
-def test_the_repository_of_the_callers_environment_is_left_alone(
+def test_the_repository_in_the_callers_environment_is_not_changed(
     run: Run, gitlab: Sandbox, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a hook, or in `git rebase --exec`."""
@@ -415,7 +415,7 @@ def test_file_names_that_are_not_utf_8_reach_the_message(
     assert subject == "apps/web.yaml, caf?.yaml [skip ci]"
 
 
-def test_12_by_api_a_file_that_it_cannot_name_is_not_passed_over(run: Run, latin: Project) -> None:
+def test_12_a_file_that_the_api_cannot_name_is_refused(run: Run, latin: Project) -> None:
     ending = run(*BUMP[:-1], "api")
 
     assert ending.code == 12, ending.stderr

@@ -116,7 +116,7 @@ def test_several_images_make_one_commit(
 
 
 @WAYS
-def test_a_branch_is_bumped_from_its_own_state(
+def test_a_branch_is_updated_from_its_own_state(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
     gitlab.commit(project, {"apps/web.yaml": f"image: {WEB}:v1.0.5\n"}, branch="staging")
@@ -224,7 +224,7 @@ def test_4_a_project_that_does_not_exist_is_not_called_a_missing_branch(run: Run
 
 
 @WAYS
-def test_a_skipped_pipeline_unless_told_otherwise(
+def test_the_pipeline_is_skipped_by_default(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
     gitlab.commit(project, {".gitlab-ci.yml": "test: {script: [echo]}\n"}, start_pipeline=False)
@@ -430,7 +430,7 @@ def test_8_an_unknown_host(run: Run) -> None:
     ],
     ids=" ".join,
 )
-def test_2_what_is_wrong_is_said_before_anything_is_sent(
+def test_2_a_wrong_option_is_refused_before_anything_is_sent(
     run: Run, gitlab: Sandbox, arguments: list[str]
 ) -> None:
     ending = run("--image", WEB, "--tag", "v1", *arguments)

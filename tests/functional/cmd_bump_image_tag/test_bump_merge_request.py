@@ -129,7 +129,7 @@ def test_commits_of_others_on_the_branch_are_kept_when_it_is_brought_up_to_date(
 
 
 @WAYS
-def test_a_request_that_contradicts_its_target_is_replaced(
+def test_a_merge_request_that_conflicts_with_its_target_is_replaced(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
     run(*BUMP, "--via", via)
@@ -146,7 +146,7 @@ def test_a_request_that_contradicts_its_target_is_replaced(
     assert text(gitlab, project, "apps/web.yaml") == BUMPED
 
 
-def test_5_a_request_that_contradicts_its_target_and_has_commits_of_others_stays(
+def test_5_a_conflicting_merge_request_with_commits_of_others_stays_open(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
     run(*BUMP)
@@ -183,9 +183,7 @@ def test_a_branch_without_a_merge_request_is_taken_over(
     assert not only(project).source_branch.endswith("-2")
 
 
-def test_a_branch_that_is_left_over_is_left_alone(
-    run: Run, gitlab: Sandbox, project: Project
-) -> None:
+def test_a_left_over_branch_is_not_changed(run: Run, gitlab: Sandbox, project: Project) -> None:
     run(*BUMP)
     left_over = only(project)
     left_over.state = "closed"
@@ -208,7 +206,7 @@ def test_a_branch_that_is_left_over_is_left_alone(
     ],
     ids=["same", "tag", "images", "files", "branch"],
 )
-def test_the_branch_depends_on_the_bump_alone(
+def test_the_name_of_the_branch_depends_only_on_the_update(
     gitlab: Sandbox, project: Project, token: Token, other: dict[str, Any], *, same: bool
 ) -> None:
     gitlab.commit(project, {"more": "1"}, branch="staging")
@@ -242,7 +240,7 @@ def test_a_dry_run_proposes_nothing(run: Run, project: Project) -> None:
     assert project.merge_requests == []
 
 
-def test_6_the_commit_is_told_if_no_request_can_be_opened(
+def test_6_the_commit_is_named_if_no_merge_request_can_be_opened(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
     gitlab.fault(Fault(path=REQUESTS, method="POST", status=403, body={"message": "403"}))
@@ -263,7 +261,7 @@ def git_refs(project: Project, prefix: str) -> str:
     return listed.stdout
 
 
-def test_a_request_of_a_fork_is_not_taken_for_ones_own(
+def test_a_merge_request_of_a_fork_is_not_updated(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
     run(*BUMP)
@@ -281,7 +279,9 @@ def test_a_request_of_a_fork_is_not_taken_for_ones_own(
 # What it says, and to whom
 
 
-def test_title_labels_and_people_are_set(run: Run, gitlab: Sandbox, project: Project) -> None:
+def test_title_labels_assignees_and_reviewers_are_set(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
     ann, bob = gitlab.add_user("ann"), gitlab.add_user("bob")
 
     ending = run(
@@ -296,7 +296,7 @@ def test_title_labels_and_people_are_set(run: Run, gitlab: Sandbox, project: Pro
     assert (request.assignees, request.reviewers) == ([ann], [bob])
 
 
-def test_a_request_that_is_open_keeps_its_people_and_gets_missing_labels(
+def test_an_open_merge_request_keeps_its_users_and_gets_missing_labels(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
     ann = gitlab.add_user("ann")
@@ -311,7 +311,7 @@ def test_a_request_that_is_open_keeps_its_people_and_gets_missing_labels(
     assert only(project).labels == ["one", "two"]
 
 
-def test_4_a_user_who_does_not_exist_is_told_before_anything_is_written(
+def test_4_an_unknown_user_is_refused_before_anything_is_written(
     run: Run, project: Project
 ) -> None:
     ending = run(*BUMP, "--assignee", "nobody-here")
@@ -340,7 +340,7 @@ def test_2_options_that_make_no_sense_are_refused_before_anything_is_sent(
     assert not gitlab.requests
 
 
-def test_a_lost_answer_leaves_one_merge_request(
+def test_a_lost_response_leaves_one_merge_request(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
     gitlab.fault(Fault(path=REQUESTS, method="POST", nth=1, reset="after"))

@@ -143,7 +143,9 @@ def test_the_same_where_their_edit_reaches_another_file(
     assert len(log(project)) == 3
 
 
-def test_what_cannot_be_put_back_is_said(run: Run, gitlab: Sandbox, project: Project) -> None:
+def test_a_change_that_cannot_be_restored_is_reported(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
     theirs = DEPLOYMENT + "\r\n    - image: redis:7"
     project.meanwhile = lambda: gitlab.commit(project, {"apps/web.yaml": theirs})
 
@@ -153,7 +155,7 @@ def test_what_cannot_be_put_back_is_said(run: Run, gitlab: Sandbox, project: Pro
     assert "apps/web.yaml" in ending.stderr
 
 
-def test_5_a_branch_that_never_stands_still(run: Run, gitlab: Sandbox, project: Project) -> None:
+def test_5_a_branch_that_keeps_getting_commits(run: Run, gitlab: Sandbox, project: Project) -> None:
     gitlab.fault(
         Fault(
             path=COMMITS,
@@ -271,7 +273,7 @@ def test_git_is_run_again_after_any_temporary_failure(
     ],
     ids=str,
 )
-def test_a_failure_that_passes_is_ridden_out(
+def test_a_temporary_failure_of_the_api_is_retried(
     run: Run, gitlab: Sandbox, project: Project, via: str, fault: Fault
 ) -> None:
     gitlab.fault(fault)
@@ -299,7 +301,7 @@ def test_what_is_not_gits_protocol_is_not_a_repository_without_branches(
 
 
 @pytest.mark.usefixtures("project")
-def test_4_a_branch_that_does_not_exist_and_an_empty_repository_are_told_apart_from_that(
+def test_4_a_missing_branch_and_an_empty_repository_have_their_own_messages(
     run: Run, gitlab: Sandbox, executor: User
 ) -> None:
     assert run(*BUMP, "--via", "git", "--branch", "nowhere").code == 4
@@ -308,7 +310,7 @@ def test_4_a_branch_that_does_not_exist_and_an_empty_repository_are_told_apart_f
 
 
 @WAYS
-def test_a_commit_of_the_same_name_is_not_taken_for_ones_own(
+def test_another_commit_with_the_same_message_is_not_accepted(
     run: Run, gitlab: Sandbox, project: Project, via: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer is lost before anything happened, and somebody else's commit reads the same."""

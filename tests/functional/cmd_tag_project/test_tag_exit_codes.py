@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     ids=" ".join,
 )
 @pytest.mark.usefixtures("project")
-def test_2_what_is_wrong_is_said_before_anything_is_sent(
+def test_2_a_wrong_option_is_refused_before_anything_is_sent(
     tag: Callable[..., Ending], gitlab: Sandbox, arguments: list[str]
 ) -> None:
     ending = tag(*arguments)
@@ -104,7 +104,7 @@ def test_3_no_token(
     ids=["expired", "revoked", "scope", "unknown"],
 )
 @pytest.mark.usefixtures("project")
-def test_3_a_token_that_does_not_do_explains_itself(
+def test_3_an_insufficient_token_is_an_error_that_explains_why(
     tag: Callable[..., Ending],
     gitlab: Sandbox,
     executor: User,

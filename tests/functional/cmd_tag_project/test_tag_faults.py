@@ -61,7 +61,7 @@ def test_a_write_that_did_not_happen_is_sent_once_more(
 
 
 @pytest.mark.parametrize("truncate", [True, False], ids=["truncated", "slow"])
-def test_a_garbled_or_late_answer_is_looked_after(
+def test_after_a_broken_or_late_response_the_tag_is_checked(
     writes: Callable[[], list[str]],
     tag: Callable[..., Ending],
     gitlab: Sandbox,
@@ -125,7 +125,7 @@ def test_7_an_hour_is_not_waited_for(
     ids=["503", "html", "truncated", "reset", "500 to the write"],
 )
 @pytest.mark.usefixtures("project")
-def test_8_a_server_that_stays_broken(
+def test_8_a_server_that_keeps_failing(
     tag: Callable[..., Ending], gitlab: Sandbox, fault: Fault
 ) -> None:
     gitlab.fault(fault)
@@ -150,7 +150,7 @@ def test_8_an_unknown_outcome_says_what_to_check(
     assert f"{gitlab.url}/{project.path}/-/tags/v1" in ending.stderr
 
 
-def test_8_nobody_listens(invoke: Invoke) -> None:
+def test_8_no_server_listens_at_the_address(invoke: Invoke) -> None:
     ending = invoke(
         cli, "--base-url", "http://127.0.0.1:9", "--api-access-token", "glpat-x",
         "--project", "a/b", "--tag-name", "v1", "--retry-for", "0.2",
@@ -214,7 +214,7 @@ def _each_value(value: object) -> Callable[[Any], Any]:
     ],
     ids=["name", "next", "release", "release with a job token"],
 )
-def test_an_answer_of_other_types_is_looked_after_and_leaves_one_tag(
+def test_after_a_response_of_other_types_the_tag_is_checked_and_exists_once(
     writes: Callable[[], list[str]],
     invoke: Invoke,
     gitlab: Sandbox,
@@ -246,7 +246,7 @@ def test_an_answer_of_other_types_is_looked_after_and_leaves_one_tag(
 
 
 @pytest.mark.parametrize("listed", [[{}], [None], [{"name": None}], [{"name": {}}], {}, 1])
-def test_8_a_list_of_tags_that_is_none_names_no_next_version(
+def test_8_an_invalid_list_of_tags_gives_no_next_version(
     writes: Callable[[], list[str]],
     tag: Callable[..., Ending],
     gitlab: Sandbox,

@@ -96,7 +96,7 @@ def test_racing_commands_get_versions_of_their_own(
     assert sorted(gitlab.tags(project).values()) == sorted(shas)
 
 
-def test_a_version_lost_to_somebody_at_the_same_commit_is_theirs(
+def test_a_version_that_another_job_created_at_the_same_commit_is_accepted(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:
     """The list was read before the other one's tag was there; the write then finds it."""

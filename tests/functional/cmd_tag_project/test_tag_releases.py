@@ -50,7 +50,7 @@ def test_a_tag_that_is_there_gets_its_release(tag: Callable[..., Ending], projec
     assert "v1" in project.releases
 
 
-def test_a_lost_answer_to_a_release_leaves_one_release(
+def test_a_lost_response_to_a_release_leaves_one_release(
     writes: Callable[[], list[str]], tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:
     gitlab.fault(Fault(path=r"/releases$", method="POST", nth=1, reset="after"))

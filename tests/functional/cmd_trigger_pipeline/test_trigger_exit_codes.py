@@ -59,7 +59,7 @@ ERROR = re.compile(r"error: .+\n(  why: .+\n)?   do: .+\n$")
     ],
     ids=" ".join,
 )
-def test_2_what_is_wrong_is_said_before_anything_is_sent(
+def test_2_a_wrong_option_is_refused_before_anything_is_sent(
     trigger: Trigger, gitlab: Sandbox, arguments: list[str]
 ) -> None:
     ending = trigger(*arguments)
@@ -114,7 +114,7 @@ def test_3_no_token(trigger: Trigger, gitlab: Sandbox) -> None:
     ],
     ids=["expired", "revoked", "scope", "unknown"],
 )
-def test_3_a_token_that_does_not_do_explains_itself(
+def test_3_an_insufficient_token_is_an_error_that_explains_why(
     trigger: Trigger,
     gitlab: Sandbox,
     executor: User,
@@ -261,7 +261,7 @@ def test_7_an_hour_is_not_waited_for(
 # 8: no usable answer; the faults of a write are in test_trigger_faults.py
 
 
-def test_8_nobody_listens(invoke: Invoke) -> None:
+def test_8_no_server_listens_at_the_address(invoke: Invoke) -> None:
     ending = invoke(
         cli, "--base-url", "http://127.0.0.1:9", "--api-access-token", "glpat-x",
         "--project", "a/b", "--retry-for", "0.2",
@@ -282,7 +282,7 @@ def test_8_nobody_listens(invoke: Invoke) -> None:
     ids=["503", "html", "truncated", "reset"],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_8_a_server_that_stays_broken(
+def test_8_a_server_that_keeps_failing(
     trigger: Trigger, gitlab: Sandbox, fault: Fault, method: str
 ) -> None:
     fault = gitlab.fault(

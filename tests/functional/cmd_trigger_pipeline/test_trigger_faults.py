@@ -111,7 +111,7 @@ def test_a_pipeline_that_is_absent_after_the_servers_limit_is_sent_once_more(
     ],
     ids=["408", "502", "504", "524", "reset", "no answer"],
 )
-def test_8_what_may_still_be_under_way_is_never_sent_again(
+def test_8_a_request_that_can_still_be_active_is_never_sent_again(
     trigger: Trigger, gitlab: Sandbox, project: Project, fault: Fault
 ) -> None:
     gitlab.fault(fault)
@@ -151,7 +151,7 @@ def test_an_older_pipeline_and_those_of_others_are_not_adopted(
     assert f"pipeline {newest.id} " in ending.stdout
 
 
-def test_8_of_several_that_fit_none_is_adopted_and_all_are_named(
+def test_8_if_several_pipelines_match_all_are_named_and_none_is_used(
     trigger: Trigger, gitlab: Sandbox, project: Project, executor: User
 ) -> None:
     script = ScriptedPipeline(timeline=((0, "running"),))
@@ -194,7 +194,7 @@ def test_8_one_at_another_commit_is_named_and_not_adopted(
 
 
 @pytest.mark.parametrize("fault", [LOST, "502"])
-def test_8_with_a_trigger_token_alone_nobody_can_look(
+def test_8_a_trigger_token_alone_cannot_check_after_a_lost_response(
     trigger: Trigger,
     gitlab: Sandbox,
     project: Project,
@@ -213,7 +213,7 @@ def test_8_with_a_trigger_token_alone_nobody_can_look(
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 500])
-def test_8_a_look_that_fails_leaves_the_outcome_unknown(
+def test_8_a_check_that_fails_leaves_the_outcome_unknown(
     trigger: Trigger, gitlab: Sandbox, project: Project, status: int
 ) -> None:
     gitlab.fault(Fault(path=CREATE, reset="after"))
@@ -264,7 +264,7 @@ def start_theirs(
     ],
     ids=["none", "another value", "one more", "another type"],
 )
-def test_a_pipeline_that_does_other_work_is_not_ours(
+def test_a_pipeline_that_does_other_work_is_not_used(
     trigger: Trigger, gitlab: Sandbox, project: Project, executor: User, theirs: list[Variable]
 ) -> None:
     started: list[Pipeline] = []
@@ -284,7 +284,7 @@ def test_a_pipeline_that_does_other_work_is_not_ours(
     assert writes(gitlab) == 2
 
 
-def test_a_pipeline_with_the_variables_that_were_sent_is_ours(
+def test_a_pipeline_with_the_variables_that_were_sent_is_used(
     trigger: Trigger, gitlab: Sandbox, project: Project, only: Only
 ) -> None:
     gitlab.fault(Fault(path=CREATE, reset="after"))

@@ -96,7 +96,7 @@ def test_a_trigger_token_comes_before_an_access_token_and_goes_without_it(
     assert write.headers["PRIVATE-TOKEN"] is None
 
 
-def test_a_trigger_token_does_not_mind_another_one_that_sees_nothing(
+def test_a_trigger_token_works_beside_a_token_that_cannot_read(
     trigger: Trigger, gitlab: Sandbox, project: Project, trigger_token: TriggerToken, only: Only
 ) -> None:
     elsewhere = gitlab.add_token(gitlab.add_user("stranger")).secret

@@ -156,7 +156,7 @@ def test_12_a_filtered_pipeline_names_the_source_that_rules_must_take(
     ],
     ids=["keyword", "syntax", "missing", "input"],
 )
-def test_12_what_is_wrong_with_the_configuration_is_told_apart(
+def test_12_each_configuration_error_has_its_own_message(
     trigger: Trigger,
     gitlab: Sandbox,
     project: Project,
@@ -205,7 +205,7 @@ def test_12_a_pipeline_that_was_saved_and_failed_at_once_is_named(
     assert f"PIPELINE_ID={saved.id}\n" in (tmp_path / "dotenv").read_text()
 
 
-def test_12_nobody_can_name_it_with_a_trigger_token_alone(
+def test_12_a_trigger_token_alone_cannot_name_the_configuration_error(
     trigger: Trigger, gitlab: Sandbox, project: Project, trigger_token: TriggerToken
 ) -> None:
     gitlab.commit(project, {".gitlab-ci.yml": "test: ["}, start_pipeline=False)
@@ -267,7 +267,7 @@ def test_each_refusal_has_its_own_reason(
 
 
 @pytest.mark.parametrize("kind", ["job", "trigger"])
-def test_6_variables_that_nobody_gave_are_those_of_the_server(
+def test_6_refused_variables_that_were_not_given_are_those_of_the_server(
     trigger: Trigger,
     gitlab: Sandbox,
     project: Project,

@@ -121,7 +121,7 @@ def test_several_are_waited_for_and_one_that_was_refused_is_told(
     assert gitlab.pipelines(others[0]) == []
 
 
-def test_7_the_time_limit_cancels_what_it_started_where_that_is_wanted(
+def test_7_the_time_limit_cancels_the_started_pipeline_with_cancel_on_timeout(
     trigger: Trigger, gitlab: Sandbox, project: Project
 ) -> None:
     project.script = runs((0.1, "running"))
@@ -136,7 +136,7 @@ def test_7_the_time_limit_cancels_what_it_started_where_that_is_wanted(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_cancels_what_it_started_where_that_is_wanted(
+def test_a_signal_cancels_the_started_pipeline_with_cancel_on_signal(
     start: Start, gitlab: Sandbox, token: Token, project: Project, number: signal.Signals, code: int
 ) -> None:
     project.script = runs((0.1, "running"))
@@ -205,7 +205,7 @@ def test_a_signal_during_the_request_names_what_was_started_and_leaves_it_runnin
     assert f"/pipelines/{pipeline.id}" in result
 
 
-def test_a_second_signal_during_the_request_ends_at_once_and_says_what_may_have_happened(
+def test_a_second_signal_during_the_request_ends_at_once_and_names_the_possible_outcome(
     gitlab: Sandbox, token: Token, project: Project
 ) -> None:
     slow_answer(gitlab, project, 20)
@@ -295,7 +295,7 @@ def test_from_python(gitlab: Sandbox, token: Token, project: Project) -> None:
     assert len(raised.value.results) == 1
 
 
-def test_a_pipeline_of_ours_that_a_replica_does_not_show_yet_is_waited_for(
+def test_a_started_pipeline_that_a_replica_does_not_show_yet_is_waited_for(
     trigger: Trigger, gitlab: Sandbox, project: Project
 ) -> None:
     project.script = runs((0.2, "success"))

@@ -72,7 +72,7 @@ def test_a_server_that_hangs_does_not_outlast_the_limit(
     ],
     ids=["502", "reset", "truncated", "html", "429"],
 )
-def test_failures_that_pass_are_ridden_out(
+def test_temporary_failures_are_retried(
     gitlab: Sandbox, add: Add, wait: Wait, fault: Fault
 ) -> None:
     gitlab.fault(fault)
@@ -90,7 +90,7 @@ def test_failures_that_stay_end_it_with_what_was_known(
 
 
 @pytest.mark.parametrize("status", [403, 502])
-def test_jobs_that_cannot_be_read_for_good_leave_the_pipelines_own_status(
+def test_if_jobs_can_never_be_read_the_status_of_the_pipeline_decides(
     gitlab: Sandbox, add: Add, wait: Wait, status: int
 ) -> None:
     pipeline = add((0, "running"), (1, "failed"))
@@ -100,7 +100,7 @@ def test_jobs_that_cannot_be_read_for_good_leave_the_pipelines_own_status(
     assert "The jobs of pipeline" in ending.stderr or "Cannot read the jobs" in ending.stderr
 
 
-def test_an_outage_is_ridden_out_until_the_waits_own_limit(
+def test_an_outage_is_retried_until_the_time_limit_of_the_wait(
     gitlab: Sandbox, add: Add, wait: Wait
 ) -> None:
     pipeline = add((0, "running"), (11, "success"))
@@ -177,7 +177,7 @@ def cancels(gitlab: Sandbox) -> list[str]:
     return [request.path.split("/")[6] for request in gitlab.requests if request.method == "POST"]
 
 
-def test_at_the_limit_what_this_call_started_is_canceled_and_nothing_else(
+def test_at_the_time_limit_only_pipelines_that_this_call_started_are_canceled(
     gitlab: Sandbox, client: GitLab, add: Add
 ) -> None:
     ours, other, ended = add(*FOR_EVER), add(*FOR_EVER), add((0, "success"))

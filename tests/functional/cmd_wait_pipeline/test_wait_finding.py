@@ -91,7 +91,7 @@ def test_without_a_project_there_is_no_id(
     assert gitlab.requests == []
 
 
-def test_several_of_several_projects_in_the_order_given(
+def test_pipelines_of_several_projects_are_in_the_order_given(
     gitlab: Sandbox, other: Project, add: Add, wait: Wait
 ) -> None:
     first, second = add(*SOON, project=other), add(*SOON)
@@ -129,7 +129,7 @@ def test_the_newest_of_a_branch_a_commit_a_source(
     assert first.id < nightly.id
 
 
-def test_a_branch_and_a_tag_of_one_name_are_told_apart(
+def test_a_branch_and_a_tag_of_the_same_name_are_distinguished(
     gitlab: Sandbox, project: Project, add: Add, wait: Wait
 ) -> None:
     gitlab.commit(project, {"a": "1"}, branch="v1", start_pipeline=False)
@@ -142,7 +142,7 @@ def test_a_branch_and_a_tag_of_one_name_are_told_apart(
     assert found(wait("--ref", "v1", *json_)) == [branch.id]
 
 
-def test_a_ref_may_be_a_tag_where_there_is_no_such_branch(
+def test_a_ref_can_be_a_tag_if_there_is_no_such_branch(
     gitlab: Sandbox, project: Project, add: Add, wait: Wait
 ) -> None:
     gitlab.tag(project, "v2")
@@ -232,14 +232,16 @@ def test_2_a_lock_in_a_job_that_does_not_know_its_pipeline(
     assert len(gitlab.requests) == 0
 
 
-def test_what_waits_for_a_person_holds_no_lock_and_is_named(add: Add, wait: Wait) -> None:
+def test_a_pipeline_blocked_by_a_manual_job_holds_no_lock_and_is_named(
+    add: Add, wait: Wait
+) -> None:
     gate, before = add((0, "manual")), add((0, "running"), (2.5, "success"))
     ending = wait("--all-running", "--output", "json")
     assert (ending.code, found(ending)) == (0, [before.id])
     assert f"Pipeline {gate.id} of tech-lunch/service-tests waits for a person" in ending.stderr
 
 
-def test_a_lock_waits_for_a_person_where_that_is_wanted(add: Add, wait: Wait) -> None:
+def test_a_lock_waits_for_a_manual_job_with_on_manual_wait(add: Add, wait: Wait) -> None:
     gate = add((0, "manual"), (2.5, "running"), (3, "success"))
     ending = wait("--all-running", "--on-manual", "wait", "--output", "json")
     assert (ending.code, found(ending)) == (0, [gate.id])

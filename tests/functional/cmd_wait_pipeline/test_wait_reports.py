@@ -123,7 +123,7 @@ def test_each_ending_of_one_pipeline(
     assert "STALE" not in files.variables()
 
 
-def test_a_passed_over_manual_or_skipped_pipeline_is_no_failure(
+def test_an_accepted_manual_or_skipped_pipeline_is_not_a_failure(
     add_to: AddTo, project: Project, wait: Wait, files: Files
 ) -> None:
     manual = add_to(project, below(job("test", "success"), job("go", "manual", stage="deploy")))

@@ -53,12 +53,12 @@ def test_an_end_has_its_exit_code(
         "scheduled",
     ],
 )
-def test_any_other_status_goes_on(bare: Add, wait: Wait, status: str) -> None:
+def test_any_other_status_is_active(bare: Add, wait: Wait, status: str) -> None:
     pipeline = bare((0, status), (0.6, "success"))
     assert wait("--pipeline-id", pipeline.id).code == 0
 
 
-def test_a_status_of_a_later_gitlab_goes_on_with_one_warning(
+def test_a_status_of_a_later_gitlab_is_active_with_one_warning(
     gitlab: Sandbox, project: Project, executor: User, wait: Wait
 ) -> None:
     script = ScriptedPipeline(
@@ -133,7 +133,7 @@ def test_a_play_whose_answer_is_lost_is_not_repeated(gitlab: Sandbox, add: Add, 
     assert len([request for request in gitlab.requests if request.method == "POST"]) == 1
 
 
-def test_a_job_that_somebody_else_starts_meanwhile_is_started_all_the_same(
+def test_a_manual_job_that_someone_else_starts_meanwhile_counts_as_started(
     gitlab: Sandbox, add: Add, wait: Wait, api: Api
 ) -> None:
     blocking = ScriptedJob(name="deploy", when="manual", played=((0.0, "success"),))
@@ -158,7 +158,9 @@ def test_play_is_refused_to_a_job_token_before_anything_is_sent(
     assert gitlab.requests == []
 
 
-def test_the_causes_of_a_skipped_pipeline_are_told_apart(add: Add, bare: Add, wait: Wait) -> None:
+def test_each_cause_of_a_skipped_pipeline_has_its_own_message(
+    add: Add, bare: Add, wait: Wait
+) -> None:
     optional = wait("--pipeline-id", add(jobs=(OPTIONAL,)).id)
     skip_ci = wait("--pipeline-id", bare((0, "skipped")).id)
     assert (optional.code, skip_ci.code) == (10, 10)
@@ -205,7 +207,7 @@ GATE = ScriptedPipeline(
 
 
 @pytest.mark.parametrize(("on_manual", "code"), [("fail", 11), ("pass", 0)])
-def test_a_child_that_waits_for_a_person_makes_its_parent_wait_for_one(
+def test_a_child_blocked_by_a_manual_job_blocks_its_parent(
     gitlab: Sandbox, project: Project, executor: User, wait: Wait, on_manual: str, code: int
 ) -> None:
     parent = parent_of(gitlab, project, executor, GATE)
@@ -228,7 +230,7 @@ def test_the_blocking_jobs_of_a_child_are_started_once(
     assert len(played) == 1
 
 
-def test_a_parent_whose_own_jobs_still_run_does_not_wait_for_a_person(
+def test_a_parent_with_active_jobs_is_not_blocked(
     gitlab: Sandbox, project: Project, executor: User, wait: Wait
 ) -> None:
     jobs = (
@@ -272,7 +274,7 @@ def test_one_job_is_waited_for_and_the_exit_code_is_its_own(
         assert f"unit in pipeline {pipeline.id} of {pipeline.project.path}" in ending.stderr
 
 
-def test_of_several_jobs_all_are_waited_for_and_the_worst_counts(add: Add, wait: Wait) -> None:
+def test_several_jobs_are_all_waited_for_and_the_worst_result_counts(add: Add, wait: Wait) -> None:
     jobs = jobs_of(a=((1, "failed"),), b=((2, "success"),), c=((3600, "success"),))
     pipeline = add(jobs=jobs)
     assert wait("--pipeline-id", pipeline.id, "--job", "a", "--job", "b").code == 1
@@ -304,7 +306,7 @@ def test_a_job_of_each_of_several_pipelines_is_waited_for(add: Add, wait: Wait) 
     assert wait(*ids, "--job", "unit").code == 0
 
 
-def test_a_manual_job_is_started_where_that_is_wanted(add: Add, wait: Wait) -> None:
+def test_a_manual_job_is_started_with_on_manual_play(add: Add, wait: Wait) -> None:
     def gated() -> tuple[ScriptedJob, ...]:
         played = ((0.0, "running"), (0.1, "success"))
         gate = ScriptedJob(name="deploy", when="manual", played=played, allow_failure=True)

@@ -76,7 +76,7 @@ def test_log_tail_0_reads_no_logs(
     assert not [request for request in gitlab.requests if "trace" in request.path]
 
 
-def test_with_a_job_token_the_missing_logs_are_said_once(
+def test_with_a_job_token_missing_logs_are_reported_once(
     gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
 ) -> None:
     job = gitlab.add_running_job(project, executor)
@@ -164,7 +164,7 @@ def test_junit_holds_the_jobs_of_all_pipelines_also_of_those_that_succeeded(
     assert {"test", "deep"} <= names
 
 
-def test_quiet_tells_of_failures_alone(add: Add, wait: Wait) -> None:
+def test_quiet_reports_only_failures(add: Add, wait: Wait) -> None:
     assert wait("--pipeline-id", add(*SOON).id, "-q").stderr == ""
     assert "failed: test / test" in wait("--pipeline-id", add(*FAILED).id, "-q").stderr
 
@@ -252,7 +252,7 @@ def test_from_python_a_dry_run_waits_for_nothing(gitlab: Sandbox, token: Token, 
     assert (result.id, result.status) == (pipeline.id, "running")
 
 
-def test_trigger_jobs_and_what_they_started_are_told_while_they_run(
+def test_trigger_jobs_and_their_downstream_pipelines_are_reported_while_they_run(
     gitlab: Sandbox, project: Project, executor: User, wait: Wait
 ) -> None:
     below = ScriptedPipeline(jobs=(ScriptedJob(name="deep"),))
@@ -265,7 +265,7 @@ def test_trigger_jobs_and_what_they_started_are_told_while_they_run(
     assert "test / child: passed" in ending.stderr
 
 
-def test_a_pipeline_of_trigger_jobs_alone_is_seen_by_them(
+def test_a_pipeline_with_only_trigger_jobs_is_read_from_them(
     gitlab: Sandbox, project: Project, executor: User, wait: Wait
 ) -> None:
     below = ScriptedPipeline(jobs=(ScriptedJob(name="deep"),))
@@ -276,7 +276,7 @@ def test_a_pipeline_of_trigger_jobs_alone_is_seen_by_them(
     assert not [r for r in gitlab.requests if r.path.endswith(f"/pipelines/{pipeline.id}")]
 
 
-def test_the_ends_of_all_jobs_are_told_also_beside_a_trigger_job(
+def test_the_end_of_each_job_is_reported_also_beside_a_trigger_job(
     gitlab: Sandbox, project: Project, executor: User, wait: Wait
 ) -> None:
     child = ScriptedPipeline(jobs=(ScriptedJob(name="deep", timeline=((0, "success"),)),))
@@ -295,7 +295,7 @@ def test_the_ends_of_all_jobs_are_told_also_beside_a_trigger_job(
     assert times == sorted(times)
 
 
-def test_of_more_than_a_hundred_jobs_each_is_told_and_counted(
+def test_each_of_more_than_a_hundred_jobs_is_reported_and_counted(
     gitlab: Sandbox, project: Project, executor: User, wait: Wait
 ) -> None:
     jobs = tuple(

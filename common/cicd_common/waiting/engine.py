@@ -132,7 +132,7 @@ class Engine:
             elif not is_finished(wait.pipeline.status):
                 yield Note(f"Pipeline {wait.pipeline.id} is still running: {wait.pipeline.web_url}")
 
-    # When
+    # Times
 
     @property
     def _deadline(self) -> float:

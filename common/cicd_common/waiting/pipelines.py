@@ -81,7 +81,7 @@ class Pipeline:
         project: The project's path, or its numeric id if the path is not known.
         project_id: The project as a URL path segment, encoded.
         id: Its id, unique on the server.
-        status: One of `statuses.STATUSES`, or one that GitLab added since.
+        status: One of `statuses.STATUSES`, or one that GitLab has added since.
         ref: The branch or tag.
         sha: The commit.
         source: What started it, such as `push`.

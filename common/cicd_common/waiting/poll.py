@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 SHORTEST = 1.0  # seconds between two polls of a project at least, whatever causes them
-LONGEST = 30.0  # as often as GitLab's own pages poll where nothing is pushed
+LONGEST = 30.0  # as often as GitLab's own pages poll if nothing is pushed
 LONGEST_PUSHED = 55.0  # with the jitter a minute: the delay if GitLab's push missed an end
 JITTER = 0.1  # part of an interval, so that the waits of one pipeline do not poll together
 

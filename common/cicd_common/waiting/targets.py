@@ -111,7 +111,7 @@ class ById:
     ours: bool = False
 
     def __str__(self) -> str:
-        """For messages."""
+        """Return the name of the target, for messages."""
         return f"pipeline {self.id} of {self.project}"
 
 
@@ -141,7 +141,7 @@ class Newest:
     merge_request: int | None = None
 
     def __str__(self) -> str:
-        """For messages."""
+        """Return the name of the target, for messages."""
         named = (
             ("ref", self.ref),
             ("tag", self.tag),
@@ -172,7 +172,7 @@ class AllRunning:
     ours: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        """For messages."""
+        """Return the name of the target, for messages."""
         return f"the running pipelines of {self.ref or self.project}"
 
 
@@ -457,7 +457,7 @@ class Finder:
         try:
             bridges = read_bridges(self._gitlab, pipeline)
         except (AuthError, ForbiddenError, NotFoundError):
-            return False  # older servers do not let a job token see them
+            return False  # older servers do not show them to a job token
         for bridge in bridges:
             below = bridge.downstream
             if below is None:

@@ -93,7 +93,7 @@ def _lines_of(job: FailedJob, pipeline: Pipeline, budget: LogBudget) -> Iterator
 log = logging.getLogger(__name__)
 
 HEARTBEAT = timedelta(seconds=60)
-TICK = 5.0  # seconds by which a heartbeat may be late
+TICK = 5.0  # seconds by which a heartbeat can be late
 MOST_NAMED = 3  # jobs or pipelines in a heartbeat
 # Most jobs of a new pipeline have one of these, so that they are not reported.
 UNEVENTFUL = frozenset({"created", "manual", "skipped"})

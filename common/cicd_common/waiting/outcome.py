@@ -89,7 +89,7 @@ def next_step(pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False) -> 
     Args:
         pipeline: The pipeline as it was last read.
         policy: How to wait.
-        lock: Whether this is for a lock, which does not wait for a blocked pipeline.
+        lock: Whether this is for a lock, which starts no manual jobs.
     """
     status = status_of(pipeline, policy)
     if is_finished(status) or (pipeline.jobs and missing_jobs(pipeline, policy)):

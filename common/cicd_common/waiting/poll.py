@@ -290,7 +290,7 @@ class ProjectPoller:
     def _poll_list(
         self, pipelines: Sequence[Pipeline], unseen_for: float
     ) -> dict[int, Pipeline | NotFoundError]:
-        """Poll with the list of the pipelines that changed in the project since the last poll.
+        """Poll with the list of pipelines that changed since the oldest change of these pipelines.
 
         GitLab lists child pipelines separately, so that polls read the two lists in turns.
         """

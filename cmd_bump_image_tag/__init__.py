@@ -100,7 +100,7 @@ def bump_image_tag(
         allow_older_pipeline: Whether an older pipeline can overwrite the bump of a newer one.
         strict: Whether to refuse an edit that leaves a mention of the old reference behind.
         directory: The working directory, for `files`.
-        dry_run: Whether to change nothing.
+        dry_run: Whether only to return what would change.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds. Not needed for `files`.
 

@@ -156,7 +156,7 @@ def check_not_older(
     Args:
         upstream: The URL of the pipeline that bumps now; those of other projects are not compared.
         changes: The planned changes.
-        messages: The messages of the last commits that touched a file, the newest first.
+        messages: The messages of the last commits that changed a file, the newest first.
 
     Raises:
         RefusedError: A newer pipeline has bumped one of them.

@@ -1,7 +1,7 @@
 """The formats that the command knows: one table of the places that hold images.
 
 A place is a path of keys from a document's root; `*` is one key, `**` any number of keys, and
-lists do not count. A value without a place in the table, such as a label or an environment
+lists add no key. A value without a place in the table, such as a label or an environment
 variable, is text, even if it looks like an image.
 """
 

@@ -109,7 +109,7 @@ def read_parts(entries: Entries, *, is_image: bool) -> Iterator[Image]:
     Args:
         entries: The parts, of `part_entries`.
         is_image: Whether the mapping is the value of a key such as `image`, so that a `name`, or a
-            `version` beside a `repository`, is an image's.
+            `version` next to a `repository`, belongs to an image.
 
     Yields:
         Each image; one without a tag only if its keys leave no doubt that it is an image.

@@ -64,7 +64,7 @@ class MergeRequest:
         has_assignee: Whether it has an assignee.
         has_reviewer: Whether it has a reviewer.
         pipeline: Its newest pipeline; None if there is none, or in a list.
-        is_rebasing: Whether GitLab is rebasing it, if that was asked for.
+        is_rebasing: Whether GitLab is rebasing it, if the request included it.
         merge_error: Why the last rebase or merge failed; empty if it did not.
     """
 
@@ -131,7 +131,7 @@ class Source:
 
     Attributes:
         branch: Its name.
-        exists: Whether it exists.
+        exists: Whether GitLab has it.
         merge_request: Its open merge request, if there is one.
     """
 

@@ -107,7 +107,7 @@ def create_tag(gitlab: GitLab, project: str, request: TagRequest) -> TagResult:
         The tag, at the requested commit.
 
     Raises:
-        NotFoundError: There is no such project or ref, or the token cannot see it.
+        NotFoundError: The project or the ref does not exist, or the token cannot see it.
         ConflictError: The tag exists at another commit.
         ForbiddenError: A protected tag, the role or a hook does not allow it.
         RefusedError: The next version is not clear.

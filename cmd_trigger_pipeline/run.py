@@ -91,7 +91,7 @@ def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
         The pipeline; in a dry run, the one that would be started.
 
     Raises:
-        NotFoundError: There is no such project or ref, or the token cannot see it.
+        NotFoundError: The project or the ref does not exist, or the token cannot see it.
         ForbiddenError: A role, a protected ref, an allowlist or a setting does not allow it.
         RefusedError: GitLab refused to create it; its `results` hold one that failed at once.
         UnavailableError: GitLab gave no usable answer, or it is unknown whether it was created.

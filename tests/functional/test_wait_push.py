@@ -298,7 +298,7 @@ def run_both(
 
 
 @pytest.mark.parametrize("output", ["text", "json"])
-def test_a_wrong_origin_makes_no_difference(
+def test_with_a_refused_origin_the_wait_only_polls(
     gitlab: Sandbox, run_both: RunBoth, output: str
 ) -> None:
     gitlab.state.external_url = "https://gitlab.example.com"
@@ -309,7 +309,7 @@ def test_a_wrong_origin_makes_no_difference(
 
 
 @pytest.mark.parametrize("status", [404, 401, 403, 302])
-def test_no_cable_at_all_makes_no_difference(
+def test_without_a_cable_the_wait_only_polls(
     gitlab: Sandbox, run_both: RunBoth, status: int
 ) -> None:
     gitlab.fault(Fault(path=CABLE, status=status, headers={"Location": "/elsewhere"}))

@@ -112,7 +112,7 @@ def test_a_manual_job_ends_the_wait_with_11(run: Run, pipelines: Repository) -> 
     assert ending.code == 11, ending.stderr
 
 
-def test_a_canceled_pipeline_is_not_green(run: Run, pipelines: Repository) -> None:
+def test_a_canceled_pipeline_is_not_a_success(run: Run, pipelines: Repository) -> None:
     started = run(
         trigger, "--project", pipelines.path, "--variable", "LEVEL=long", "--output", "json"
     )

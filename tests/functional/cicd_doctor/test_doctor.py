@@ -336,7 +336,7 @@ def test_variables_that_no_role_can_set_cause_a_warning(doctor: Doctor, project:
     ],
     ids=["off", "project", "group", "absent"],
 )
-def test_the_allowlist_says_whose_job_tokens_come_in(
+def test_the_allowlist_decides_which_job_tokens_have_access(
     doctor: Doctor,
     gitlab: Sandbox,
     project: Project,
@@ -423,7 +423,7 @@ def test_the_registrys_login_is_tried(
     assert "another-password" not in ending.stdout + ending.stderr
 
 
-def test_what_docker_login_left_is_used(
+def test_the_login_that_docker_login_stored_is_used(
     doctor: Doctor, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auth = base64.b64encode(f"{registry.user}:{registry.password}".encode()).decode()

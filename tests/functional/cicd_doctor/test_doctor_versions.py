@@ -164,7 +164,7 @@ def test_a_403_to_every_question_is_an_account_that_is_blocked(
 
 @each_version
 @pytest.mark.usefixtures("job")
-def test_what_older_servers_ignore_of_a_job_token_says_nothing_about_the_project(
+def test_routes_that_ignore_a_job_token_do_not_decide_about_the_project(
     doctor: Doctor, invoke: Invoke, gitlab: Sandbox, project: Project
 ) -> None:
     project.job_token_allowlist = {"tech-lunch"}

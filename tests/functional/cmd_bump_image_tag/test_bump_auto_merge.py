@@ -130,7 +130,7 @@ def test_the_pipeline_of_an_older_commit_says_nothing(
     assert text(gitlab, with_ci, "apps/web.yaml") == DEPLOYMENT
 
 
-def test_4_a_pipeline_that_never_appears_is_not_taken_for_success(
+def test_4_a_pipeline_that_never_appears_is_not_a_success(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
     gitlab.commit(project, {CONFIGURATION: "test: {script: ['true'], only: [main]}\n"})
@@ -204,7 +204,7 @@ def test_6_a_missing_permission_to_merge_is_an_error_and_the_merge_request_stays
     assert document["results"][0]["merge_request"] == page
 
 
-def test_3_a_token_that_is_revoked_meanwhile_is_not_taken_for_a_role(
+def test_3_a_token_that_is_revoked_meanwhile_is_not_reported_as_a_missing_role(
     run: Run, gitlab: Sandbox, project: Project, token: Token
 ) -> None:
     def revoke() -> None:
@@ -260,7 +260,7 @@ def test_an_opening_that_was_lost_is_sent_again_only_when_the_server_cannot_be_a
 
 
 @pytest.mark.parametrize("status", [405, 422, 409])
-def test_what_gitlab_is_not_ready_for_is_asked_for_again(
+def test_a_merge_that_gitlab_is_not_ready_for_is_requested_again(
     run: Run, gitlab: Sandbox, project: Project, status: int
 ) -> None:
     gitlab.fault(

@@ -95,9 +95,7 @@ def test_12_a_path_that_leads_out_of_the_folder(
     assert outside.read_bytes() == DEPLOYMENT.encode()
 
 
-def test_7_a_lock_that_another_process_holds_is_not_waited_for_without_end(
-    invoke: Invoke, web: Path
-) -> None:
+def test_7_waiting_for_the_lock_of_another_process_has_a_limit(invoke: Invoke, web: Path) -> None:
     descriptor = os.open(web.parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

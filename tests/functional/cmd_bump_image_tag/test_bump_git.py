@@ -84,7 +84,7 @@ def test_the_users_own_configuration_does_not_beat_it_either(
     assert git_credentials(gitlab) == {f"oauth2:{token.secret}"}
 
 
-def test_3_a_wrong_token_is_not_made_up_for_by_a_netrc(
+def test_3_a_netrc_does_not_replace_a_wrong_token(
     run: Run, gitlab: Sandbox, project: Project, executor: User, home: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -245,7 +245,7 @@ def test_it_is_whom_the_checkout_names(
     )
 
 
-def test_the_user_whose_job_it_is_comes_before_the_users_configuration(
+def test_the_user_of_the_job_takes_precedence_over_the_users_configuration(
     as_committed: AsCommitted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subprocess.run(["git", "config", "--global", "user.name", "Machine"], check=True)
@@ -256,7 +256,7 @@ def test_the_user_whose_job_it_is_comes_before_the_users_configuration(
 
 
 @pytest.mark.parametrize("name", [".", " ", "<>", '".,"', "\t"])
-def test_a_name_of_which_git_leaves_nothing_is_passed_over(
+def test_a_name_that_git_reduces_to_nothing_is_ignored(
     as_committed: AsCommitted, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv("GITLAB_USER_NAME", name)

@@ -216,7 +216,7 @@ def test_a_project_that_was_moved_is_found_with_a_branch_too(
     assert text(gitlab, project, "apps/web.yaml") == BUMPED
 
 
-def test_4_a_project_that_does_not_exist_is_not_called_a_missing_branch(run: Run) -> None:
+def test_4_a_missing_project_is_not_reported_as_a_missing_branch(run: Run) -> None:
     ending = run(*BUMP[:-1], "no/such", "--branch", "main", "--file", "apps/web.yaml")
 
     assert ending.code == 4

@@ -100,7 +100,7 @@ def test_a_request_that_someone_made_a_draft_stays_one(run: Run, project: Projec
 
 
 @WAYS
-def test_what_the_target_got_since_is_bumped_too(
+def test_new_files_of_the_target_branch_are_updated_too(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
     run(*BUMP, "--via", via)

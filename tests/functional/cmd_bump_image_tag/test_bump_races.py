@@ -121,7 +121,7 @@ def race_once(monkeypatch: pytest.MonkeyPatch, way: str, happens: object) -> Non
     monkeypatch.setattr(getattr(module, name), "write", write)
 
 
-def test_an_edit_between_gitlabs_check_and_its_write_is_put_back(
+def test_an_edit_between_gitlabs_check_and_its_write_is_restored(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
     theirs = DEPLOYMENT.replace("nginx:1.25", "nginx:1.26")
@@ -219,7 +219,7 @@ def test_a_signal_during_the_write_waits_for_its_outcome(
 
 
 @WAYS
-def test_a_commit_whose_answer_was_lost_is_found_below_anothers(
+def test_after_a_lost_response_the_commit_is_found_below_a_later_one(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
     heads: list[str] = []

@@ -94,7 +94,7 @@ def test_pipelines_of_different_projects_are_not_compared(
 
 
 @WAYS
-def test_a_commit_at_the_end_of_what_is_read_counts_only_for_what_it_touched(
+def test_the_last_commit_that_is_read_counts_only_for_the_files_that_it_changed(
     from_pipeline: FromPipeline, gitlab: Sandbox, project: Project, via: str
 ) -> None:
     """git shows the last commit of a shallow history as one that touched every file."""

@@ -137,7 +137,7 @@ def test_notes_and_assets_that_differ_are_updated(
     assert len(writes()) == before + 3
 
 
-def test_what_is_not_named_of_a_release_stays(
+def test_parts_of_a_release_that_are_not_given_stay(
     writes: Callable[[], list[str]], tag: Callable[..., Ending], project: Project, tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes.md"

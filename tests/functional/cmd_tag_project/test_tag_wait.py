@@ -43,7 +43,7 @@ def test_wait_ends_as_the_tags_pipeline_does(
     assert variables["PIPELINE_STATUS"] == "success"
 
 
-def test_wait_tells_that_the_tags_pipeline_failed_and_why(
+def test_wait_reports_that_the_tags_pipeline_failed_and_why(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:
     scripted(project, "failed")

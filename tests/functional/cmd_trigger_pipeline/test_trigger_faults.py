@@ -37,7 +37,7 @@ def looks(gitlab: Sandbox) -> int:
 
 @pytest.mark.parametrize("kind", ["access", "job", "trigger and access"])
 @pytest.mark.parametrize("fault", ["lost", "truncated", "late answer", "late handling"])
-def test_the_pipeline_whose_answer_is_lost_is_adopted(
+def test_after_a_lost_response_the_pipeline_is_found_and_used(
     trigger: Trigger,
     gitlab: Sandbox,
     project: Project,

@@ -104,7 +104,7 @@ def test_the_options_of_waiting_are_heeded(trigger: Trigger, project: Project) -
     assert "the setting" not in ending.stderr
 
 
-def test_several_are_waited_for_and_one_that_was_refused_is_told(
+def test_several_pipelines_are_waited_for_and_a_refused_one_is_reported(
     trigger: Trigger, gitlab: Sandbox, project: Project, others: list[Project]
 ) -> None:
     project.script = others[1].script = runs((0.3, "success"))
@@ -253,7 +253,7 @@ def test_3_with_a_trigger_token_alone_nothing_is_triggered(
 
 
 @pytest.mark.parametrize("option", [("--on-manual", "play"), ("--cancel-on", "timeout")])
-def test_3_what_a_job_token_cannot_do_is_refused_before_anything_is_triggered(
+def test_3_an_option_that_a_job_token_does_not_allow_is_refused_before_anything_is_triggered(
     trigger: Trigger, gitlab: Sandbox, job: Job, option: tuple[str, str]
 ) -> None:
     ending = trigger(*WAIT, *option, "--ref", "main", access=None, job=job)

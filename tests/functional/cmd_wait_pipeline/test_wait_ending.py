@@ -41,7 +41,7 @@ def test_a_time_limit_says_what_was_still_running(add: Add, wait: Wait) -> None:
     assert document["results"][0]["status"] == "running"
 
 
-def test_in_a_job_the_limit_is_what_is_left_of_it_by_the_servers_clock(
+def test_in_a_job_the_limit_is_the_remaining_job_time_by_the_servers_clock(
     gitlab: Sandbox, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI_JOB_STARTED_AT", gitlab.state.clock.now().isoformat())  # months ago
@@ -81,7 +81,7 @@ def test_temporary_failures_are_retried(
     assert fault.fired == 1
 
 
-def test_failures_that_stay_end_it_with_what_was_known(
+def test_failures_longer_than_retry_for_end_the_wait_with_8(
     gitlab: Sandbox, add: Add, wait: Wait
 ) -> None:
     pipeline = add(*FOR_EVER)
@@ -111,9 +111,7 @@ def test_an_outage_is_retried_until_the_time_limit_of_the_wait(
     assert "The wait continues for up to" in ending.stderr
 
 
-def test_an_outage_that_outlasts_the_limit_is_what_ended_the_wait(
-    gitlab: Sandbox, add: Add, wait: Wait
-) -> None:
+def test_an_outage_until_the_time_limit_ends_with_8(gitlab: Sandbox, add: Add, wait: Wait) -> None:
     pipeline = add(*FOR_EVER)
     for number in range(4, 200):
         gitlab.fault(Fault(path="/pipelines/", status=502, nth=number))

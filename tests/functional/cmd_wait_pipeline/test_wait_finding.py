@@ -76,7 +76,7 @@ def test_a_url_of_another_server_is_refused_before_anything_is_sent(
     ],
     ids=" ".join,
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_sent(
+def test_an_invalid_option_is_refused_before_anything_is_sent(
     gitlab: Sandbox, wait: Wait, arguments: tuple[str, ...]
 ) -> None:
     assert wait(*arguments).code == 2
@@ -167,7 +167,7 @@ def test_once_found_it_is_known_by_its_id(add: Add, wait: Wait) -> None:
     assert newer.id > pipeline.id
 
 
-def test_what_never_appears_is_not_found_and_the_causes_are_named(
+def test_a_pipeline_that_never_appears_ends_with_4_and_names_the_causes(
     gitlab: Sandbox, project: Project, wait: Wait
 ) -> None:
     gitlab.tag(project, "v4")
@@ -208,7 +208,9 @@ def test_all_running_with_nothing_running_is_done_and_says_so(add: Add, wait: Wa
 
 
 @pytest.mark.parametrize("status", ["failed", "canceled", "skipped", "success"])
-def test_a_lock_opens_however_what_ran_before_it_ended(add: Add, wait: Wait, status: str) -> None:
+def test_a_lock_opens_after_any_end_of_the_other_pipelines(
+    add: Add, wait: Wait, status: str
+) -> None:
     before = add((0, "running"), (2.5, status))
     ending = wait("--all-running", "--output", "json")
     assert (ending.code, found(ending)) == (0, [before.id])
@@ -359,7 +361,7 @@ def test_dry_run_says_how_they_are_and_waits_for_none(
     assert {request.method for request in gitlab.requests} == {"GET"}
 
 
-def test_a_child_pipeline_beside_others_is_seen_to_end(
+def test_a_child_pipeline_and_its_parent_can_be_waited_for_together(
     gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
 ) -> None:
     child = ScriptedPipeline(jobs=(ScriptedJob(name="deep", timeline=SOON),))
@@ -412,7 +414,7 @@ def test_a_job_token_waits_on_older_servers_by_the_jobs(
     assert found(ending) == [pipeline.id for pipeline in pipelines]
 
 
-def test_what_a_job_token_cannot_see_is_never_called_green(
+def test_what_a_job_token_cannot_see_is_never_a_success(
     gitlab: Sandbox, project: Project, executor: User, bare: Add, wait: Wait
 ) -> None:
     job = gitlab.add_running_job(project, executor)
@@ -468,7 +470,9 @@ def test_an_older_pipeline_does_not_count_with_newer_than(
     ],
     ids=" ".join,
 )
-def test_2_what_makes_no_sense_together(wait: Wait, gitlab: Sandbox, arguments: list[str]) -> None:
+def test_2_options_that_contradict_each_other_are_refused(
+    wait: Wait, gitlab: Sandbox, arguments: list[str]
+) -> None:
     assert wait(*arguments).code == 2
     assert len(gitlab.requests) == 0
 

@@ -179,7 +179,7 @@ def test_numbers_are_places_also_where_some_are_missing(
     ],
     ids=["never appeared", "no such id", "nothing running"],
 )
-def test_what_was_never_found_leaves_no_old_report(
+def test_a_pipeline_that_is_never_found_leaves_no_old_report(
     project: Project, wait: Wait, files: Files, arguments: list[str], code: int
 ) -> None:
     del project

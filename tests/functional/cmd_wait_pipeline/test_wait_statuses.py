@@ -125,7 +125,9 @@ def test_on_manual_play_starts_the_blocking_jobs_once(
     assert plays == [f"/api/v4/projects/{pipeline.project.id}/jobs/{pipeline.jobs[0].id}/play"]
 
 
-def test_a_play_whose_answer_is_lost_is_not_repeated(gitlab: Sandbox, add: Add, wait: Wait) -> None:
+def test_after_a_lost_response_a_play_is_not_repeated(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
     gitlab.fault(Fault(path=r"/play$", method="POST", nth=1, reset="after"))
     blocking = ScriptedJob(name="deploy", when="manual", played=((0.0, "success"),))
     pipeline = add(jobs=(blocking,))

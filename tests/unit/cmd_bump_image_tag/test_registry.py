@@ -251,7 +251,7 @@ def test_a_private_image_without_a_login_is_an_authentication_error() -> None:
     assert host.authorizations == ["", ""]
 
 
-def test_a_token_that_does_not_open_the_repository_is_refused() -> None:
+def test_a_token_without_access_to_the_repository_is_refused() -> None:
     with (
         serving(lambda request: wanting_token(request, '{"token": "else"}')) as host,
         pytest.raises(AuthError),

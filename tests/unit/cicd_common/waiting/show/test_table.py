@@ -159,7 +159,7 @@ def test_the_most_urgent_pipelines_are_shown_if_there_are_too_few_rows(scene: Sc
         ]
 
 
-def test_a_downstream_pipeline_stands_below_its_trigger_job(scene: Scene) -> None:
+def test_a_downstream_pipeline_is_shown_below_its_trigger_job(scene: Scene) -> None:
     scene.seconds = 160
     progress = board_of(Found(scene.failed_downstream()))
     lines = drawn(scene, progress, Canvas(120, 30))[5:]

@@ -101,7 +101,7 @@ def test_on_manual_pass_does_not_hide_a_failure_beside_it(add: Add, wait: Wait) 
     assert wait("--pipeline-id", pipeline.id, "--on-manual", "pass").code == 1
 
 
-def test_on_manual_wait_waits_for_the_person(
+def test_on_manual_wait_waits_until_the_job_is_started(
     gitlab: Sandbox, add: Add, wait: Wait, api: Api
 ) -> None:
     pipeline = add(jobs=(BLOCKING,))

@@ -206,7 +206,7 @@ def _check_own_job_token(facts: ProjectFacts) -> Outcome:
         return warning(
             f"{said}: {error.message}",
             "To wait for pipelines, use an access token with the read_api scope.",
-            f"Servers before GitLab {job_token_since('GET', route)} ignore job tokens here.",
+            f"GitLab before {job_token_since('GET', route)} ignores job tokens for this request.",
         )
     except ForbiddenError as error:
         return warning(f"{said}: {error.message}", error.hint or error.remedy, error.why)

@@ -199,7 +199,8 @@ def _check_passes(now: MergeRequest, pipeline: HeadPipeline | None) -> None:
     """
     if now.state == "closed":
         raise PipelineCanceledError(
-            f"{now.web_url} was closed.", hint="Reopen it, or run this again for another."
+            f"Merge request {now.web_url} was closed.",
+            hint="Reopen it, or run this again for another.",
         )
     errors: dict[str, tuple[type[CommandError], str]] = {
         "failed": (PipelineFailedError, "failed"),

@@ -154,7 +154,7 @@ def _by_repository(updates: Iterable[Update]) -> dict[str, Update]:
         other = found.setdefault(update.reference.repository, update)
         if other.reference.suffix != update.reference.suffix:
             raise UsageError(
-                f"{update.label} would get two values.",
+                f"{update.label} would get two different values.",
                 why=f"{other.reference.suffix} and {update.reference.suffix} were asked for.",
             )
     return found

@@ -64,12 +64,12 @@ def asset(text: str) -> tuple[str, str]:
 @option(
     "--prefix",
     metavar="TEXT",
-    help="What stands before a version in a tag's name. Default: as in the project, else v.",
+    help="Text before the version in a tag's name. Default: as in the project, else v.",
 )
 @option(
     "--within",
     metavar="LINE",
-    help="For --next: only versions of this line count, such as 1 or 1.4.",
+    help="With --next, count only versions of this line, such as 1 or 1.4.",
 )
 @ref_option(help="Branch, tag or SHA to tag. Default: the default branch.")
 @option("--message", metavar="TEXT", default="", help="Make an annotated tag with this message.")
@@ -86,7 +86,7 @@ def asset(text: str) -> tuple[str, str]:
     metavar="NAME=URL",
     type=asset,
     multiple=True,
-    help="Link of the release to an asset. Implies --release. Can be repeated.",
+    help="Add a link to the release, to a file at URL. Implies --release. Can be repeated.",
 )
 @optional_wait_options
 @shared_options

@@ -21,9 +21,9 @@ _RULES: tuple[tuple[str, str], ...] = (
     (r"^HEAD$", "is HEAD"),
     (r"^-", "starts with '-'"),
     (r"^refs/(heads|remotes|tags)/", "starts with refs/heads/, refs/remotes/ or refs/tags/"),
-    (r"[\x00-\x20\x7f]", "holds a space or a control character"),
+    (r"[\x00-\x20\x7f]", "contains a space or a control character"),
     (r"[\ud800-\udfff]", "is not valid UTF-8"),
-    (r"[~^:?*\[\\]", "holds one of ~ ^ : ? * [ \\"),
+    (r"[~^:?*\[\\]", "contains one of ~ ^ : ? * [ \\"),
     (r"\.\.", "holds '..'"),
     (r"//", "holds '//'"),
     (r"@\{", "holds '@{'"),
@@ -46,7 +46,7 @@ def check_tag_name(name: str) -> None:
         if re.search(pattern, name):
             raise UsageError(
                 f"{name!r} cannot be a tag's name: it {problem}.",
-                why="git, or GitLab, would not take it; nothing was sent.",
+                why="git or GitLab does not accept it; nothing was sent.",
                 hint="Give another --tag-name.",
             )
 
@@ -106,7 +106,7 @@ class TagRequest:
         """
         if (self.tag_name is None) == (self.next is None):
             raise UsageError(
-                "Exactly one of a tag's name and the next version is needed.",
+                "Exactly one of --tag-name and --next is needed.",
                 why="Outside a GitLab job there is no default name.",
                 hint="Give --tag-name NAME, or --next major, minor, patch or auto.",
             )
@@ -118,8 +118,8 @@ class TagRequest:
         if token and token.kind is TokenKind.JOB and not self.wants_release:
             raise AuthError(
                 "A CI job token cannot create a tag.",
-                why="GitLab ignores job tokens there; with one, creating a release is the only "
-                "way.",
+                why="GitLab ignores job tokens there; a job token can create a tag only with a "
+                "release.",
                 hint="Give an access token (COMMANDS_API_TOKEN), or add --release.",
             )
         if token and self.wait:
@@ -132,8 +132,9 @@ class TagRequest:
             )
             if self.next not in parts:
                 raise UsageError(
-                    f"--within {self.within} does not fit --next {self.next or 'at all'}.",
-                    why="A line is 1 or 1.4; the next version has to be of the same line.",
+                    f"--within {self.within} cannot be used "
+                    + (f"with --next {self.next}." if self.next else "without --next."),
+                    why="The next version must be in the line of versions, such as 1 or 1.4.",
                     hint="Give --next patch, or --next minor with a line such as 1.",
                 )
         if self.prefix and re.search(r"\d\.?$", self.prefix):
@@ -144,7 +145,7 @@ class TagRequest:
             )
         if self.next == "auto" and token and token.kind is TokenKind.JOB:
             raise AuthError(
-                "A CI job token cannot read commits, which --next auto goes by.",
+                "A CI job token cannot read commits, which --next auto needs.",
                 why="GitLab ignores job tokens there.",
                 hint="Give an access token (COMMANDS_API_TOKEN), or --next major, minor or patch.",
             )
@@ -154,7 +155,7 @@ class TagRequest:
         for name, url in self.assets:
             if not name or not _ASSET_URL.fullmatch(url) or names.count(name) > 1:
                 raise UsageError(
-                    f"{name}={url} cannot be an asset of the release.",
-                    why="A name is used once, and a URL starts with https://, http:// or ftp://.",
+                    f"{name}={url} is not a valid asset of the release.",
+                    why="Each name can be used once, and a URL starts with https://, http:// or ftp://.",
                     hint="Give --asset NAME=URL.",
                 )

@@ -356,7 +356,8 @@ def _missing(error: NotFoundError, project: Project) -> NotFoundError:
         return error
     return NotFoundError(
         error.message,
-        why=f"{project.path} does not exist, or this token cannot see it: GitLab says 404 to both.",
+        why=f"{project.path} does not exist, or this token cannot see it: GitLab returns 404 "
+        "for both.",
         hint="Check the path, and that the token's user is a member of the project.",
         answer=error.answer,
     )
@@ -374,7 +375,7 @@ _REFUSALS = (
     Refusal(
         r"Tag name invalid",
         RefusedError,
-        "GitLab does not take this name.",
+        "GitLab does not accept this name.",
         "Give another --tag-name.",
     ),
     Refusal(
@@ -386,13 +387,13 @@ _REFUSALS = (
     Refusal(
         r"SHA-1 or SHA-256 tag name|refs/tags/",
         RefusedError,
-        "GitLab does not take a name that starts with a SHA, or with refs/tags/.",
+        "GitLab does not accept a name that starts with a SHA, or with refs/tags/.",
         "Give another --tag-name.",
     ),
     Refusal(
         r"default branch name",
         ForbiddenError,
-        "A tag may not have the default branch's name.",
+        "A tag cannot have the default branch's name.",
         "Give another --tag-name.",
     ),
 )
@@ -407,7 +408,7 @@ def _refusal(refusal: CommandError, name: str, project: Project, *, exists: bool
     if exists:
         return RefusedError(
             f"{project.path} refused the release of {name}: {refusal.message}",
-            why="The tag exists; GitLab did not take its release.",
+            why="The tag exists; GitLab did not accept its release.",
             hint="Check --release-notes and --asset.",
             answer=refusal.answer,
         )

@@ -92,7 +92,7 @@ def find_highest(gitlab: GitLab, project: Project, request: TagRequest) -> Highe
         both = " and ".join(kind.tag for kind in kinds)
         raise RefusedError(
             f"{project.path} has versions with and without v: {both} are the highest.",
-            why="Which of them is to be followed is not clear.",
+            why="It is not clear which of them the next version follows.",
             hint="Give --prefix v, or --prefix '' for none.",
         )
     return kinds[0] if kinds else Highest(DEFAULT_PREFIX, None)

@@ -23,16 +23,16 @@ class RefNotFoundError(NotFoundError):
 _VARIABLES = Refusal(
     r"Insufficient permissions to set pipeline variables",
     ForbiddenError,
-    "The project lets nobody, or only higher roles, set variables of a pipeline.",
-    "There, under Settings > CI/CD > Variables, change 'Minimum role to use pipeline "
+    "The project allows no one, or only higher roles, to set variables of a pipeline.",
+    "In the project, under Settings > CI/CD > Variables, change 'Minimum role to use pipeline "
     "variables'; or declare spec:inputs in its configuration and use --input instead.",
 )
 # GitLab 17.7 to about 18.4: https://gitlab.com/gitlab-org/gitlab/-/issues/557381
 _PAYLOAD = _VARIABLES._replace(
     why="None was given, but this server counts its own TRIGGER_PAYLOAD as one, and the project "
-    "lets nobody, or only higher roles, set variables.",
-    hint="Give an access token (COMMANDS_API_TOKEN); or there, under Settings > CI/CD > Variables, "
-    "lower 'Minimum role to use pipeline variables'.",
+    "allows no one, or only higher roles, to set variables.",
+    hint="Give an access token (COMMANDS_API_TOKEN); or in the project, under Settings > CI/CD > "
+    "Variables, lower 'Minimum role to use pipeline variables'.",
 )
 
 # The texts are those of the steps of GitLab's `Ci::CreatePipelineService`, all with status 400.
@@ -40,7 +40,7 @@ _REFUSALS = (
     Refusal(
         r"Reference not found",
         RefNotFoundError,
-        "The project has no branch or tag of this name; a commit alone will not do.",
+        "The project has no branch or tag of this name; a commit SHA is not enough.",
         "Check --ref.",
     ),
     Refusal(
@@ -54,40 +54,40 @@ _REFUSALS = (
         r"Insufficient permissions to create a new pipeline",
         ForbiddenError,
         "The role in the project is below Developer.",
-        "Give the user that the token belongs to (of a job token: who started the job) "
+        "Give the user that the token belongs to (for a job token: the user who started the job) "
         "at least the Developer role there.",
     ),
     Refusal(
         r"do not have sufficient permission to run a pipeline on",
         ForbiddenError,
         "The branch or tag is protected from this role.",
-        "There, under Settings > Repository > Protected branches or Protected tags, "
+        "In the project, under Settings > Repository > Protected branches or Protected tags, "
         "allow the token's user to push, merge or create.",
     ),
     Refusal(
         r"Pipelines are disabled",
         ForbiddenError,
         "CI/CD is switched off in the project.",
-        "There, under Settings > General > Visibility, project features, permissions, "
+        "In the project, under Settings > General > Visibility, project features, permissions, "
         "switch CI/CD on.",
     ),
     Refusal(
         r"rules configuration prevented|filtered out by workflow rules|No stages / jobs",
         RefusedError,
-        "The rules of its jobs, or of its workflow, leave out a pipeline of source '{source}'.",
-        'Have a rule take it: if: $CI_PIPELINE_SOURCE == "{source}"; or check its variables.',
+        "The rules of its jobs, or of its workflow, exclude a pipeline with the source '{source}'.",
+        'Add a rule for it: if: $CI_PIPELINE_SOURCE == "{source}"; or check its variables.',
     ),
     Refusal(
         r"Missing CI config file",
         RefusedError,
-        "There is no .gitlab-ci.yml at this ref.",
+        "The project has no .gitlab-ci.yml at this ref.",
         "Add one, or give another --ref.",
     ),
     Refusal(
         r"` input: |unknown input arguments|[Gg]iven inputs not defined",
         RefusedError,
         "The inputs are not those that spec:inputs of the configuration declares.",
-        "Compare --input with spec:inputs at this ref; a value is JSON where it can be, "
+        "Compare --input with spec:inputs at this ref; a value that is valid JSON has its type, "
         "so that a string of digits is --input 'KEY=\"1\"'.",
     ),
     Refusal(
@@ -178,14 +178,15 @@ def explain_not_found(error: NotFoundError, way: Way, project: Project) -> Comma
             "or the user who started this job cannot see it."
         )
         hint = (
-            "Check the path; there, under Settings > CI/CD > Job token permissions, "
+            "Check the path; in the other project, under Settings > CI/CD > Job token permissions, "
             "add this project."
         )
     elif error.why:
         return error
     else:
         why = (
-            f"{project.path} does not exist, or this token cannot see it: GitLab says 404 to both."
+            f"{project.path} does not exist, or this token cannot see it: GitLab returns 404 for "
+            "both."
         )
         hint = "Check the path, and that the token's user is a member of the project."
     return NotFoundError(error.message, why=why, hint=hint, answer=error.answer)

@@ -52,23 +52,23 @@ class TriggerRequest:
             raise UsageError("A ref is empty.", hint="Leave out --ref for the default branch.")
         if self.wait and self.trigger_token and not token:
             raise AuthError(
-                "A trigger token alone cannot wait for a pipeline.",
-                why="It can start one, and read nothing.",
-                hint="Give an access token beside it (COMMANDS_API_TOKEN), or leave out --wait.",
+                "A trigger token is not enough to wait for a pipeline.",
+                why="It can start a pipeline, and cannot read one.",
+                hint="Give an access token as well (COMMANDS_API_TOKEN), or leave out --wait.",
             )
         if self.wait and token:
             self.wait.check(token.kind)
         if self.trigger_token and not token and not self.refs:
             raise UsageError(
-                "With a trigger token alone a ref is needed.",
-                why="A trigger token can read nothing, the name of the default branch included.",
-                hint="Give --ref, or an access token beside the trigger token.",
+                "A trigger token needs a ref.",
+                why="A trigger token cannot read the name of the default branch.",
+                hint="Give --ref, or an access token as well.",
             )
         starts = self.trigger_token or token
         if starts and starts.kind in _TAKE_NO_FILES and self._has_files():
             raise UsageError(
                 f"A file variable cannot be sent with a {starts.kind.value}.",
-                why="The endpoint that takes it knows variables of strings alone.",
+                why="The endpoint for this token accepts only plain variables.",
                 hint="Use --variable, or an access token (COMMANDS_API_TOKEN).",
             )
 

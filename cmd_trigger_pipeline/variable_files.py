@@ -88,7 +88,7 @@ def _read_json(path: Path, text: str) -> Iterator[tuple[str, str]]:
     try:
         content = json.loads(text, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:
-        raise _unreadable(path, f"no JSON: {error.msg} at line {error.lineno}") from None
+        raise _unreadable(path, f"it is not JSON: {error.msg} at line {error.lineno}") from None
     except RecursionError:
         raise _unreadable(path, "it is nested too deeply") from None
     yield from _texts(path, content)
@@ -102,9 +102,9 @@ def _read_yaml(path: Path, text: str) -> Iterator[tuple[str, str]]:
         content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - as safe as SafeLoader
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise _unreadable(path, f"no YAML: {error.problem}{line}") from None
+        raise _unreadable(path, f"it is not YAML: {error.problem}{line}") from None
     except (yaml.YAMLError, RecursionError):
-        raise _unreadable(path, "no YAML, or nested too deeply") from None
+        raise _unreadable(path, "it is not YAML, or it is nested too deeply") from None
     yield from _texts(path, content)
 
 
@@ -117,11 +117,11 @@ def _texts(path: Path, content: object) -> Iterator[tuple[str, str]]:
         elif isinstance(value, str):
             yield str(key), value
         else:
-            raise _unreadable(path, f"the value of {key!r} is no text, number or boolean")
+            raise _unreadable(path, f"the value of {key!r} is not a text, a number or a boolean")
 
 
 def _unreadable(path: Path, problem: str) -> UsageError:
     return UsageError(
         f"{OPTION}: {path} cannot be used: {problem}.",
-        hint="It holds KEY=value lines, a JSON object or a YAML mapping of plain values.",
+        hint="The file must have KEY=value lines, a JSON object or a YAML mapping of plain values.",
     )

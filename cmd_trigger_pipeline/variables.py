@@ -46,7 +46,7 @@ class Variable:
         if not _KEY.fullmatch(self.key):
             raise UsageError(
                 f"{self.key!r} cannot be a variable's key.",
-                why="GitLab takes letters, digits and '_', 255 at most.",
+                why="A key has letters, digits and '_', at most 255.",
             )
 
 
@@ -84,7 +84,7 @@ def split_pair(text: str, option: str, form: str) -> tuple[str, str]:
     if not key or not equals:
         raise UsageError(
             f"{option} takes {form}.",
-            why="There is no '=', or nothing before it, in what was given.",
+            why="The value has no '=', or no key before it.",
         )
     return key, value
 

@@ -50,7 +50,7 @@ def pipeline(text: str) -> int | str:
 @click.argument("pipelines", metavar="[ID|URL]...", nargs=-1, type=pipeline)
 @project_option(
     envvar="CI_PROJECT_PATH",
-    help="Project of the pipelines, unless a URL names it: path, id or URL.",
+    help="Project of the pipelines: path, id or URL. Not needed with --pipeline-url.",
 )
 @option(
     "--pipeline-id",

@@ -91,11 +91,14 @@ class WaitRequest:
             )
         if self.newer_than and (named or self.all_running):
             raise UsageError(
-                "--newer-than is for the newest pipeline of something.",
+                "--newer-than can be used only for the newest pipeline.",
                 hint="Give it with --ref, --tag, --sha, --source or --merge-request.",
             )
         if self.ref is not None and self.tag is not None:
-            raise UsageError("A pipeline is of a branch or of a tag.", hint="Give --ref or --tag.")
+            raise UsageError(
+                "A pipeline runs for a branch or for a tag, not for both.",
+                hint="Give --ref or --tag.",
+            )
         if self.all_running:
             return [AllRunning(self._project(base_url), self.ref)]
         if not named:

@@ -137,7 +137,7 @@ class ConflictError(CommandError):
 
     exit_code = 5
     kind = "conflict"
-    remedy = "Look at what is there now, and run this again if it should change."
+    remedy = "Check the current state, and run this again if it should change."
     meaning = "The tag is at another commit; the branch kept moving until the retries ran out."
 
 
@@ -232,7 +232,7 @@ class RefusedError(CommandError):
 
     exit_code = 12
     kind = "refused"
-    remedy = "Mend what the message names."
+    remedy = "Fix what the message names."
     meaning = (
         "GitLab would not create it (no jobs, invalid YAML), "
         "or the command itself refused an edit that is not safe."

@@ -124,8 +124,8 @@ class _Crew(Generic[T, R]):
     def _unfinished(self, index: int) -> UnavailableError:
         if index in self._begun:
             return UnavailableError(
-                f"Whether what was asked for in {self._items[index]} happened is unknown: "
-                "GitLab had not answered when the signal came.",
+                f"Whether the request took effect in {self._items[index]} is unknown: "
+                "GitLab had not responded when the signal came.",
                 hint=f"Before you run this again, check {self._items[index]}.",
             )
         return UnavailableError(
@@ -155,7 +155,7 @@ class _Crew(Generic[T, R]):
 
 
 def _given_up(limit: float | None) -> TimeLimitError:
-    return TimeLimitError(f"It was given up after {limit:.0f} s.")
+    return TimeLimitError(f"The work was stopped after {limit:.0f} s.")
 
 
 def _attempt(work: Callable[[T], R], item: T) -> R | CommandError:

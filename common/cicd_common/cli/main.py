@@ -94,7 +94,7 @@ def _report_signal(command: click.Command, output: Output, signaled: Interrupted
 
 def _report_bug(command: click.Command, bug: Exception) -> int:
     console.say(f"{console.styled('bug:', 'red')} {type(bug).__name__}: {bug}")
-    console.say(f"  why: {command.name} met something that its authors did not foresee.")
+    console.say(f"  why: This is a bug in {command.name}.")
     console.say("   do: Run it again with -vv, and report what it prints.")
     if console.shows_tracebacks():
         console.say("".join(traceback.format_exception(bug)))

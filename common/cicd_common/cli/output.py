@@ -78,7 +78,7 @@ class Output:
         if re.fullmatch(r"\w*", self.dotenv_prefix, re.ASCII) is None:
             raise UsageError(
                 f"--dotenv-prefix {self.dotenv_prefix!r} cannot begin a variable's name.",
-                hint="Use letters, digits and _ alone.",
+                hint="Use only letters, digits and _.",
             )
         if self.dotenv is not None:
             check_writable(self.dotenv, "--dotenv")
@@ -185,7 +185,7 @@ def check_writable(path: Path, option: str) -> None:
         raise UsageError(
             f"{option} {path} cannot be written.",
             why="It is a folder, or its folder does not exist or is not writable here.",
-            hint="In a container, mount a folder that the image's user may write to.",
+            hint="In a container, mount a folder that the image's user can write to.",
         )
 
 

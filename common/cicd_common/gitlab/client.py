@@ -206,7 +206,7 @@ class GitLab:
         if self.token_kind is None:
             raise AuthError(
                 "No token was given.",
-                why="No option and no variable gave one, or what they gave is empty.",
+                why="No option and no variable has one, or its value is empty.",
                 hint="Give --api-access-token, or pass COMMANDS_API_TOKEN on "
                 "(docker run -e COMMANDS_API_TOKEN).",
             )
@@ -223,8 +223,8 @@ class GitLab:
     ) -> requests.Response:
         if self.token_kind is TokenKind.JOB and not takes_job_token(method, path):
             raise AuthError(
-                f"GitLab ignores a CI job token here ({method} {path}).",
-                why="The request would be anonymous; GitLab takes job tokens on few routes.",
+                f"GitLab ignores a CI job token for this request ({method} {path}).",
+                why="GitLab accepts job tokens only for some requests.",
                 hint="Give an access token: --api-access-token or COMMANDS_API_TOKEN.",
             )
         try:

@@ -148,14 +148,14 @@ def parse_base_url(text: str) -> str:
     if not text:
         raise UsageError(
             "No GitLab server was given.",
-            why="There is no default: a token never goes to a server that nobody named.",
+            why="There is no default: a token is never sent to a server that you did not name.",
             hint="Give --base-url, or pass CI_SERVER_URL on (docker run -e CI_SERVER_URL).",
         )
     problem = _problem_of(text)
     if problem:
         raise UsageError(
             f"The base URL {cleaning.without_credentials(text)!r} {problem}.",
-            hint="It looks like https://gitlab.example.com",
+            hint="Write it as https://gitlab.example.com",
         )
     return re.sub(r"/api/v4$", "", text.rstrip("/")).rstrip("/")
 
@@ -164,18 +164,18 @@ def _problem_of(text: str) -> str:
     if text.startswith(("--", "$")):
         return "looks like an option or a variable that was not expanded"
     if not re.fullmatch(r"[\x21-\x7e]+", text):
-        return "holds characters that no URL has"
+        return "has characters that a URL cannot have"
     try:
         parts = urlsplit(text)
         port_is_wrong = parts.port == 0
     except ValueError:
-        return "is no URL"
+        return "is not a URL"
     if parts.scheme not in {"http", "https"}:
         return "does not start with http:// or https://"
     if not parts.hostname or port_is_wrong:
-        return "names no host"
+        return "has no host"
     if parts.username is not None:
-        return "holds a user name or password, which belong in a token option"
+        return "has a user name or password; use a token option for it"
     if parts.query or parts.fragment:
         return "has a query or a fragment"
     return ""
@@ -219,7 +219,7 @@ def read_section(name: str) -> ConfigSection:
     if section.ssl_verify is False:
         raise UsageError(
             f"The section {name!r} turns off ssl_verify.",
-            why="A token is not sent to a server whose identity nobody checks.",
+            why="A token is not sent to a server whose certificate is not checked.",
             hint="Name the authority's certificate instead: ssl_verify = /path/to/ca.pem",
         )
     return ConfigSection(
@@ -233,12 +233,12 @@ def _config_problem(error: Exception) -> str:
     """Returns what is wrong with a configuration file, without its text, which holds tokens."""
     match error:
         case configparser.MissingSectionHeaderError():
-            return f"{error.source}, line {error.lineno}: no [section] stands before it."
+            return f"{error.source}, line {error.lineno}: it is before the first [section]."
         case configparser.ParsingError():
             numbers = ", ".join(str(number) for number, _ in error.errors)
             return f"{error.source}, line {numbers}: it is not KEY = VALUE."
         case configparser.DuplicateSectionError() | configparser.DuplicateOptionError():
-            return f"{error.source}, line {error.lineno}: it is there twice."
+            return f"{error.source}, line {error.lineno}: it is a duplicate."
         case configparser.InterpolationError():
             return f"a value of section {error.section!r} has a single %; write %% for it."
         case UnicodeDecodeError():
@@ -246,7 +246,7 @@ def _config_problem(error: Exception) -> str:
         case OSError():
             return f"{error.strerror}."
         case ValueError():
-            return "a number or a yes or no is expected where something else stands."
+            return "a value must be a number, or yes or no."
         case _:
             return str(error).partition("\n")[0]
 

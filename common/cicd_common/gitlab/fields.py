@@ -17,7 +17,7 @@ from cicd_common.errors import UnavailableError
 
 JsonObject = dict[str, Any]
 
-NOT_GITLAB = "Something other than GitLab's API seems to answer at this address."
+NOT_GITLAB = "The server at this address does not seem to be GitLab's API."
 HIGHEST_ID = 2**63 - 1  # GitLab's ids are bigint columns
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # git does not allow them in names either
 # JSON can hold half of a surrogate pair (RFC 8259, section 8.2), which cannot be encoded again.
@@ -39,7 +39,7 @@ def parse(content: bytes, source: str) -> Any:
         if _SURROGATE.search(content):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise UnavailableError(f"The answer is not JSON ({source}).", why=NOT_GITLAB) from error
+        raise UnavailableError(f"The response is not JSON ({source}).", why=NOT_GITLAB) from error
     return value
 
 
@@ -48,7 +48,9 @@ def value(answer: Any, *names: str) -> Any:
     found = answer
     for name in names:
         if not isinstance(found, dict) or name not in found:
-            raise UnavailableError(f"GitLab's answer lacks {'.'.join(names)}.", why=NOT_GITLAB)
+            raise UnavailableError(
+                f"GitLab's response does not have {'.'.join(names)}.", why=NOT_GITLAB
+            )
         found = found[name]
     return found
 
@@ -109,7 +111,7 @@ def texts(answer: Any, *names: str) -> list[str]:
     if found is None:
         return []
     if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
-        raise _wrong("a list of texts", names)
+        raise _wrong("a list of strings", names)
     return found
 
 
@@ -168,7 +170,7 @@ def _find_optional(answer: Any, names: tuple[str, ...]) -> Any:
 
 
 def _wrong(kind: str, names: tuple[str, ...]) -> UnavailableError:
-    subject = f"{'.'.join(names)} in GitLab's answer" if names else "GitLab's answer"
+    subject = f"{'.'.join(names)} in GitLab's response" if names else "GitLab's answer"
     return UnavailableError(f"{subject} is not {kind}.", why=NOT_GITLAB)
 
 

@@ -124,7 +124,7 @@ def find_project(gitlab: GitLab, text: str) -> Project:
     except NotFoundError as error:
         raise NotFoundError(
             error.message,
-            why=f"{name} does not exist, or this token cannot see it: GitLab says 404 to both.",
+            why=f"{name} does not exist, or this token cannot see it: GitLab returns 404 for both.",
             hint="Check the path, and that the token's user is a member of the project.",
             answer=error.answer,
         ) from error

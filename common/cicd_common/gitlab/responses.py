@@ -143,7 +143,7 @@ def error_of(answer: Answer, request: str) -> CommandError:
             message,
             sent=answer.status != NOT_REACHED,
             retryable=is_temporary(answer.status),
-            why="The server, or a proxy before it, failed.",
+            why="The server, or a proxy in front of it, failed.",
             hint="Try again later; see the server's status.",
             answer=answer,
         )
@@ -160,7 +160,7 @@ def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandErro
         case 403 if answer.server_error == SCOPE_ERROR:
             return AuthError(
                 message,
-                why="The token lacks the scope for this.",
+                why="The token does not have the scope that this request needs.",
                 hint="Use a token with the api scope.",
                 answer=answer,
             )
@@ -172,7 +172,7 @@ def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandErro
             return NotFoundError(
                 message,
                 why="The project was renamed or moved.",
-                hint="Give the project's new path, or its numeric id, which stays.",
+                hint="Give the project's new path, or its numeric id, which never changes.",
                 answer=answer,
             )
         case 407:
@@ -203,8 +203,8 @@ def _permission_error(answer: Answer, message: str) -> AuthError:
     missing = f"the permission {named[1].strip()}" if named else "a permission"
     return AuthError(
         message,
-        why=f"The fine-grained token lacks {missing} for this.",
-        hint="Make a fine-grained token that has it, too, or a token with the api scope.",
+        why=f"The fine-grained token does not have {missing}, which this request needs.",
+        hint="Create a fine-grained token that has it too, or a token with the api scope.",
         answer=answer,
     )
 
@@ -324,14 +324,15 @@ def _explain_job_token(error: CommandError) -> ForbiddenError | None:
         return ForbiddenError(
             error.message,
             why="The other project does not allow this project's job token.",
-            hint="There, under Settings > CI/CD > Job token permissions, add this project.",
+            hint="Add this project there, under Settings > CI/CD > Job token permissions.",
             answer=error.answer,
         )
     if permission := re.search(r"token permission is required: (\w+)", error.message):
         return ForbiddenError(
             error.message,
-            why=f"This project's job token lacks the permission {permission[1]} there.",
-            hint="There, under Settings > CI/CD > Job token permissions, add it.",
+            why="In the other project, this project's job token does not have the permission "
+            f"{permission[1]}.",
+            hint="Add it there, under Settings > CI/CD > Job token permissions.",
             answer=error.answer,
         )
     return None
@@ -349,8 +350,8 @@ def explain_ignored(error: ForbiddenError | NotFoundError, since: str) -> Comman
         return explained
     return type(error)(
         error.message,
-        why=f"Servers before GitLab {since} ignore job tokens here; on others there is no such "
-        "project, or it does not let this job in.",
+        why=f"GitLab before {since} ignores job tokens for this request; on a newer server the "
+        "project does not exist, or does not allow this project's job token.",
         hint="Use an access token with the read_api scope (COMMANDS_API_TOKEN), or check the name.",
         answer=error.answer,
     )
@@ -361,12 +362,12 @@ def _why_unauthorized(
 ) -> tuple[str, str]:
     if token is None:
         return (
-            "No token was sent, and this needs one.",
+            "No token was sent, and this request needs one.",
             "Give --api-access-token, or pass COMMANDS_API_TOKEN on.",
         )
     if token.kind is TokenKind.JOB:
         return (
-            "A job token is valid while its job runs, and on few routes.",
+            "A job token is valid only while its job runs, and only for some requests.",
             "Use the CI_JOB_TOKEN of the running job, or an access token.",
         )
     if description is not None:
@@ -374,7 +375,7 @@ def _why_unauthorized(
         expiry = description.get("expires_at") or "never"
         return (
             f"{_name(description)} from {token.source} has the scopes {scopes}; expiry: {expiry}.",
-            f"Make one with the {WRITE_SCOPE} scope.",
+            f"Create a token with the {WRITE_SCOPE} scope.",
         )
     if "expired" in message:
         why = f"The token from {token.source} has expired."
@@ -383,9 +384,9 @@ def _why_unauthorized(
     else:
         return (
             f"GitLab does not know the token from {token.source}.",
-            f"Compare --base-url with the token's server, or make one with scope {WRITE_SCOPE}.",
+            f"Compare --base-url with the token's server, or create one with scope {WRITE_SCOPE}.",
         )
-    return why, f"Make a new access token with the {WRITE_SCOPE} scope."
+    return why, f"Create a new access token with the {WRITE_SCOPE} scope."
 
 
 def _name(description: Mapping[str, Any]) -> str:

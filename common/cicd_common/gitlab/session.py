@@ -134,7 +134,7 @@ class SafeSession(requests.Session):
                 f"A request to {_shown(address)} was stopped.",
                 sent=False,
                 retryable=False,
-                why=f"Credentials are for {origin(self.base_url)} alone.",
+                why=f"Credentials are sent only to {origin(self.base_url)}.",
             )
         # python-gitlab asks for a stream when only the end is wanted, such as of a log.
         stream = TAIL if options.get("stream") else True
@@ -155,7 +155,7 @@ class SafeSession(requests.Session):
                 return response
             url = urljoin(url, response.headers["Location"])
             options = options | {"params": None}  # the new address has its own query
-        raise UnavailableError(f"{origin(self.base_url)} redirects in circles.", retryable=False)
+        raise UnavailableError(f"{origin(self.base_url)} redirects in a loop.", retryable=False)
 
     def _send_once(self, verb: str, url: str, options: dict[str, Any]) -> requests.Response:
         request = f"{verb} {urlsplit(url).path}"
@@ -178,7 +178,7 @@ class SafeSession(requests.Session):
             raise error_of(read_answer(response), request)
         elif _is_nonsense(response):
             raise UnavailableError(
-                f"The answer is not JSON that an API would send ({request}).",
+                f"The response is not JSON that an API would send ({request}).",
                 why="A proxy, a login page or another server seems to be at this address.",
                 hint=f"Check --base-url: {self.base_url}",
                 answer=read_answer(response),
@@ -196,7 +196,7 @@ class SafeSession(requests.Session):
             f"{origin(self.base_url)} redirects to {_shown(target)} ({verb}).",
             sent=False,
             retryable=False,
-            why="A redirect is not followed with credentials to another address, nor with a write.",
+            why="Credentials are not sent to another address, and a write is not redirected.",
             hint="If you trust the new address, give it as --base-url.",
             answer=read_answer(response),
         )
@@ -249,7 +249,7 @@ class _Bounded:
         for part in self._raw.stream(amount, decode_content=decode_content):
             size += len(part)
             if size > self._most:
-                raise _TooLargeError(f"its answer is larger than {self._most // 2**20} MB")
+                raise _TooLargeError(f"its response is larger than {self._most // 2**20} MB")
             yield part
 
 
@@ -292,7 +292,7 @@ def _failure(
         return _unreachable(inner, request, base_url)
     if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in inner):
         return UnavailableError(
-            f"{where} did not answer within {limit:g} s ({request})",
+            f"{where} did not respond within {limit:g} s ({request})",
             hint="Allow more with --request-timeout, or check the server's load.",
         )
     if isinstance(error, _TooLargeError):
@@ -352,16 +352,16 @@ def _explain_tls(error: ssl.SSLError, where: str) -> tuple[str, str]:
     """Returns why there is no TLS connection, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
-            "Its certificate is from an authority unknown here, or for another name.",
+            "Its certificate is from an unknown authority, or for another host name.",
             "Give the authority's certificate with --ca-file.",
         )
     if error.reason in NO_TLS:
         return (
-            "What answers at this port, the server or a proxy, does not speak TLS.",
+            "The server, or the proxy, at this port does not use TLS.",
             f"Check the port, or give --base-url {where.replace('https://', 'http://')}",
         )
     return (
-        "The server, or a proxy before it, does not speak TLS as expected.",
+        "The server, or a proxy in front of it, does not use TLS as expected.",
         "Check the scheme and the port in --base-url.",
     )
 

@@ -59,12 +59,12 @@ def token_of(kind: TokenKind, secret: str, source: str) -> Token:
     elif secret.startswith("$"):
         problem = "it looks like a variable that was not expanded"
     elif not re.fullmatch(r"[\x21-\x7e]+", secret):
-        problem = "it holds characters that no token has"
+        problem = "it has characters that a token cannot have"
     if problem:
         raise UsageError(
-            f"The {kind.value} from {source} cannot be right: {problem}.",
-            hint="Is the CI/CD variable set, and visible to this branch (protected variables are "
-            "missing on unprotected branches)?",
+            f"The {kind.value} from {source} is not valid: {problem}.",
+            hint="Check that the CI/CD variable is set and visible to this branch (protected "
+            "variables are missing on unprotected branches).",
         )
     return Token(kind, source, secret)
 

@@ -111,7 +111,7 @@ class _LimitedResponse(HTTPResponse):
         # which hides the rest: in both cases an empty body would follow.
         has_lost = self.msg.defects and self.length is None and not self.chunked
         if has_lost or self._lines.line not in {b"\r\n", b"\n"}:
-            raise HTTPException("the headers are not whole")
+            raise HTTPException("the headers are incomplete")
 
 
 class _HttpConnection(HTTPConnection):
@@ -190,7 +190,7 @@ def context_with(ca_file: Path | None) -> SSLContext:
     except OSError as error:  # ssl.SSLError is one
         raise UsageError(
             f"{ca_file} cannot be used as a certificate authority: {error}",
-            hint="--ca-file takes a file of certificates in PEM form.",
+            hint="Give --ca-file a file with certificates in PEM format.",
         ) from error
     return context
 

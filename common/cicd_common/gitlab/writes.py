@@ -117,7 +117,7 @@ def _find_lost(
         except UnavailableError as limit:
             if at_once:
                 raise
-            raise _unknown(failure, "The server can still be at work on it.", check) from limit
+            raise _unknown(failure, "The server might still be working on it.", check) from limit
         if is_certain:
             # The pause can have been long, and one more check is cheaper than a second pipeline.
             return None if at_once else _find(find, failure, check)
@@ -128,9 +128,7 @@ def _find(find: Callable[[], T | None], failure: UnavailableError, check: str) -
     try:
         return find()
     except CommandError as error:
-        raise _unknown(
-            failure, f"The check afterwards did not tell: {error.message}", check
-        ) from error
+        raise _unknown(failure, f"The check afterwards failed: {error.message}", check) from error
 
 
 def _unknown(failure: CommandError, why: str, check: str) -> UnavailableError:

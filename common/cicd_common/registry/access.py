@@ -112,7 +112,7 @@ def check_login(registry: str, login: Login, settings: RegistrySettings) -> bool
         raise _not_a_registry(registry, error.message) from error
     else:
         if not _is_registry(answer):
-            raise _not_a_registry(registry, "It answers, but not as a registry does.")
+            raise _not_a_registry(registry, "It responds, but not as a registry does.")
         return False
     bearer = first(challenges, "bearer")
     if bearer is not None:
@@ -120,10 +120,10 @@ def check_login(registry: str, login: Login, settings: RegistrySettings) -> bool
     elif first(challenges, "basic") and not login.is_identity_token:
         auth = basic(login)
     else:
-        raise _not_a_registry(registry, "It asks for no login that container tools know.")
+        raise _not_a_registry(registry, "It does not ask for a login that container tools support.")
     answer = session.request("GET", root, auth=auth)
     if not _is_registry(answer):
-        raise _not_a_registry(registry, "It answers, but not as a registry does.")
+        raise _not_a_registry(registry, "It responds, but not as a registry does.")
     return True
 
 
@@ -174,7 +174,7 @@ def fetch_token(
     body = json_object(answer)
     token = body.get("token") or body.get("access_token")
     if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
-        raise UnavailableError(f"{origin(realm)} gives no token.", retryable=False)
+        raise UnavailableError(f"{origin(realm)} returns no token.", retryable=False)
     cleaning.hide(token)
     return Bearer(token)
 
@@ -194,7 +194,7 @@ def _realm(challenge: Challenge, login: Login | None, *, insecure: bool, registr
         usable = False
     if not usable:
         raise UnavailableError(
-            f"The registry {registry} does not say where its tokens are: {realm!r}.",
+            f"The registry {registry} does not say where to get tokens: {realm!r}.",
             retryable=False,
         )
     same_host = insecure and (parts.hostname or "") == (urlsplit(f"//{registry}").hostname or "")

@@ -232,7 +232,7 @@ class Repository:
                 raise ForbiddenError(refusal.message) from refusal
             else:
                 return response
-        raise UnavailableError(f"{self.registry} redirects in circles.", retryable=False)
+        raise UnavailableError(f"{self.registry} redirects in a loop.", retryable=False)
 
 
 def _redirected(failure: UnavailableError, url: str) -> str:
@@ -270,7 +270,7 @@ def explained(failure: CommandError, repository: Repository, image: str) -> Comm
             )
         case TimeLimitError():
             return TimeLimitError(
-                f"The registry {registry} takes no more requests for now: {failure.message}",
+                f"The registry {registry} accepts no more requests now: {failure.message}",
                 hint="Try again later, log in to it, or allow more with --retry-for.",
                 answer=failure.answer,
             )

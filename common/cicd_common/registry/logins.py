@@ -164,7 +164,7 @@ class Logins:
         """Yields the logins of one configuration: a helper's before those in the file itself."""
         config = _parsed(text)
         if config is None:
-            log.warning("%s is not read: it is not a configuration of Docker's.", source)
+            log.warning("%s is ignored: it is not a Docker configuration.", source)
             return
         helpers = config.get("credHelpers")
         helper = next(
@@ -281,7 +281,7 @@ def _run_helper(helper: str, server: str) -> Login | str | None:
     except FileNotFoundError:
         return f"{program} is not installed here"
     except subprocess.TimeoutExpired:
-        return f"{program} did not answer within {HELPER_SECONDS} s"
+        return f"{program} did not respond within {HELPER_SECONDS} s"
     except (OSError, ValueError) as error:
         return f"{program} cannot be run: {getattr(error, 'strerror', None) or error}"
     if done.returncode != 0:

@@ -63,7 +63,7 @@ def read_digest(response: requests.Response) -> str:
     if _kind(response).startswith(SCHEMA_1):
         raise RefusedError(
             "The image's manifest is of schema 1.",
-            why="Its digest is not that of what the registry sends.",
+            why="Its digest does not match the content that the registry sends.",
             hint="Push the image again with a current tool, or leave out --pin-digest.",
         )
     if not is_manifest(response) or not json_object(response):
@@ -82,7 +82,7 @@ def read_digest(response: requests.Response) -> str:
     digest = named_digest(response)
     if digest not in computed:
         raise UnavailableError(
-            "The digest that the registry names is not that of the manifest that it sent.",
+            "The digest that the registry sent does not match its manifest.",
             retryable=False,
         )
     return digest

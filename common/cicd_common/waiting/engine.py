@@ -128,7 +128,7 @@ class Engine:
         for wait in self._open():
             if wait.pipeline is None:
                 if wait.target.ours:
-                    yield Note(f"Nobody waits any more for {wait.target}, which was started.")
+                    yield Note(f"The wait for {wait.target}, which was started, has stopped.")
             elif not is_finished(wait.pipeline.status):
                 yield Note(f"Pipeline {wait.pipeline.id} is still running: {wait.pipeline.web_url}")
 
@@ -148,7 +148,7 @@ class Engine:
         self._limit = passed + left
         if left < JOB_RESERVE.total_seconds():
             yield Note(
-                f"The time limit is {in_words(left)}: that is left of this job, less a minute. "
+                f"The time limit is {in_words(left)}: the rest of the job's time minus a minute. "
                 "Give --timeout to wait longer.",
                 warning=True,
             )

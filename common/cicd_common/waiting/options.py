@@ -33,7 +33,7 @@ def cancel_causes(text: str) -> frozenset[CancelOn]:
     """Reads `timeout`, `signal` or both, separated by a comma; a type for `click.option`."""
     causes = {cause.strip() for cause in text.split(",")} - {""}
     if not causes <= set(get_args(CancelOn)):
-        raise click.BadParameter(f"{text!r} is none of {', '.join(get_args(CancelOn))}.")
+        raise click.BadParameter(f"{text!r} is not one of {', '.join(get_args(CancelOn))}.")
     return frozenset(cause for cause in get_args(CancelOn) if cause in causes)
 
 

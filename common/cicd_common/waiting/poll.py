@@ -252,9 +252,9 @@ class ProjectPoller:
         except NotFoundError as error:
             return {
                 before.id: NotFoundError(
-                    f"Pipeline {before.id} of {before.project} is gone: {before.web_url}",
-                    why="It was deleted while it was waited for, or the token cannot see the "
-                    "project any more.",
+                    f"Pipeline {before.id} of {before.project} no longer exists: {before.web_url}",
+                    why="It was deleted during the wait, or the token can no longer see the "
+                    "project.",
                     hint="See the project's pipelines.",
                     answer=error.answer,
                 )

@@ -244,7 +244,7 @@ class _Reader:
         try:
             return read_alone(self._gitlab, pipeline.project_id, pipeline.id).yaml_errors
         except CommandError as error:
-            log.debug("Why it failed without jobs cannot be read: %s", error)
+            log.debug("The reason of the failure cannot be read: %s", error)
             return ""
 
     def read_tests(self, pipeline: Pipeline) -> ReportedTests | None:

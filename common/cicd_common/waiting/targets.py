@@ -231,7 +231,7 @@ def parse_pipeline_url(url: str, base_url: str) -> ById:
             return ById(parse_project(match["project"], base_url), int(match["id"]))
     raise UsageError(
         "That is not the address of a pipeline.",
-        hint="It looks like https://gitlab.example.com/group/name/-/pipelines/123",
+        hint="Write it as https://gitlab.example.com/group/name/-/pipelines/123",
     )
 
 

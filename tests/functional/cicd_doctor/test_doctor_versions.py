@@ -113,7 +113,8 @@ def test_the_permission_that_a_fine_grained_token_lacks_is_named(
     ending = doctor(*given)
     assert ending.code == 3
     assert line(ending, "project")[0] == "FAIL"
-    why = "The fine-grained token lacks the permission read_project for this."
+    lacks = "does not have the permission read_project, which this request needs"
+    why = f"The fine-grained token {lacks}."
     assert below(ending, "project")[0] == f"        why: {why}"
     command = invoke(tag_project, "-p", project.path, "--tag-name", "v1", *given)
     assert command.code == 3
@@ -178,7 +179,7 @@ def test_routes_that_ignore_a_job_token_do_not_decide_about_the_project(
     if number(gitlab) < (19, 0):
         assert mark == "warn"
         why, _ = below(ending, "job token")
-        assert why == "        why: Servers before GitLab 19.0 ignore job tokens here."
+        assert why == "        why: GitLab before 19.0 ignores job tokens for this request."
     else:
         assert mark == "ok"
     command = invoke(trigger_pipeline, "--project", project.path, "--ref", "main")
@@ -194,7 +195,7 @@ def test_a_permission_that_a_job_token_lacks_is_named(
     gitlab.fault(Fault(path="/pipelines", status=403, body={"message": text}))
     ending = doctor()
     assert (ending.code, line(ending, "job token")[0]) == (0, "warn")
-    assert "lacks the permission read_pipelines" in below(ending, "job token")[0]
+    assert "does not have the permission read_pipelines" in below(ending, "job token")[0]
 
 
 @each_version

@@ -137,7 +137,7 @@ def test_3_the_token_of_a_job_that_has_ended(trigger: Trigger, gitlab: Sandbox, 
     ending = trigger("--ref", "main", access=None, job=job)
 
     assert ending.code == 3
-    assert "valid while its job runs" in ending.stderr
+    assert "valid only while its job runs" in ending.stderr
 
 
 # 4: not found

@@ -248,7 +248,7 @@ def test_3_with_a_trigger_token_alone_nothing_is_triggered(
     ending = trigger(*WAIT, *refs, "--trigger-token", trigger_token.secret, access=None)
 
     assert ending.code == 3
-    assert "A trigger token alone cannot wait" in ending.stderr
+    assert "A trigger token is not enough to wait" in ending.stderr
     assert len(gitlab.requests) == 0
 
 

@@ -248,5 +248,5 @@ def test_each_of_several_deleted_pipelines_ends_with_4_at_once(
     assert ending.code == 4
     document = json.loads(ending.stdout)
     assert [each["status"] for each in document["results"]] == ["running", "running", "success"]
-    assert ending.stderr.count("is gone: ") == 2
+    assert ending.stderr.count("no longer exists: ") == 2
     assert "was still running" not in ending.stderr

@@ -337,5 +337,5 @@ def test_a_log_that_hangs_does_not_delay_the_verdict(
     gitlab.fault(Fault(path=f"/jobs/{number}/trace", delay=3600))
     ending = wait("--pipeline-id", pipeline.id)
     assert ending.code == 1
-    assert f"/jobs/{number}: It was given up after" in ending.stderr
+    assert f"/jobs/{number}: The work was stopped after" in ending.stderr
     assert "failed: test / slow" in ending.stderr

@@ -112,7 +112,7 @@ def test_unfinished_items_are_unknown_and_finished_items_keep_their_results() ->
     fast, slow = ended.value.outcomes
     assert fast == "fast"
     assert isinstance(slow, UnavailableError)
-    assert "in slow happened is unknown" in slow.message
+    assert "took effect in slow is unknown" in slow.message
 
 
 @pytest.mark.usefixtures("signals")

@@ -93,9 +93,9 @@ def test_yaml_values_are_not_converted_to_numbers_dates_or_booleans(
         ("v.yaml", "A: 1\n---\nB: secret", "document"),
         ("v.yaml", "", "keys"),
         ("v.yaml", "A: &x [*x]", "recursive"),
-        ("v.yaml", "A: \x07secret", "no YAML"),
+        ("v.yaml", "A: \x07secret", "not YAML"),
         ("v.yaml", "A: " + "[" * 5_000, "nested"),
-        ("v.yaml", "? [secret]\n: x", "no YAML"),
+        ("v.yaml", "? [secret]\n: x", "not YAML"),
     ],
 )
 def test_an_invalid_variables_file_is_refused_without_showing_its_values(

@@ -84,7 +84,7 @@ def read(text: str | bytes) -> Message:
     try:
         frame = json.loads(text)
     except ValueError:
-        raise UnusableError("the server speaks something else than Action Cable") from None
+        raise UnusableError("the server does not speak Action Cable") from None
     match frame:
         case {"type": "welcome"}:
             return Message(Meaning.WELCOME)

@@ -93,7 +93,9 @@ class Push:
         """Connects later: there is no pipeline to listen to yet."""
         token = self._server.token
         if token is None or token.kind not in {TokenKind.ACCESS, TokenKind.OAUTH}:
-            self._turn_off(f"it takes no {token.kind.value}" if token else "it needs a token")
+            self._turn_off(
+                f"it does not accept a {token.kind.value}" if token else "it needs a token"
+            )
         return self
 
     def __exit__(
@@ -184,7 +186,7 @@ class Push:
                 welcome = welcome or message.meaning is Meaning.WELCOME
                 self._take(connection, message, now)
             elif now > heard + STALE_SECONDS:
-                raise ClosedError(f"nothing came for {STALE_SECONDS:g} s")
+                raise ClosedError(f"no message for {STALE_SECONDS:g} s")
             self._hint(now, quiet=text is None)
             if welcome:
                 self._ask(connection, now)

@@ -256,7 +256,7 @@ def test_the_error_names_the_server_versions_that_ignore_job_tokens(
         http.get(f"{API}/personal_access_tokens/self", status_code=404)
     with pytest.raises(ForbiddenError if status == 403 else NotFoundError) as raised:
         client(kind).get(f"projects/2/{path}")
-    is_named = "ignore job tokens" in raised.value.why
+    is_named = "ignores job tokens" in raised.value.why
     assert is_named is bool(version and kind is TokenKind.JOB)
     if is_named:
         assert version in raised.value.why
@@ -269,7 +269,9 @@ def test_the_error_names_the_missing_permission_of_a_fine_grained_token(http: Mo
     http.get(f"{API}/personal_access_tokens/self", json={"name": "ci", "scopes": ["granular"]})
     with pytest.raises(AuthError) as raised:
         client().get("projects/1")
-    assert raised.value.why == "The fine-grained token lacks the permission create_tag for this."
+    assert raised.value.why == (
+        "The fine-grained token does not have the permission create_tag, which this request needs."
+    )
     assert "fine-grained" in raised.value.hint
 
 

@@ -446,7 +446,7 @@ def test_a_port_without_tls_is_not_a_certificate_error(listening: Listening, ser
     assert not error.sent
     assert "certificate" not in error.message + error.why + error.hint
     if serve not in (close, reset):
-        assert error.why.endswith("does not speak TLS.")
+        assert error.why.endswith("does not use TLS.")
         assert error.hint.endswith(f"give --base-url http://localhost:{port}")
 
 

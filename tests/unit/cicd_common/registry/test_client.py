@@ -348,7 +348,10 @@ def test_a_digest_that_does_not_match_the_manifest_is_refused() -> None:
     def reply(request: Request) -> Reply:
         return Reply(405) if request.verb == "HEAD" else Reply(200, wrong, MANIFEST)
 
-    with serving(reply) as host, pytest.raises(UnavailableError, match="is not that of"):
+    with (
+        serving(reply) as host,
+        pytest.raises(UnavailableError, match="does not match its manifest"),
+    ):
         host.digest()
 
 
@@ -409,7 +412,7 @@ def test_a_loop_of_redirects_is_stopped() -> None:
         serving(
             lambda request: Reply(307, {"Location": f"http://{request.headers['Host']}/x"})
         ) as it,
-        pytest.raises(UnavailableError, match="circle"),
+        pytest.raises(UnavailableError, match="in a loop"),
     ):
         it.digest()
 

@@ -63,7 +63,7 @@ def test_a_refusal_is_an_error_with_its_reason_on_one_line(frame: object, reason
 
 @pytest.mark.parametrize("text", ["", "<html>", b"\xff"])
 def test_a_message_that_is_not_json_is_an_error(text: str | bytes) -> None:
-    with pytest.raises(UnusableError, match="something else than Action Cable"):
+    with pytest.raises(UnusableError, match="does not speak Action Cable"):
         cable.read(text)
 
 

@@ -114,7 +114,7 @@ def test_a_token_that_the_cable_does_not_accept_is_not_sent(
 ) -> None:
     with world.push(Token(kind, "CI_JOB_TOKEN", "some-secret")) as push:
         push.listen(world.record(world.add()))
-    assert off_lines(caplog) == [f"it takes no {kind.value}"]
+    assert off_lines(caplog) == [f"it does not accept a {kind.value}"]
     assert world.handshakes == []
 
 
@@ -216,7 +216,7 @@ def test_a_connection_without_pings_is_stale(
         world.gitlab.cable.faults.no_pings = True
         until(lambda: not push.covers(pipeline.id))
         until(lambda: world.gitlab.cable.accepted == 2)
-    assert "The connection of GitLab's push was closed: nothing came for 0.3 s" in caplog.messages
+    assert "The connection of GitLab's push was closed: no message for 0.3 s" in caplog.messages
 
 
 # Renewed

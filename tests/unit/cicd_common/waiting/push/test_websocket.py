@@ -149,7 +149,7 @@ def test_a_folder_of_ca_certificates_is_trusted_too(
 def elsewhere(world: Any) -> Push:
     """Push of a server that only a proxy reaches: this machine's own needs none."""
     world.gitlab.state.external_url = "http://gitlab.test"
-    return Push(replace(world.server(), base_url="http://gitlab.test"), world.alarm)
+    return Push(replace(world.server(), base_url="http://gitlab.test"), world.clock)
 
 
 def test_the_websocket_uses_the_proxy_and_does_not_send_it_the_token(
@@ -226,5 +226,5 @@ def test_an_unreachable_server_is_retried(
     server = replace(world.server(), base_url=f"http://127.0.0.1:{port}")
     with Push(server, world.clock) as push:
         push.listen(world.record(world.add()))
-        until(lambda: sum("broke off" in text for text in caplog.messages) == 2)
+        until(lambda: sum("was closed" in text for text in caplog.messages) == 2)
     assert not any(text.startswith(OFF) for text in caplog.messages)

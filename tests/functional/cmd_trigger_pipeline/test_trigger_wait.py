@@ -217,7 +217,7 @@ def test_a_second_signal_during_the_request_ends_at_once_and_names_the_possible_
         _, said = process.communicate(timeout=15)
 
     assert process.returncode == 143
-    assert f"in {project.path} happened is unknown" in said
+    assert f"took effect in {project.path} is unknown" in said
     assert "Traceback" not in said
 
 
@@ -237,7 +237,7 @@ def test_a_signal_cancels_what_it_started_while_others_are_still_to_be_started(
 
     assert process.returncode == 143
     assert [each.status for each in gitlab.pipelines(project)] == ["canceled"]
-    assert f"in {slow.path} happened is unknown" in said
+    assert f"took effect in {slow.path} is unknown" in said
     assert f"in {project.path} happened" not in said
 
 

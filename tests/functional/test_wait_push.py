@@ -356,7 +356,7 @@ def test_a_job_token_is_not_sent_there(
     end_when(pipeline, lambda: looks(gitlab, pipeline) >= 2)
     ending = wait(pipeline, interval=0.2)
     assert ending.code == 0
-    assert off_lines(ending) == ["it takes no CI job token"]
+    assert off_lines(ending) == ["it does not accept a CI job token"]
     assert handshakes(gitlab) == []
 
 

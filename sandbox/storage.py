@@ -6,6 +6,7 @@ The storage is a server of its own, so that a redirect to it leads to another or
 from __future__ import annotations
 
 import io
+import re
 import secrets
 import zipfile
 from dataclasses import dataclass, field
@@ -60,4 +61,12 @@ class Storage:
         content = self._files.get(signature)
         if content is None:
             return Response(403, _ERROR.format("SignatureDoesNotMatch").encode(), _XML)
-        return Response(200, content, {"Content-Type": "application/zip"})
+        headers = {"Content-Type": "application/zip", "Accept-Ranges": "bytes"}
+        start = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        if start is None:
+            return Response(200, content, headers)
+        first, size = int(start[1]), len(content)
+        if first >= size:
+            return Response(416, headers={"Content-Range": f"bytes */{size}"})
+        part = {"Content-Range": f"bytes {first}-{size - 1}/{size}"}
+        return Response(206, content[first:], headers | part)

@@ -121,7 +121,11 @@ def world(gitlab: Sandbox, executor: User) -> Project:
         trace="Opening the shop...\nthe basket is empty: expected 3 items\n",
     )
     gitlab.add_pipeline(project, ScriptedPipeline(jobs=(failing,)), user=executor, ref="v1.3.0")
-    passing = ScriptedJob(name="end-to-end", timeline=((0, "running"), (1, "success")))
+    passing = ScriptedJob(
+        name="end-to-end",
+        timeline=((0, "running"), (1, "success")),
+        artifacts={"summary.txt": b"1 test passed"},
+    )
     blocking = ScriptedJob(name="release", stage="deploy", when="manual")
     for name, jobs in (("v1.1.0", (passing,)), ("v1.2.0", (passing, blocking))):
         gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor, ref=name)

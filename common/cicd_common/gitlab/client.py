@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -32,6 +33,7 @@ from cicd_common.gitlab.writes import reconcile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
+    from typing import BinaryIO
 
     import requests
 
@@ -120,6 +122,28 @@ class GitLab:
             CommandError: GitLab gave no usable response within the limits.
         """
         return self._request("GET", path, query=query).content
+
+    def download(self, path: str, target: BinaryIO, check: Callable[[int], None]) -> None:
+        """Download a file of any size, such as an archive of artifacts.
+
+        Args:
+            path: The route.
+            target: The file to write to; empty.
+            check: Called with the size so far before each part is written; an exception ends the
+                download.
+
+        Raises:
+            CommandError: The file was not downloaded.
+        """
+        token = self.connection.token
+        headers = {"User-Agent": str(self._api.headers["User-Agent"])}
+        with self._explaining("GET", path):
+            self._session.download(
+                f"{self.base_url}/api/v4/{path}",
+                headers | (token.headers if token else {}),
+                target,
+                check,
+            )
 
     def get_all(self, path: str, /, **query: object) -> Iterator[JsonObject]:
         """Reads a list of objects; it requests each page only when the caller needs it.
@@ -221,13 +245,7 @@ class GitLab:
         body: dict[str, object] | None = None,
         tail: bool = False,
     ) -> requests.Response:
-        if self.token_kind is TokenKind.JOB and not takes_job_token(method, path):
-            raise AuthError(
-                f"GitLab ignores a CI job token for this request ({method} {path}).",
-                why="GitLab accepts job tokens only for some requests.",
-                hint="Give an access token: --api-access-token or COMMANDS_API_TOKEN.",
-            )
-        try:
+        with self._explaining(method, path):
             return self._api.http_request(
                 method.lower(),
                 f"/{path}",
@@ -239,6 +257,18 @@ class GitLab:
                 obey_rate_limit=False,
                 retry_transient_errors=False,
             )
+
+    @contextmanager
+    def _explaining(self, method: str, path: str) -> Iterator[None]:
+        """Refuse a request that GitLab would treat as anonymous; explain GitLab's refusals."""
+        if self.token_kind is TokenKind.JOB and not takes_job_token(method, path):
+            raise AuthError(
+                f"GitLab ignores a CI job token for this request ({method} {path}).",
+                why="GitLab accepts job tokens only for some requests.",
+                hint="Give an access token: --api-access-token or COMMANDS_API_TOKEN.",
+            )
+        try:
+            yield
         except AuthError as error:
             raise explain_auth(error, self.connection.token, self._token_description) from error
         except (ForbiddenError, NotFoundError) as error:

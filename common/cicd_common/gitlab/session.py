@@ -20,6 +20,7 @@ import ssl
 import sys
 import time
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,19 +30,21 @@ import requests
 from urllib3.exceptions import LocationValueError, ProxyError
 
 from cicd_common import cleaning
-from cicd_common.errors import UnavailableError, UsageError
+from cicd_common.errors import CommandError, UnavailableError, UsageError
 from cicd_common.gitlab import fields, retry
 from cicd_common.gitlab.responses import error_of, is_temporary, parse_date, read_answer
 from cicd_common.gitlab.transport import (
     Adapter,
     causes,
     is_loopback,
+    limit_stalls,
     proxy_for,
     was_never_sent,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
 
 log = logging.getLogger(__name__)
@@ -66,6 +69,7 @@ IMAGE_PREFIX = "/opt/ci-cd-commands"  # the folder of Python in our images: dock
 NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 LONGEST_TAIL = 2**20
 TAIL = "tail"
+PART = 2**16  # bytes of a download in memory
 
 
 class SafeSession(requests.Session):
@@ -201,11 +205,145 @@ class SafeSession(requests.Session):
             answer=read_answer(response),
         )
 
+    def download(
+        self, url: str, headers: dict[str, str], target: BinaryIO, check: Callable[[int], None]
+    ) -> None:
+        """Download a file of any size; after a lost connection, continue it or begin again.
+
+        One redirect, such as to an object storage, is followed without `headers`. The time of
+        `retry_for` starts again whenever a part has arrived.
+
+        Args:
+            url: The file's address on the base URL's server.
+            headers: The headers for that server alone, such as the credential.
+            target: The file to write to; empty.
+            check: Called with the size so far before each part is written; an exception ends the
+                download.
+
+        Raises:
+            CommandError: The file was not downloaded.
+        """
+        backoff = retry.Backoff(self.retry_for)
+        while True:
+            size = target.tell()
+            try:
+                self._download_once(url, headers, target, check)
+            except CommandError as failure:
+                if not failure.retryable:
+                    raise
+                if target.tell() > size:
+                    backoff = retry.Backoff(self.retry_for)
+                backoff.wait(failure)
+            else:
+                return
+
+    def _download_once(
+        self, url: str, headers: dict[str, str], target: BinaryIO, check: Callable[[int], None]
+    ) -> None:
+        plain = {"Accept-Encoding": "identity"}
+        if size := target.tell():
+            plain["Range"] = f"bytes={size}-"
+        response = self._open(url, plain | headers)
+        if response.is_redirect:
+            response.close()
+            self._note_time(response)
+            url = _storage_address(url, response.headers["Location"])
+            response = self._open(url, plain)
+            if response.status_code // 100 != 2:  # noqa: PLR2004 - 2xx
+                response.close()
+                if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    _start_over(target)
+                # Its own text can contain the signature. A new redirect has a new signature.
+                raise UnavailableError(
+                    f"The storage of files, {origin(url)}, answered {response.status_code}.",
+                    hint="See the object storage's settings and logs.",
+                )
+        with contextlib.closing(response):
+            limit_stalls(response, self.timeouts[1])
+            try:
+                self._save(response, target, check)
+            except (OSError, ValueError) as error:
+                if not isinstance(error, requests.RequestException):
+                    raise  # an error of the disk
+                raise _failure(error, _request_line(url), url, self.timeouts[1]) from error
+
+    def _open(self, url: str, headers: dict[str, str]) -> requests.Response:
+        """Send one GET with no credential except those in the headers; do not read the body."""
+        started = time.monotonic()
+        try:
+            response = super().request(
+                "GET",
+                url,
+                headers=headers,
+                auth=_anonymous,
+                timeout=self.timeouts,
+                allow_redirects=False,
+                stream=True,
+            )
+        except (OSError, ValueError) as error:
+            raise _failure(error, _request_line(url), url, self.timeouts[1]) from error
+        log.debug("%s %d %.0f ms", _request_line(url), response.status_code, _ms(started))
+        return response
+
+    def _save(
+        self, response: requests.Response, target: BinaryIO, check: Callable[[int], None]
+    ) -> None:
+        kind = response.headers.get("Content-Type", "").lower()
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            _start_over(target)
+            raise UnavailableError(f"{origin(response.url)} does not have the rest of the file.")
+        if response.status_code // 100 != 2:  # noqa: PLR2004 - 2xx
+            _read_body(response, tail=False)
+            raise error_of(read_answer(response), _request_line(response.url))
+        if "html" in kind or "json" in kind:
+            raise UnavailableError(
+                f"The answer is not a file ({_request_line(response.url)}).",
+                why="A proxy, a login page or another server seems to be at this address.",
+            )
+        place = response.headers.get("Content-Range", "")
+        if response.status_code != HTTPStatus.PARTIAL_CONTENT or not place.startswith(
+            f"bytes {target.tell()}-"
+        ):
+            _start_over(target)
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT and not target.tell():
+            raise UnavailableError(f"{origin(response.url)} sent another part of the file.")
+        for part in response.iter_content(PART):
+            check(target.tell() + len(part))
+            target.write(part)
+
     def _note_time(self, response: requests.Response) -> None:
         # A response from a cache has the time at which it was stored.
         date = parse_date(response.headers.get("Date"))
         if date is not None and "Age" not in response.headers:
             self._ahead = date - retry.CLOCK.time()
+
+
+def _request_line(url: str) -> str:
+    """Return a GET for messages, without the query, which can contain a signature."""
+    return f"GET {urlsplit(url).path}"
+
+
+def _start_over(target: BinaryIO) -> None:
+    target.seek(0)
+    target.truncate()
+
+
+def _storage_address(url: str, location: str) -> str:
+    """Return the address that a download is redirected to; http only if the server uses it."""
+    try:
+        address = urljoin(url, location)
+        parts = urlsplit(address)
+        is_allowed = bool(parts.hostname) and parts.scheme in {"https", urlsplit(url).scheme}
+    except ValueError:
+        address, is_allowed = location, False
+    if not is_allowed:
+        raise UnavailableError(
+            f"{origin(url)} redirects a download to {_shown(address)}.",
+            retryable=False,
+            why="A download is redirected to https addresses only.",
+            hint="Have the administrator check the object storage's settings.",
+        )
+    return address
 
 
 def origin(url: str) -> str:

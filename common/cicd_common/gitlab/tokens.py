@@ -38,6 +38,18 @@ class Token:
     source: str
     secret: str = field(repr=False)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the request headers that hold the token; empty for a trigger token."""
+        match self.kind:
+            case TokenKind.ACCESS:
+                return {"PRIVATE-TOKEN": self.secret}
+            case TokenKind.JOB:
+                return {"JOB-TOKEN": self.secret}
+            case TokenKind.OAUTH:
+                return {"Authorization": f"Bearer {self.secret}"}
+        return {}
+
     def __post_init__(self) -> None:
         """Hides the secret in everything that this process writes."""
         cleaning.hide(self.secret)
@@ -94,6 +106,7 @@ _JOB_TOKEN_ROUTES = tuple(
         (rf"GET {_PROJECT}/repository/(tags|branches|commits/[^/]+|files/[^/]+/raw)", ""),
         (rf"GET {_PROJECT}/repository/tags/[^/]+", "18.8"),
         (rf"GET {_PROJECT}/pipelines/\d+/jobs", "18.4"),
+        (rf"GET {_PROJECT}/jobs/\d+/artifacts", ""),
         (rf"GET {_PROJECT}/pipelines(/\d+(/bridges|/trigger_jobs)?)?", "19.0"),
         (rf"GET {_PROJECT}/merge_requests", "18.3"),
         (rf"GET {_PROJECT}/releases(/[^/]+)?", ""),

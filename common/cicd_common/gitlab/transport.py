@@ -63,7 +63,13 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 class _LimitedReader(io.RawIOBase):
-    """Reads from a socket until a fixed deadline, which received bytes do not extend."""
+    """Reads from a socket until a fixed deadline, which received bytes do not extend.
+
+    Attributes:
+        stall: Seconds until the next byte; if set, the deadline does not count.
+    """
+
+    stall: float | None = None
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket, deadline: float) -> None:
         self._raw = raw
@@ -74,7 +80,7 @@ class _LimitedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline - time.monotonic()
+        left = self._deadline - time.monotonic() if self.stall is None else self.stall
         if left <= 0:
             raise TimeoutError("timed out")
         self._connection.settimeout(left)
@@ -98,11 +104,13 @@ class _LineReader(io.BufferedReader):
 class _LimitedResponse(HTTPResponse):
     """Reads a response with complete headers and one timeout for the whole response."""
 
+    limited: _LimitedReader | None = None
+
     def __init__(self, sock: socket.socket, *arguments: Any, **settings: Any) -> None:
         super().__init__(sock, *arguments, **settings)
         reader = self.fp.detach()
         if (limit := sock.gettimeout()) is not None:
-            reader = _LimitedReader(reader, sock, time.monotonic() + limit)
+            reader = self.limited = _LimitedReader(reader, sock, time.monotonic() + limit)
         self.fp = self._lines = _LineReader(reader)
 
     def begin(self) -> None:
@@ -112,6 +120,18 @@ class _LimitedResponse(HTTPResponse):
         has_lost = self.msg.defects and self.length is None and not self.chunked
         if has_lost or self._lines.line not in {b"\r\n", b"\n"}:
             raise HTTPException("the headers are incomplete")
+
+
+def limit_stalls(response: requests.Response, seconds: float) -> None:
+    """Limit the pauses within a response's body instead of its total time.
+
+    Args:
+        response: A response whose body is not read yet.
+        seconds: How long the server can send nothing.
+    """
+    original = getattr(response.raw, "_original_response", None)
+    if isinstance(original, _LimitedResponse) and original.limited:
+        original.limited.stall = seconds
 
 
 class _HttpConnection(HTTPConnection):

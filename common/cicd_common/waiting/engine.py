@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cicd_common.errors import CommandError, NotFoundError, TimeLimitError
 from cicd_common.waiting import poll
 from cicd_common.waiting.actions import cancel_started, play_blocking_jobs
+from cicd_common.waiting.artifacts import Artifacts
 from cicd_common.waiting.clock import Background, Clock
 from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
 from cicd_common.waiting.outcome import (
@@ -82,6 +83,7 @@ class Engine:
         self._background = background(self._clock)
         self._jitter = jitter
         self._push = push
+        self._artifacts = Artifacts(gitlab, policy.artifacts)
         self._floor = poll.shortest_interval(policy.interval)
         own = own or OwnJob()
         self._waits = [Wait(target, Finder(gitlab, target, own)) for target in targets]
@@ -120,11 +122,13 @@ class Engine:
 
     def cancel(self) -> Iterator[Event]:
         """Cancel the active pipelines that this command started."""
+        self._artifacts.stop()
         background = self._make_background(self._clock)
         yield from cancel_started(self._gitlab, self._open(), self._clock, background)
 
     def leave(self) -> Iterator[Event]:
         """Report the pipelines that are still running when the wait stops early."""
+        self._artifacts.stop()
         for wait in self._open():
             if wait.pipeline is None:
                 if wait.target.ours:
@@ -482,7 +486,23 @@ class Engine:
             for gap in report.gaps:
                 yield Note(gap, warning=True)
             yield from self._still_running(wait.found)
-        yield from self._end(wait, outcome_of(wait.found, self._policy, lock=wait.is_lock))
+        outcome = outcome_of(wait.found, self._policy, lock=wait.is_lock)
+        if not self._policy.artifacts or isinstance(outcome, CommandError):
+            yield from self._end(wait, outcome)
+            return
+        wait.fetching = True
+        self._background.start(
+            partial(self._artifacts.fetch, wait.found), partial(self._fetched, wait, outcome)
+        )
+
+    def _fetched(
+        self, wait: Wait, outcome: Outcome, told: list[str] | CommandError
+    ) -> Iterator[Event]:
+        if isinstance(told, CommandError):
+            outcome = told
+        else:
+            yield from map(Note, told)
+        yield from self._end(wait, outcome)
 
     def _still_running(self, pipeline: Pipeline) -> Iterator[Event]:
         """Report that a pipeline is still running after the jobs that were waited for."""
@@ -494,10 +514,16 @@ class Engine:
     def _run_out(self) -> Iterator[Event]:
         if "timeout" in self._policy.cancel_on:
             yield from self.cancel()
+        self._artifacts.stop()
         for wait in self._open():
             yield from self._end(wait, wait.failure or self._out_of_time(wait))
 
     def _out_of_time(self, wait: Wait) -> Outcome:
+        if wait.fetching:
+            return TimeLimitError(
+                f"The artifacts of {wait.name} were not fetched within {in_words(self._limit)}.",
+                hint="Allow more with --timeout.",
+            )
         if wait.pipeline is not None:
             return out_of_time(wait.pipeline, self._policy, self._limit, lock=wait.is_lock)
         return TimeLimitError(

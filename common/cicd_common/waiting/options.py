@@ -37,6 +37,22 @@ def cancel_causes(text: str) -> frozenset[CancelOn]:
     return frozenset(cause for cause in get_args(CancelOn) if cause in causes)
 
 
+def artifacts_of(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Path]:
+    """Parse each `JOB[=DIR]`; a callback for `click.option`."""
+    del ctx, param
+    folders: dict[str, Path] = {}
+    for text in values:
+        job, _, folder = text.rpartition("=") if "=" in text else (text, "", ".")
+        if not job or not folder:
+            raise click.BadParameter(f"{text!r} is not JOB or JOB=DIR.")
+        if job in folders:
+            raise click.BadParameter(f"Job {job!r} is named twice.")
+        folders[job] = Path(folder)
+    return folders
+
+
 _option = functools.partial(option, group=WAITING)
 
 _OPTIONS = (
@@ -72,6 +88,14 @@ _OPTIONS = (
         multiple=True,
         help="Wait for this job of the pipeline instead of all jobs, and end as it does. "
         "Can be repeated.",
+    ),
+    _option(
+        "--artifacts",
+        metavar="JOB[=DIR]",
+        multiple=True,
+        callback=artifacts_of,
+        help="After success, unpack the artifacts of this job into DIR, default the working "
+        "directory. Can be repeated.",
     ),
     _option(
         "--on-manual",

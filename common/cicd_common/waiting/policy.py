@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -46,6 +46,8 @@ class WaitPolicy:
         log_tail: How many lines of each failed job's log to read; 0 for none.
         jobs: The names of the jobs to wait for; empty for the whole pipeline. A name also means
             all jobs of a matrix or of `parallel`.
+        artifacts: The folder for the artifacts of each job, by the job's name; they are unpacked
+            after success.
         junit: A file for a JUnit report, which is written when the wait ends.
         realtime: Whether GitLab's push messages can cause polls.
     """
@@ -60,6 +62,7 @@ class WaitPolicy:
     cancel_on: frozenset[CancelOn] = frozenset()
     log_tail: int = DEFAULT_LOG_TAIL
     jobs: tuple[str, ...] = ()
+    artifacts: Mapping[str, Path] = field(default_factory=dict)
     junit: Path | None = None
     realtime: bool = True
 

@@ -34,6 +34,7 @@ class Wait:
         next_search: When to search for it next; None during a search and once it is found.
         created: When the pipeline was created, by the clock of the wait.
         read: When it was last read.
+        fetching: Whether the pipeline has ended and its artifacts are being fetched.
         unsettled_since: When it failed or was canceled, as long as a retry can change that.
         failure: The temporary failure of the last request; None after a success.
         played: The ids of the manual jobs that were started.
@@ -49,6 +50,7 @@ class Wait:
     next_search: float | None = None
     created: float = 0.0
     read: float = 0.0
+    fetching: bool = False
     unsettled_since: float | None = None
     failure: CommandError | None = None
     played: frozenset[int] = frozenset()

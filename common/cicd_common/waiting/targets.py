@@ -190,7 +190,8 @@ def check_lock(
         environment: The environment variables, which show whether this runs in a job.
 
     Raises:
-        UsageError: The lock would start old manual jobs, or wait for its own pipeline.
+        UsageError: The lock would start old manual jobs, fetch artifacts, or wait for its own
+            pipeline.
     """
     if not any(isinstance(target, AllRunning) for target in targets):
         return
@@ -199,6 +200,12 @@ def check_lock(
             "--job does not go with --all-running.",
             why="A lock waits for whole pipelines.",
             hint="Give one pipeline with --job.",
+        )
+    if policy.artifacts:
+        raise UsageError(
+            "--artifacts does not go with --all-running.",
+            why="A lock waits for pipelines that others started.",
+            hint="Give one pipeline with --artifacts.",
         )
     if policy.on_manual == "play":
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cicd_common.errors import CommandError, Interrupted
 from cicd_common.gitlab.projects import parse_projects
 from cicd_common.parallel import WRITE_GRACE, side_by_side
+from cicd_common.waiting.artifacts import check_folders
 from cicd_common.waiting.clock import Clock
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.events import Finished, Presenter
@@ -68,6 +69,7 @@ def start_each(
     if policy is None:
         return side_by_side(names, start, grace=WRITE_GRACE)
     policy.check(gitlab.token_kind)
+    check_folders(policy.artifacts)
     return _start_and_wait(gitlab, names, start, policy, presenter)
 
 
@@ -156,6 +158,7 @@ def wait_for(
     """
     check_lock(targets, policy, os.environ)
     policy.check(gitlab.require_token())
+    check_folders(policy.artifacts)
     clock = Clock()
     with _shown(gitlab, presenter, policy) as shown, _listening(gitlab, policy, clock) as push:
         engine = Engine(

@@ -116,6 +116,20 @@ def test_artifacts_can_be_stored_on_another_server_that_takes_no_token() -> None
         assert len(world.gitlab.storage.requests) == 3
 
 
+def test_the_storage_sends_the_rest_of_a_file() -> None:
+    with serving(object_storage=True) as world:
+        [build, _] = world.gitlab.add_pipeline(world.project, SCRIPT, user=world.executor).jobs
+        whole = world.api.get(f"{PROJECT}/jobs/{build.id}/artifacts", allow_redirects=False)
+        location = whole.headers["Location"]
+        content = requests.get(location, timeout=10).content
+        rest = requests.get(location, headers={"Range": "bytes=100-"}, timeout=10)
+        assert (rest.status_code, rest.content) == (206, content[100:])
+        size = len(content)
+        assert rest.headers["Content-Range"] == f"bytes 100-{size - 1}/{size}"
+        past = requests.get(location, headers={"Range": f"bytes={size}-"}, timeout=10)
+        assert past.status_code == 416
+
+
 def test_a_real_job_uploads_the_files_that_its_configuration_names() -> None:
     config = """\
     build:

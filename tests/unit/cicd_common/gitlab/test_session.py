@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import io
 import socket
 import ssl
 import threading
@@ -282,3 +283,70 @@ def test_a_response_without_a_date_does_not_change_the_servers_time(
     with session(BASE) as client:
         client.get(f"{BASE}/a")
         assert abs(seconds_ahead(client)) < 5
+
+
+def download(url: str, **settings: object) -> bytes:
+    target = io.BytesIO()
+    session(url, **settings).download(f"{url}/file", {}, target, lambda _: None)
+    return target.getvalue()
+
+
+ZIP = b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Length: %d\r\n\r\n%s"
+
+
+def test_a_download_can_take_longer_than_a_request_while_it_moves() -> None:
+    with server(ZIP % (8, b"12345678"), drip=0.1) as url:
+        assert download(url, request_timeout=0.5) == b"12345678"
+
+
+def test_a_download_that_stalls_is_given_up() -> None:
+    with (
+        server(ZIP % (3, b"123"), drip=0.6) as url,
+        pytest.raises(UnavailableError, match=r"did not respond within 0\.2 s"),
+    ):
+        download(url, request_timeout=0.2)
+
+
+def test_a_page_is_no_file() -> None:
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+    with server(page) as url, pytest.raises(UnavailableError, match="is not a file"):
+        download(url)
+
+
+def test_another_part_than_asked_for_is_not_taken() -> None:
+    part = (
+        b"HTTP/1.1 206 Partial Content\r\nContent-Type: application/zip\r\n"
+        b"Content-Range: bytes 5-6/7\r\nContent-Length: 2\r\n\r\nxy"
+    )
+    with server(part) as url, pytest.raises(UnavailableError, match="another part"):
+        download(url)
+
+
+@pytest.mark.parametrize(
+    "location", ["http://storage.example.com/x", "HTTP://x/", "file:///etc/passwd", "//["]
+)
+def test_a_server_with_tls_never_sends_a_download_to_plain_http(
+    location: str, requests_mock: Mocker
+) -> None:
+    requests_mock.get(
+        "https://gitlab.example.com/file", status_code=302, headers={"Location": location}
+    )
+    with pytest.raises(UnavailableError, match="redirects a download to"):
+        download("https://gitlab.example.com")
+
+
+def test_a_storage_gets_the_request_without_the_credential(requests_mock: Mocker) -> None:
+    requests_mock.get(
+        "https://gitlab.example.com/file",
+        request_headers={"PRIVATE-TOKEN": "secret"},
+        status_code=302,
+        headers={"Location": "https://storage.example.com/x?X-Amz-Signature=1"},
+    )
+    stored = requests_mock.get("https://storage.example.com/x", content=b"zip")
+    target = io.BytesIO()
+    session("https://gitlab.example.com").download(
+        "https://gitlab.example.com/file", {"PRIVATE-TOKEN": "secret"}, target, lambda _: None
+    )
+    assert target.getvalue() == b"zip"
+    [request] = stored.request_history
+    assert not {"PRIVATE-TOKEN", "Authorization"} & {*request.headers}

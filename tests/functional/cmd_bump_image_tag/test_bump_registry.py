@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,6 +152,30 @@ def test_the_digest_of_all_platforms_is_pinned(
     assert f"image: '{pusher.name}:v1.1.0@{digest}'" in compose.read_text()
 
     assert bump(invoke, pusher, "--tag", "v1.1.0", "--pin-digest").stdout == "up to date\n"
+
+
+@pytest.mark.may_skip
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+@pytest.mark.usefixtures("docker_config")
+@pytest.mark.parametrize("kind", [OCI_IMAGE, DOCKER_IMAGE, OCI_INDEX, DOCKER_LIST])
+def test_skopeo_finds_the_same_digest(
+    invoke: Invoke, pusher: Pusher, registry: Registry, compose: Path, kind: str
+) -> None:
+    if kind in {OCI_INDEX, DOCKER_LIST}:
+        image = OCI_IMAGE if kind == OCI_INDEX else DOCKER_IMAGE
+        images = [pusher.image(machine, machine, image) for machine in ("amd64", "arm64")]
+        pusher.manifest("v1.1.0", kind, manifests=images)
+    else:
+        pusher.image("v1.1.0", kind=kind)
+    raw = subprocess.run(
+        ["skopeo", "inspect", "--raw", "--tls-verify=false",
+         "--creds", f"{registry.user}:{registry.password}", f"docker://{pusher.name}:v1.1.0"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+    assert bump(invoke, pusher, "--tag", "v1.1.0", "--pin-digest").code == 0
+
+    assert f"@{digest_of(raw.stdout)}'" in compose.read_text()
 
 
 @pytest.mark.usefixtures("docker_config")

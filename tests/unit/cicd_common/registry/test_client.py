@@ -440,6 +440,18 @@ def test_a_tag_is_requested_as_a_tag() -> None:
         assert host.repository().tags() == ["v1", "v2"]
 
 
+def test_a_password_goes_to_no_other_host_over_plain_http() -> None:
+    with serving(lambda _: Reply(200, JSON, b'{"token": "opens"}')) as other:
+        realm = f"http://localhost:{other.name.rpartition(':')[2]}/token"
+        challenge = f'Bearer realm="{realm}",service="x"'
+        with (
+            serving(lambda _: Reply(401, challenges=(challenge,))) as host,
+            pytest.raises(UnavailableError, match="password"),
+        ):
+            host.digest(LOGIN)
+    assert other.asked == []
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate of 127.0.0.1 with its key, in one file."""

@@ -45,6 +45,7 @@ def test_the_values_of_an_option_are_offered() -> None:
         "plain,major",
         "plain,minor",
         "plain,patch",
+        "plain,auto",
     ]
 
 

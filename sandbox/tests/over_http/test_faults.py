@@ -147,8 +147,9 @@ def test_the_sandbox_command_prints_its_address_and_leaves_no_files(
         text=True,
     ) as process:
         assert process.stdout is not None
-        said = dict(process.stdout.readline().strip().split("=", 1) for _ in range(2))
-        base = f"{said['GITLAB_SERVER_BASE_URL']}/api/v4"
+        exports = (line for line in process.stdout if line.startswith("export "))
+        said = dict(next(exports).split()[1].split("=", 1) for _ in range(2))
+        base = f"{said['CI_SERVER_URL']}/api/v4"
         headers = {"PRIVATE-TOKEN": said["COMMANDS_API_TOKEN"]}
         answers = [
             outcome(requests.get(base + path, headers=headers, timeout=10))

@@ -48,7 +48,7 @@ def run_checks(connection: Connection, questions: Questions) -> list[Finding]:
 
     Args:
         connection: The server and the credential; if the server is missing, that is a finding.
-        questions: What else to check.
+        questions: What the user asked to check, such as projects and a tag's name.
 
     Returns:
         What each check found.

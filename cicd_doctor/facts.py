@@ -32,7 +32,7 @@ class TokenFacts:
 
     Attributes:
         connection: The server and the credential.
-        questions: What else to check.
+        questions: What the user asked to check, such as projects and a tag's name.
     """
 
     connection: Connection

@@ -109,7 +109,7 @@ EXAMPLES = {
     "--timeout",
     metavar="SECONDS",
     type=positive_seconds,
-    help="How long --wait waits. Default: what is left of the job less a minute; elsewhere 3600.",
+    help="How long --wait waits. Default: in a job, its remaining time minus 60; else 3600.",
 )
 @option(
     "--commit-message",

@@ -157,9 +157,9 @@ class Digests(NamedTuple):
     """The digests next to a tag.
 
     Attributes:
-        place: The entry that takes a new digest.
-        stale: The other digests, which a new tag makes stale.
-        foreign: Values that are digests, under a key that does not say so.
+        place: The entry into which a new digest is written.
+        stale: The other digests. They belong to the old tag and are removed.
+        foreign: Digests under a key with another name, such as `hash`.
         is_needed: Whether `useDigest: true` asks for a digest.
     """
 

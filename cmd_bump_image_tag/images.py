@@ -27,11 +27,13 @@ class Update:
     """An update: the tag, the digest or both to set for the images of one repository.
 
     Attributes:
-        name: The repository, such as `registry.example.com:5000/group/web` or `nginx`; it can hold
-            variables as the files have them. With `is_path`, the path of a key.
+        name: The repository, such as `registry.example.com:5000/group/web` or `nginx`. It can
+            hold variables, written as in the files: `$CI_REGISTRY/web`. With `is_path`: a key's
+            path.
         tag: The tag to set; None leaves the tags alone.
-        digest: The digest to set, with its algorithm; None keeps a digest only if its tag stays.
-        is_path: Whether the value at a path is set, whatever image it belongs to.
+        digest: The digest to set, with its algorithm. None keeps an old digest if the tag does
+            not change, and removes it otherwise.
+        is_path: Whether `name` is the path of a key whose value is set, for any image.
         reference: The image with that tag and digest.
 
     Raises:

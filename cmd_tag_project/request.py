@@ -141,7 +141,7 @@ class TagRequest:
             raise UsageError(
                 f"The prefix {self.prefix!r} ends with a number.",
                 why="It would read as a part of the version.",
-                hint="To stay within a line of versions, give --within.",
+                hint="To count within 1.4.x only, give --within 1.4.",
             )
         if self.next == "auto" and token and token.kind is TokenKind.JOB:
             raise AuthError(

@@ -83,7 +83,7 @@ EXAMPLES = {
     "inputs",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Input of the pipeline; a value that is valid JSON has its type. Can be repeated.",
+    help="Input of the pipeline. JSON such as 3 or true keeps its type. Can be repeated.",
 )
 @optional_wait_options
 @shared_options

@@ -60,7 +60,7 @@ _OPTIONS = (
         "--timeout",
         metavar="SECONDS",
         type=positive_seconds,
-        help="How long to wait. Default: the rest of the job's time less a minute; elsewhere 3600.",
+        help="How long to wait. Default: in a job, its remaining time minus 60; else 3600.",
     ),
     _option(
         "--appear-timeout",

@@ -345,9 +345,9 @@ def _kinds(pipelines: Iterable[Pipeline]) -> list[bool]:
 
 
 def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
-    """Return the time, by GitLab's clock, since when changes may not have been seen.
+    """Return the time, by GitLab's clock, from which on changes are read again.
 
-    It is counted from the newest change that was known at the last read.
+    It is the newest known change, less the time since the last read and an overlap.
     """
     newest = max(pipeline.updated_at for pipeline in pipelines)
     return newest - timedelta(seconds=unseen_for) - OVERLAP

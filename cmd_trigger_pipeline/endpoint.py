@@ -19,20 +19,20 @@ log = logging.getLogger("cicd_common.trigger")
 
 
 @dataclass(frozen=True)
-class Way:
+class Endpoint:
     """An endpoint that starts a pipeline, and the credential for it.
 
     Attributes:
         sender: The client that sends the request.
         reader: The client that reads; None if no credential can read.
-        endpoint: The route below the project.
+        route: The route below the project.
         source: GitLab's `source` of a pipeline that this endpoint starts.
         token: The credential that is sent in the body, if there is one.
     """
 
     sender: GitLab
     reader: GitLab | None
-    endpoint: Literal["pipeline", "trigger/pipeline"]
+    route: Literal["pipeline", "trigger/pipeline"]
     source: Literal["api", "trigger", "pipeline"]
     token: Token | None = None
 
@@ -44,7 +44,7 @@ class Way:
             request: The pipeline to start.
         """
         variables: object = [dataclasses.asdict(variable) for variable in request.variables]
-        if self.endpoint == "trigger/pipeline":
+        if self.route == "trigger/pipeline":
             variables = {variable.key: variable.value for variable in request.variables}
         body = {
             "token": self.token.secret if self.token else None,
@@ -67,7 +67,7 @@ class Way:
         return fields.text(self.reader.get("user"), "username")
 
 
-def way_of(gitlab: GitLab, trigger_token: Token | None) -> Way:
+def endpoint_for(gitlab: GitLab, trigger_token: Token | None) -> Endpoint:
     """Returns the endpoint for the given credentials.
 
     A trigger token is used first; it is sent alone, because the limits of another token would
@@ -84,7 +84,7 @@ def way_of(gitlab: GitLab, trigger_token: Token | None) -> Way:
         log.debug("%s from %s", trigger_token.kind.value.capitalize(), trigger_token.source)
         sender = GitLab(dataclasses.replace(gitlab.connection, token=None))
         reader = gitlab if gitlab.token_kind else None
-        return Way(sender, reader, "trigger/pipeline", "trigger", trigger_token)
+        return Endpoint(sender, reader, "trigger/pipeline", "trigger", trigger_token)
     if gitlab.require_token() is TokenKind.JOB:
-        return Way(gitlab, gitlab, "trigger/pipeline", "pipeline", gitlab.connection.token)
-    return Way(gitlab, gitlab, "pipeline", "api")
+        return Endpoint(gitlab, gitlab, "trigger/pipeline", "pipeline", gitlab.connection.token)
+    return Endpoint(gitlab, gitlab, "pipeline", "api")

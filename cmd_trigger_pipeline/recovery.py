@@ -16,7 +16,7 @@ from cmd_trigger_pipeline.result import FoundPipeline, read_pipeline
 if TYPE_CHECKING:
     from cicd_common.gitlab.client import GitLab
     from cicd_common.gitlab.projects import Project
-    from cmd_trigger_pipeline.endpoint import Way
+    from cmd_trigger_pipeline.endpoint import Endpoint
     from cmd_trigger_pipeline.request import TriggerRequest
     from cmd_trigger_pipeline.result import PipelineResult
 
@@ -30,14 +30,14 @@ class Attempt:
     """A request for a pipeline whose response was lost.
 
     Attributes:
-        way: The endpoint that was used.
+        endpoint: The endpoint that was used.
         project: The project.
         ref: The branch or tag.
         request: The pipeline to start.
         began: The time of the first request, by this machine's monotonic clock.
     """
 
-    way: Way
+    endpoint: Endpoint
     project: Project
     ref: str
     request: TriggerRequest
@@ -57,12 +57,12 @@ class Attempt:
                 what was sent, several pipelines match, or one of another commit; they are named.
             CommandError: There was no usable answer.
         """
-        if self.way.reader is None:
+        if self.endpoint.reader is None:
             raise UnavailableError("These credentials cannot read the project's pipelines.")
-        candidates = self._candidates(self.way.reader)
+        candidates = self._candidates(self.endpoint.reader)
         if not candidates:
             return None
-        commit = find_commit(self.way.reader, self.project, self.ref)
+        commit = find_commit(self.endpoint.reader, self.project, self.ref)
         if len(candidates) == 1 and candidates[0].sha == commit and self._is_shown(candidates[0]):
             return candidates[0]
         urls = ", ".join(pipeline.web_url for pipeline in candidates)
@@ -70,11 +70,11 @@ class Attempt:
 
     def _candidates(self, reader: GitLab) -> list[FoundPipeline]:
         """Returns the new pipelines of the same kind, without those that are known to differ."""
-        username = self.way.username()
+        username = self.endpoint.username()
         listed = reader.get_list(
             f"projects/{self.project.id}/pipelines",
             ref=self.ref.removeprefix("refs/heads/").removeprefix("refs/tags/"),
-            source=self.way.source,
+            source=self.endpoint.source,
             per_page=PER_PAGE,
             **({"username": username} if username else {}),
         )
@@ -102,10 +102,10 @@ class Attempt:
 
     def _variables(self, pipeline: FoundPipeline) -> set[tuple[str, str, str]] | None:
         """Returns the variables of a pipeline; None if this token cannot read them."""
-        assert self.way.reader is not None  # noqa: S101 - for the type checker; `find` checks it
+        assert self.endpoint.reader is not None  # noqa: S101 - for the type checker; `find` checks it
         path = f"projects/{self.project.id}/pipelines/{pipeline.id}/variables"
         try:
-            shown = self.way.reader.get_list(path)
+            shown = self.endpoint.reader.get_list(path)
         except (AuthError, ForbiddenError, NotFoundError):
             return None
         return {

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cicd_common.gitlab.projects import Project
-    from cmd_trigger_pipeline.endpoint import Way
+    from cmd_trigger_pipeline.endpoint import Endpoint
     from cmd_trigger_pipeline.recovery import Attempt
     from cmd_trigger_pipeline.result import PipelineResult
 
@@ -158,20 +158,20 @@ def explain(
         row = _PAYLOAD
     return row.make(
         message,
-        why=row.why.format(source=attempt.way.source),
-        hint=row.hint.format(source=attempt.way.source),
+        why=row.why.format(source=attempt.endpoint.source),
+        hint=row.hint.format(source=attempt.endpoint.source),
         answer=refusal.answer,
         results=saved,
     )
 
 
-def explain_not_found(error: NotFoundError, way: Way, project: Project) -> CommandError:
+def explain_not_found(error: NotFoundError, endpoint: Endpoint, project: Project) -> CommandError:
     """Returns the error for a 404: GitLab hides what a credential is not allowed to see."""
-    if way.source == "trigger":
+    if endpoint.source == "trigger":
         why = f"{project.path} does not exist, or the trigger token is not one of its own."
         hint = "Check the path, and Settings > CI/CD > Pipeline trigger tokens of the project."
-    elif way.source == "pipeline":
-        if (forbidden := _why_unreadable(way, project)) is not None:
+    elif endpoint.source == "pipeline":
+        if (forbidden := _why_unreadable(endpoint, project)) is not None:
             return forbidden
         why = (
             f"{project.path} does not exist, or does not allow this project's job token, "
@@ -192,11 +192,11 @@ def explain_not_found(error: NotFoundError, way: Way, project: Project) -> Comma
     return NotFoundError(error.message, why=why, hint=hint, answer=error.answer)
 
 
-def _why_unreadable(way: Way, project: Project) -> ForbiddenError | None:
+def _why_unreadable(endpoint: Endpoint, project: Project) -> ForbiddenError | None:
     """Returns why a job token cannot read pipelines; GitLab hides why it cannot start one."""
     try:
-        if way.reader:
-            way.reader.get_list(f"projects/{project.id}/pipelines", per_page=1)
+        if endpoint.reader:
+            endpoint.reader.get_list(f"projects/{project.id}/pipelines", per_page=1)
     except ForbiddenError as forbidden:
         return forbidden
     except CommandError:

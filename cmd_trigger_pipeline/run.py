@@ -20,7 +20,7 @@ from cicd_common.gitlab.projects import (
 )
 from cicd_common.gitlab.responses import MOVED_TEXT
 from cicd_common.waiting.wait import start_each
-from cmd_trigger_pipeline.endpoint import way_of
+from cmd_trigger_pipeline.endpoint import endpoint_for
 from cmd_trigger_pipeline.recovery import Attempt
 from cmd_trigger_pipeline.refusals import RefNotFoundError, explain, explain_not_found
 from cmd_trigger_pipeline.result import PipelineResult, read_pipeline
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cicd_common.gitlab.fields import JsonObject
     from cicd_common.waiting.events import Presenter
     from cicd_common.waiting.pipelines import WaitResult
-    from cmd_trigger_pipeline.endpoint import Way
+    from cmd_trigger_pipeline.endpoint import Endpoint
     from cmd_trigger_pipeline.request import TriggerRequest
 
 log = logging.getLogger("cicd_common.trigger")
@@ -66,24 +66,24 @@ def run(
                 variable.key,
             )
     gitlab = GitLab(connection)
-    way = way_of(gitlab, request.trigger_token)
+    endpoint = endpoint_for(gitlab, request.trigger_token)
     return start_each(
         gitlab,
         request.projects,
-        lambda project: trigger(way, project, request),
+        lambda project: trigger(endpoint, project, request),
         None if request.dry_run else request.wait,
         presenter,
     )
 
 
-def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
+def trigger(endpoint: Endpoint, project: str, request: TriggerRequest) -> PipelineResult:
     """Starts a pipeline.
 
     No request checks first that the ref exists. GitLab's answer to this request tells it: the ref
     cannot change in between, it costs no request, and a trigger token cannot read refs.
 
     Args:
-        way: The endpoint.
+        endpoint: The endpoint.
         project: The project's path, numeric id, or URL.
         request: The pipeline to start; checked already.
 
@@ -97,12 +97,12 @@ def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
         UnavailableError: GitLab gave no usable answer, or it is unknown whether it was created.
         CommandError: Another reason.
     """
-    found, refs = _find(way, project, request)
+    found, refs = _find(endpoint, project, request)
     step = _plan if request.dry_run else _start
     missing: list[RefNotFoundError] = []
     for ref in refs:
         try:
-            return step(way, found, ref, request)
+            return step(endpoint, found, ref, request)
         except RefNotFoundError as error:
             log.info("%s has no branch or tag %s.", found.path, ref)
             missing.append(error)
@@ -114,28 +114,34 @@ def trigger(way: Way, project: str, request: TriggerRequest) -> PipelineResult:
     )
 
 
-def _find(way: Way, project: str, request: TriggerRequest) -> tuple[Project, tuple[str, ...]]:
+def _find(
+    endpoint: Endpoint, project: str, request: TriggerRequest
+) -> tuple[Project, tuple[str, ...]]:
     """Returns the project and the refs to try.
 
     The project is requested only if its default branch is needed, or in a dry run.
     """
-    if way.reader is None or (request.refs and (not request.dry_run or way.source == "trigger")):
-        return name_project(way.sender, project), request.refs
-    found = find_project(way.reader, project)
-    return found, request.refs or (find_default_branch(way.reader, found),)
+    if endpoint.reader is None or (
+        request.refs and (not request.dry_run or endpoint.source == "trigger")
+    ):
+        return name_project(endpoint.sender, project), request.refs
+    found = find_project(endpoint.reader, project)
+    return found, request.refs or (find_default_branch(endpoint.reader, found),)
 
 
-def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> PipelineResult:
+def _start(
+    endpoint: Endpoint, project: Project, ref: str, request: TriggerRequest
+) -> PipelineResult:
     """Starts a pipeline for a ref.
 
     Raises:
         RefNotFoundError: The ref does not exist.
         CommandError: It was not started, or that is unknown.
     """
-    attempt = Attempt(way, project, ref, request)
+    attempt = Attempt(endpoint, project, ref, request)
 
     def read(answer: JsonObject) -> PipelineResult:
-        pipeline = read_pipeline(answer, way.sender.base_url, PipelineResult)
+        pipeline = read_pipeline(answer, endpoint.sender.base_url, PipelineResult)
         if errors := fields.optional_text(answer, "yaml_errors"):
             raise RefusedError(
                 f"{pipeline.project}: pipeline {pipeline.id} failed at once: {errors}",
@@ -146,10 +152,10 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
         return pipeline
 
     try:
-        return way.sender.write(
+        return endpoint.sender.write(
             "POST",
-            f"projects/{project.id}/{way.endpoint}",
-            way.body(ref, request),
+            f"projects/{project.id}/{endpoint.route}",
+            endpoint.body(ref, request),
             read=read,
             find=attempt.find,
             check=f"whether {project.web_url}/-/pipelines has it",
@@ -158,17 +164,17 @@ def _start(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pip
     except RefusedError as refusal:
         raise explain(refusal, attempt, _saved(refusal, attempt)) from refusal
     except NotFoundError as error:
-        moved = _moved(error, way, project)
+        moved = _moved(error, endpoint, project)
         if moved is not None:
-            return _start(way, moved, ref, request)
-        raise explain_not_found(error, way, project) from error
+            return _start(endpoint, moved, ref, request)
+        raise explain_not_found(error, endpoint, project) from error
 
 
-def _moved(error: NotFoundError, way: Way, project: Project) -> Project | None:
+def _moved(error: NotFoundError, endpoint: Endpoint, project: Project) -> Project | None:
     """Returns the project with its new path, if GitLab says that it was moved."""
-    if MOVED_TEXT not in error.message or way.reader is None or project.id.isdecimal():
+    if MOVED_TEXT not in error.message or endpoint.reader is None or project.id.isdecimal():
         return None
-    found = find_project(way.reader, project.path)
+    found = find_project(endpoint.reader, project.path)
     return found if found.id.isdecimal() else None
 
 
@@ -180,7 +186,9 @@ def _saved(refusal: RefusedError, attempt: Attempt) -> Sequence[PipelineResult]:
     return []
 
 
-def _plan(way: Way, project: Project, ref: str, request: TriggerRequest) -> PipelineResult:
+def _plan(
+    endpoint: Endpoint, project: Project, ref: str, request: TriggerRequest
+) -> PipelineResult:
     """Returns what would be started; logs only the names of variables and inputs.
 
     Raises:
@@ -188,9 +196,9 @@ def _plan(way: Way, project: Project, ref: str, request: TriggerRequest) -> Pipe
         CommandError: There was no usable answer.
     """
     sha = None
-    if way.reader:
+    if endpoint.reader:
         try:
-            sha = find_commit(way.reader, project, ref)
+            sha = find_commit(endpoint.reader, project, ref)
         except NotFoundError as error:
             raise RefNotFoundError(
                 error.message, why=error.why, hint=error.hint, answer=error.answer

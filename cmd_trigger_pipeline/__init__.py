@@ -52,6 +52,8 @@ def trigger_pipeline(
     inputs: Mapping[str, object] | None = None,
     trigger_token: str | None = None,
     wait: bool | WaitPolicy = False,
+    reuse: bool = False,
+    retry_failed: bool = False,
     dry_run: bool = False,
     **connection: Unpack[ConnectionOptions],
 ) -> PipelineResult | WaitResult:
@@ -69,6 +71,9 @@ def trigger_pipeline(
         trigger_token: A pipeline trigger token of the project. Without one, the connection's
             token starts the pipeline; in addition to one, it only reads.
         wait: Whether, or how, to wait for the pipeline's end.
+        reuse: In a retried GitLab job, whether to use the pipeline that an earlier run of the job
+            started with the same refs, variables and inputs, instead of starting another.
+        retry_failed: Whether to retry the failed jobs of the pipeline that `reuse` finds.
         dry_run: Whether only to return what would happen.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
@@ -98,6 +103,8 @@ def trigger_pipeline(
         if trigger_token
         else None,
         wait=policy_of(wait),
+        reuse=reuse,
+        retry_failed=retry_failed,
         dry_run=dry_run,
     )
     pipelines: list[PipelineResult | WaitResult]

@@ -85,6 +85,17 @@ EXAMPLES = {
     multiple=True,
     help="Input of the pipeline. JSON such as 3 or true keeps its type. Can be repeated.",
 )
+@option(
+    "--reuse",
+    is_flag=True,
+    help="In a retried job, use the pipeline that an earlier run of this job started with the same "
+    "refs, variables and inputs, instead of starting another.",
+)
+@option(
+    "--retry-failed",
+    is_flag=True,
+    help="Retry the failed jobs of the pipeline that --reuse finds.",
+)
 @optional_wait_options
 @shared_options
 def cli(

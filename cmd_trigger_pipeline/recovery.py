@@ -102,18 +102,35 @@ class Attempt:
 
     def _variables(self, pipeline: FoundPipeline) -> set[tuple[str, str, str]] | None:
         """Returns the variables of a pipeline; None if this token cannot read them."""
-        assert self.endpoint.reader is not None  # noqa: S101 - for the type checker; `find` checks it
-        path = f"projects/{self.project.id}/pipelines/{pipeline.id}/variables"
+        assert self.endpoint.reader is not None  # noqa: S101 - for the type checker; `find` checks
         try:
-            shown = self.endpoint.reader.get_list(path)
-        except (AuthError, ForbiddenError, NotFoundError):
+            return shown_variables(self.endpoint.reader, self.project, pipeline)
+        except NotFoundError:
             return None
-        return {
-            (
-                fields.text(variable, "key"),
-                fields.optional_text(variable, "value"),
-                fields.optional_text(variable, "variable_type") or "env_var",
-            )
-            for variable in shown
-            if variable.get("key") != PAYLOAD
-        }
+
+
+def shown_variables(
+    reader: GitLab, project: Project, pipeline: FoundPipeline
+) -> set[tuple[str, str, str]] | None:
+    """Returns the key, value and type of each variable that a pipeline was given.
+
+    Returns:
+        The variables; None if this token cannot read them.
+
+    Raises:
+        NotFoundError: There is no such pipeline, or this token cannot see it.
+        CommandError: There was no usable answer.
+    """
+    try:
+        shown = reader.get_list(f"projects/{project.id}/pipelines/{pipeline.id}/variables")
+    except (AuthError, ForbiddenError):
+        return None
+    return {
+        (
+            fields.text(variable, "key"),
+            fields.optional_text(variable, "value"),
+            fields.optional_text(variable, "variable_type") or "env_var",
+        )
+        for variable in shown
+        if variable.get("key") != PAYLOAD
+    }

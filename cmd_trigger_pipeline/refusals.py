@@ -34,6 +34,12 @@ _PAYLOAD = _VARIABLES._replace(
     hint="Give an access token (COMMANDS_API_TOKEN); or in the project, under Settings > CI/CD > "
     "Variables, lower 'Minimum role to use pipeline variables'.",
 )
+_MARK = _VARIABLES._replace(
+    why="--reuse passes the pipeline a variable, and the project allows no one, or only higher "
+    "roles, to set variables.",
+    hint="In the project, under Settings > CI/CD > Variables, change 'Minimum role to use pipeline "
+    "variables'; or leave out --reuse.",
+)
 
 # The texts are those of the steps of GitLab's `Ci::CreatePipelineService`, all with status 400.
 _REFUSALS = (
@@ -154,7 +160,9 @@ def explain(
     if refusal.answer is None or refusal.answer.server_error:
         return refusal  # explained already, or about the request and not about the pipeline
     row = Refusal.of(message, _REFUSALS) or _UNKNOWN
-    if row is _VARIABLES and not attempt.request.variables:
+    if row is _VARIABLES and attempt.request.reuse:
+        row = _MARK
+    elif row is _VARIABLES and not attempt.request.variables:
         row = _PAYLOAD
     return row.make(
         message,

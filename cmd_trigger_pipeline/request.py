@@ -27,6 +27,8 @@ class TriggerRequest:
         inputs: Its inputs, by name; never part of the representation.
         trigger_token: A pipeline trigger token, which starts it instead of the connection's token.
         wait: How to wait for the pipeline's end; None not to wait.
+        reuse: Whether a retried job uses the pipeline that it started before with this request.
+        retry_failed: Whether to retry the failed jobs of that pipeline.
         dry_run: Whether only to return what would happen.
     """
 
@@ -36,6 +38,8 @@ class TriggerRequest:
     inputs: Mapping[str, object] = field(default_factory=dict, repr=False)
     trigger_token: Token | None = None
     wait: WaitPolicy | None = None
+    reuse: bool = False
+    retry_failed: bool = False
     dry_run: bool = False
 
     def check(self, token: Token | None) -> None:
@@ -45,7 +49,8 @@ class TriggerRequest:
             token: The connection's token, if any.
 
         Raises:
-            AuthError: No credential can read how the pipeline ends, or cancel or start its jobs.
+            AuthError: No credential can read how the pipeline ends or which variables it has, or
+                cancel or start its jobs.
             UsageError: The request is not valid, or not with these credentials.
         """
         if "" in self.refs:
@@ -64,6 +69,7 @@ class TriggerRequest:
                 why="A trigger token cannot read the name of the default branch.",
                 hint="Give --ref, or an access token as well.",
             )
+        self._check_reuse(token)
         starts = self.trigger_token or token
         if starts and starts.kind in _TAKE_NO_FILES and self._has_files():
             raise UsageError(
@@ -72,9 +78,26 @@ class TriggerRequest:
                 hint="Use --variable, or an access token (COMMANDS_API_TOKEN).",
             )
 
+    def _check_reuse(self, token: Token | None) -> None:
+        if self.retry_failed and not self.reuse:
+            raise UsageError(
+                "--retry-failed has no effect without --reuse.",
+                hint="Add --reuse, or leave it out.",
+            )
+        given = token or self.trigger_token
+        if self.reuse and given and given.kind in _READ_NO_VARIABLES:
+            raise AuthError(
+                f"A {given.kind.value} is not enough for --reuse.",
+                why="It cannot read a pipeline's variables, by which --reuse recognizes the "
+                "pipeline.",
+                hint="Give an access token (COMMANDS_API_TOKEN), or leave out --reuse.",
+            )
+
     def _has_files(self) -> bool:
         return any(variable.variable_type == "file" for variable in self.variables)
 
 
 # https://docs.gitlab.com/api/pipeline_triggers/: `variables` is a map of strings.
 _TAKE_NO_FILES = frozenset({TokenKind.TRIGGER, TokenKind.JOB})
+# GitLab ignores a job token on `pipelines/:id/variables`, and a trigger token can read nothing.
+_READ_NO_VARIABLES = frozenset({TokenKind.TRIGGER, TokenKind.JOB})

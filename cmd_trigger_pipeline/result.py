@@ -74,7 +74,7 @@ class PipelineResult:
 
 
 class FoundPipeline(PipelineResult):
-    """A pipeline that was found after its response was lost; it is never canceled."""
+    """A pipeline that was found, not created by a response to this call; it is never canceled."""
 
     ours = False
 

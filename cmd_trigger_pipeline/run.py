@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ from cmd_trigger_pipeline.endpoint import endpoint_for
 from cmd_trigger_pipeline.recovery import Attempt
 from cmd_trigger_pipeline.refusals import RefNotFoundError, explain, explain_not_found
 from cmd_trigger_pipeline.result import PipelineResult, read_pipeline
+from cmd_trigger_pipeline.reuse import find_marked, mark_of, retry_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from cicd_common.waiting.pipelines import WaitResult
     from cmd_trigger_pipeline.endpoint import Endpoint
     from cmd_trigger_pipeline.request import TriggerRequest
+    from cmd_trigger_pipeline.reuse import Mark
 
 log = logging.getLogger("cicd_common.trigger")
 
@@ -67,17 +71,20 @@ def run(
             )
     gitlab = GitLab(connection)
     endpoint = endpoint_for(gitlab, request.trigger_token)
+    mark = mark_of(request, os.environ) if request.reuse else None
     return start_each(
         gitlab,
         request.projects,
-        lambda project: trigger(endpoint, project, request),
+        lambda project: trigger(endpoint, project, request, mark),
         None if request.dry_run else request.wait,
         presenter,
     )
 
 
-def trigger(endpoint: Endpoint, project: str, request: TriggerRequest) -> PipelineResult:
-    """Starts a pipeline.
+def trigger(
+    endpoint: Endpoint, project: str, request: TriggerRequest, mark: Mark | None = None
+) -> PipelineResult:
+    """Starts a pipeline, or uses the one with a mark.
 
     No request checks first that the ref exists. GitLab's answer to this request tells it: the ref
     cannot change in between, it costs no request, and a trigger token cannot read refs.
@@ -86,6 +93,7 @@ def trigger(endpoint: Endpoint, project: str, request: TriggerRequest) -> Pipeli
         endpoint: The endpoint.
         project: The project's path, numeric id, or URL.
         request: The pipeline to start; checked already.
+        mark: Marks the pipelines that this job starts with this request; None to start one always.
 
     Returns:
         The pipeline; in a dry run, the one that would be started.
@@ -98,6 +106,11 @@ def trigger(endpoint: Endpoint, project: str, request: TriggerRequest) -> Pipeli
         CommandError: Another reason.
     """
     found, refs = _find(endpoint, project, request)
+    if mark is not None:
+        if (earlier := find_marked(endpoint, found, mark)) is not None:
+            again = request.retry_failed and not request.dry_run
+            return retry_failed(endpoint, found, earlier) if again else earlier
+        request = replace(request, variables=(*request.variables, mark.variable))
     step = _plan if request.dry_run else _start
     missing: list[RefNotFoundError] = []
     for ref in refs:

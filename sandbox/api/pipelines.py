@@ -224,8 +224,11 @@ def _in_job_scope(call: Call, pipeline: Pipeline) -> list[Job]:
 
 @routes.on("GET", "/projects/:id/pipelines/:pipeline_id/variables", "read_pipeline_variable")
 def variables(call: Call) -> list[dict[str, Any]]:
-    """A pipeline's own variables."""
-    pipeline = _find(call, call.project(Access.DEVELOPER))
+    """A pipeline's own variables; source: `app/policies/ci/pipeline_policy.rb`."""
+    project = call.project(Access.DEVELOPER)
+    pipeline = _find(call, project)
+    if pipeline.user is not call.user and call.access(project) < Access.MAINTAINER:
+        raise forbidden()
     return [entities.variable(variable) for variable in pipeline.variables]
 
 

@@ -91,7 +91,12 @@ def plan_bump(snapshot: Snapshot, request: BumpRequest) -> Plan:
                 hint="Set them with --path, exclude the files, or leave out --strict.",
                 results=(BumpResult(changed=False, skipped=tuple(leftovers)),),
             )
-        skipped = [*reading.skipped, *(each for plan in plans for each in plan.skipped), *leftovers]
+        skipped = [
+            *_unreadable(snapshot),
+            *reading.skipped,
+            *(each for plan in plans for each in plan.skipped),
+            *leftovers,
+        ]
         return Plan(
             tuple(change for plan in plans for change in plan.changes),
             {plan.source.path: plan.edited() for plan in plans if plan.changes},
@@ -99,6 +104,11 @@ def plan_bump(snapshot: Snapshot, request: BumpRequest) -> Plan:
             tuple(dict.fromkeys(skipped)),
             tuple(note for plan in plans for note in plan.notes),
         )
+
+
+def _unreadable(snapshot: Snapshot) -> Iterator[Skipped]:
+    for folder, reason in sorted(snapshot.unreadable.items()):
+        yield Skipped(folder, 1, f"Skipped, because the folder cannot be read: {reason}.")
 
 
 @contextmanager

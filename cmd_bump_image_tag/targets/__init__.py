@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from cicd_common.errors import ConflictError
@@ -24,11 +24,13 @@ class Snapshot:
         named: The files that patterns name literally.
         revisions: By path, the commit in which the file has exactly these bytes. A file without one
             was read from an archive, where `.gitattributes` can have changed it.
+        unreadable: The folders whose files could not be listed, each with the reason.
     """
 
     contents: Mapping[str, bytes]
     named: frozenset[str]
     revisions: Mapping[str, str]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 class Target(Protocol):

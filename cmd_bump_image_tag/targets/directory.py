@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import ConflictError, RefusedError, TimeLimitError
+from cicd_common.errors import ConflictError, TimeLimitError
 from cicd_common.gitlab import retry
 from cmd_bump_image_tag.targets import LostRaceError, Snapshot, files
 
@@ -35,7 +35,8 @@ class Directory:
         """Reads the selected files."""
         selection = files.find(self.root, self.patterns)
         contents = files.read(self.root, selection.paths)
-        return Snapshot(contents, selection.named, dict.fromkeys(contents, ""))
+        revisions = dict.fromkeys(contents, "")
+        return Snapshot(contents, selection.named, revisions, selection.unreadable)
 
     def reread(self, before: Snapshot, paths: Collection[str]) -> Snapshot:
         """Reads all selected files again."""
@@ -74,7 +75,7 @@ def _locked(folder: Path, patience: float) -> Iterator[None]:
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
-        raise _cannot_lock(folder, error) from error
+        raise files.refused(f"Cannot lock {folder}.", error) from error
     try:
         end = retry.CLOCK.now() + patience
         while not _lock(descriptor, folder):
@@ -97,9 +98,5 @@ def _lock(descriptor: int, folder: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        raise _cannot_lock(folder, error) from error
+        raise files.refused(f"Cannot lock {folder}.", error) from error
     return True
-
-
-def _cannot_lock(folder: Path, error: OSError) -> RefusedError:
-    return RefusedError(f"Cannot lock {folder}.", why=f"{error.strerror}.")

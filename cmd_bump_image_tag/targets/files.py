@@ -8,7 +8,7 @@ import re
 import secrets
 import stat
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,10 +35,12 @@ class Selection:
     Attributes:
         paths: Their paths in the repository, sorted, with `/` between the parts.
         named: The files that patterns name literally.
+        unreadable: The folders whose files this user cannot list, each with the reason.
     """
 
     paths: tuple[str, ...]
     named: frozenset[str]
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def select(paths: Collection[str], patterns: Sequence[str]) -> Selection:
@@ -79,9 +81,11 @@ def find(root: Path, patterns: Sequence[str]) -> Selection:
 
     Raises:
         NotFoundError: A pattern selects no file.
-        RefusedError: A pattern leads out of the directory, by `..` or by a link.
+        RefusedError: A pattern leads out of the directory, by `..` or by a link; or the directory
+            cannot be read.
     """
-    everything = frozenset(_walk(root))
+    unreadable: dict[str, str] = {}
+    everything = frozenset(_walk(root, unreadable))
     visible = _visible(root, everything)
     chosen: set[str] = set()
     named: set[str] = set()
@@ -95,7 +99,7 @@ def find(root: Path, patterns: Sequence[str]) -> Selection:
             chosen.update(select(visible, asked).paths)
         except NotFoundError:
             chosen.update(select(everything, asked).paths)
-    return Selection(tuple(sorted(chosen | named)), frozenset(named))
+    return Selection(tuple(sorted(chosen | named)), frozenset(named), unreadable)
 
 
 def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
@@ -113,11 +117,19 @@ def read(root: Path, paths: Iterable[str]) -> dict[str, bytes]:
         try:
             contents[path] = (root / path).read_bytes()
         except OSError as error:
-            hint = _AS_OWNER if isinstance(error, PermissionError) else ""
-            raise RefusedError(
-                f"Cannot read {path}.", why=f"{error.strerror}.", hint=hint
-            ) from error
+            raise refused(f"Cannot read {path}.", error) from error
     return contents
+
+
+def refused(message: str, error: OSError) -> RefusedError:
+    """Returns the error for a file or folder that this user cannot use.
+
+    Args:
+        message: What cannot be done.
+        error: What the operating system says.
+    """
+    hint = _AS_OWNER if isinstance(error, PermissionError) else ""
+    return RefusedError(message, why=f"{error.strerror}.", hint=hint)
 
 
 def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> None:
@@ -151,9 +163,7 @@ def replace(root: Path, before: Mapping[str, bytes], after: Mapping[str, bytes])
             else:
                 _write_in_place(targets[path], after[path])
     except OSError as error:
-        raise RefusedError(
-            f"Cannot write {error.filename}.", why=f"{error.strerror}.", hint=_AS_OWNER
-        ) from error
+        raise refused(f"Cannot write {error.filename}.", error) from error
     finally:
         for new in filter(None, fresh.values()):
             new.discard()
@@ -261,16 +271,23 @@ def _write_in_place(target: Path, content: bytes) -> None:
         file.truncate()
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path, unreadable: dict[str, str]) -> Iterator[str]:
     """Yields the regular files below a directory, except those of git and of other repositories.
 
-    Links are not followed.
+    Links are not followed. A folder below it that cannot be listed, such as a database's that
+    belongs to another user, is added to `unreadable`.
     """
     pending = [""]
     while pending:
         folder = pending.pop()
-        with os.scandir(root / folder) as scanned:
-            entries = list(scanned)
+        try:
+            with os.scandir(root / folder) as scanned:
+                entries = list(scanned)
+        except OSError as error:
+            if not folder:
+                raise refused(f"Cannot read the folder {root.resolve()}.", error) from error
+            unreadable[folder] = error.strerror or ""
+            continue
         if folder and any(entry.name == ".git" for entry in entries):
             continue  # a submodule, or a repository that was checked out there
         for entry in entries:
@@ -304,9 +321,9 @@ _LIST = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 def _listed_by_git(root: Path) -> frozenset[str]:
     """Returns the files of a directory that git would commit; none outside a repository."""
     home = root.resolve()
-    if not any((folder / ".git").exists() for folder in (home, *home.parents)):
-        return frozenset()
     try:
+        if not any((folder / ".git").exists() for folder in (home, *home.parents)):
+            return frozenset()
         listed = subprocess.run(
             ["git", *_SETTINGS, *_LIST],
             cwd=root,

@@ -7,8 +7,10 @@ import pytest
 from cicd_common.errors import CommandError, RefusedError
 from cmd_bump_image_tag import matching
 from cmd_bump_image_tag.images import Update
-from cmd_bump_image_tag.plan import Plan
+from cmd_bump_image_tag.plan import Plan, plan_bump
+from cmd_bump_image_tag.request import BumpRequest
 from cmd_bump_image_tag.result import Change
+from cmd_bump_image_tag.targets import Snapshot
 from tests.unit.cmd_bump_image_tag.conftest import plan, texts
 
 Check = Callable[..., Plan]
@@ -297,3 +299,12 @@ def test_a_file_that_is_too_large_is_not_parsed(monkeypatch: pytest.MonkeyPatch)
     assert "larger than" in texts(result)[0]
     with pytest.raises(RefusedError, match=r"b\.yaml is not YAML"):
         plan(files, [Update("web", "2")], named=["b.yaml"])
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_and_named() -> None:
+    files, request = {"a.yaml": b"image: web:1\n"}, BumpRequest(image=("web=2",))
+    result = plan_bump(Snapshot(files, frozenset(), {}, {"data/": "Permission denied"}), request)
+    assert result.changes
+    [skipped] = result.skipped
+    assert (skipped.path, skipped.line) == ("data/", 1)
+    assert "Permission denied" in skipped.why

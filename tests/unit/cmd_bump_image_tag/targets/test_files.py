@@ -293,3 +293,10 @@ def test_a_file_that_cannot_be_read_or_written_is_refused(root: Path) -> None:
     (root / "a.yaml").unlink()
     with pytest.raises(RefusedError, match="Cannot write"):
         replace(root, before, {"a.yaml": b"new"})
+
+
+def test_a_directory_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="Cannot read the folder") as caught:
+        find(tmp_path / "nowhere", [])
+    assert caught.value.why == "No such file or directory."
+    assert not caught.value.hint

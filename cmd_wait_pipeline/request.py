@@ -125,7 +125,11 @@ class WaitRequest:
                 why="It would wait for itself.",
                 hint="Name another pipeline.",
             )
-        return list(dict.fromkeys(by_id))
+        # GitLab ignores upper and lower case in a path.
+        unique: dict[tuple[str, int], Target] = {}
+        for target in by_id:
+            unique.setdefault((target.project.casefold(), target.id), target)
+        return list(unique.values())
 
     def _project(self, base_url: str) -> str:
         if self.project is None:

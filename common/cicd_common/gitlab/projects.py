@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from cicd_common import cleaning
-from cicd_common.errors import NotFoundError, UsageError
+from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UsageError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import GitLab, quoted
 from cicd_common.gitlab.session import origin, same_origin
@@ -83,6 +83,46 @@ def parse_projects(texts: Sequence[str], base_url: str) -> list[str]:
                 f"The project {names[number]} is named twice.", hint="Name each project once."
             )
     return names
+
+
+def check_distinct(gitlab: GitLab, names: Sequence[str]) -> None:
+    """Checks that no project is named by its path and also by its id.
+
+    Nothing is sent unless there are names of both kinds. An id whose path the token cannot read is
+    not compared.
+
+    Args:
+        gitlab: The client.
+        names: Paths and numeric ids.
+
+    Raises:
+        UsageError: A project is named twice.
+        CommandError: GitLab gave no usable response.
+    """
+    paths = {name.casefold() for name in names if not _ID.fullmatch(name)}
+    for number in [name for name in names if paths and _ID.fullmatch(name)]:
+        path = _path_of_id(gitlab, number)
+        if path.casefold() in paths:
+            raise UsageError(
+                f"The project {path} is named twice: by its path and by its id, {number}.",
+                hint="Name each project once.",
+            )
+
+
+def _path_of_id(gitlab: GitLab, number: str) -> str:
+    """Returns a project's path; empty if the token cannot read it."""
+    try:
+        if gitlab.token_kind is TokenKind.JOB:
+            # GitLab does not show projects to a job token, but it shows the URLs of branches.
+            branches = gitlab.get_list(f"projects/{number}/repository/branches", per_page=1)
+            url = fields.url(branches[0], "web_url") if branches else ""
+            path = urlsplit(url).path.removeprefix(urlsplit(gitlab.base_url).path)
+            return path.partition("/-/")[0].strip("/")
+        if gitlab.token_kind is not None:
+            return find_project(gitlab, number).path
+    except (AuthError, ForbiddenError, NotFoundError):
+        pass  # the command itself reports it
+    return ""
 
 
 def _path_of_url(url: str, base_url: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cicd_common.errors import CommandError, Interrupted
-from cicd_common.gitlab.projects import parse_projects
+from cicd_common.gitlab.projects import check_distinct, parse_projects
 from cicd_common.parallel import WRITE_GRACE, side_by_side
 from cicd_common.waiting.artifacts import check_folders
 from cicd_common.waiting.clock import Clock
@@ -66,10 +66,12 @@ def start_each(
             in its `outcomes`.
     """
     names = parse_projects(projects, gitlab.base_url)
+    if policy is not None:
+        policy.check(gitlab.token_kind)
+        check_folders(policy.artifacts)
+    check_distinct(gitlab, names)
     if policy is None:
         return side_by_side(names, start, grace=WRITE_GRACE)
-    policy.check(gitlab.token_kind)
-    check_folders(policy.artifacts)
     return _start_and_wait(gitlab, names, start, policy, presenter)
 
 

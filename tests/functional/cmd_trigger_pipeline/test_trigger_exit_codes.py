@@ -347,3 +347,21 @@ def test_a_signal_ends_it_at_once(
     _, stderr = process.communicate()
     assert process.returncode == code
     assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize("kind", ["access", "job"])
+@pytest.mark.parametrize("options", [(), ("--wait",)])
+def test_2_a_project_named_by_path_and_by_id_starts_nothing(
+    trigger: Trigger,
+    gitlab: Sandbox,
+    project: Project,
+    token: Token,
+    job: Job,
+    kind: str,
+    options: tuple[str, ...],
+) -> None:
+    access = token.secret if kind == "access" else None
+    ending = trigger("--project", str(project.id), *options, access=access, job=job)
+    assert ending.code == 2
+    assert f"{project.path} is named twice" in ending.stderr
+    assert gitlab.pipelines(project) == []

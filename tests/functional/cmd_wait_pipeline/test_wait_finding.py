@@ -562,3 +562,15 @@ def test_a_project_that_was_renamed_meanwhile_knows_its_own_pipeline(
         monkeypatch.setenv(name, value)
     ending = wait("--project", project.id, "--all-running", "--output", "json")
     assert found(ending) == [before.id]
+
+
+@pytest.mark.parametrize("by_job_token", [False, True])
+def test_2_one_pipeline_named_by_the_projects_path_and_id_is_refused(
+    gitlab: Sandbox, add: Add, wait: Wait, project: Project, executor: User, by_job_token: bool
+) -> None:
+    pipeline = add((0, "success"))
+    token = gitlab.add_running_job(project, executor).token if by_job_token else ""
+    url = f"{gitlab.url}/{project.path}/-/pipelines/{pipeline.id}"
+    ending = wait("--project", project.id, pipeline.id, url, job_token=token)
+    assert ending.code == 2
+    assert f"{project.path} is named twice" in ending.stderr

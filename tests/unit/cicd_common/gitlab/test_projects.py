@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from cicd_common.errors import UnavailableError, UsageError
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.projects import (
+    check_distinct,
     find_default_branch,
     find_project,
     parse_project,
@@ -96,6 +98,40 @@ def test_a_project_that_is_named_twice_is_refused(texts: list[str]) -> None:
 
 def test_several_projects_stay_in_their_order() -> None:
     assert parse_projects(["z/b", f"{BASE}/a/b", "7"], BASE) == ["z/b", "a/b", "7"]
+
+
+def gitlab_with(kind: TokenKind | None) -> GitLab:
+    token = Token(kind, "the test", "hush-hush") if kind else None
+    return GitLab(Connection(BASE, token, retry_for=0))
+
+
+@pytest.mark.parametrize("kind", [TokenKind.ACCESS, TokenKind.JOB])
+def test_a_project_that_is_named_by_path_and_by_id_is_refused(
+    requests_mock: Mocker, kind: TokenKind
+) -> None:
+    project, branches = f"{BASE}/api/v4/projects/7", {"web_url": f"{BASE}/a/b/-/tree/main"}
+    if kind is TokenKind.JOB:
+        requests_mock.get(f"{project}/repository/branches?per_page=1", json=[branches])
+    else:
+        requests_mock.get(project, json={"id": 7, "path_with_namespace": "a/b"})
+    with pytest.raises(UsageError, match="a/b is named twice: by its path and by its id, 7"):
+        check_distinct(gitlab_with(kind), ["c/d", "7", "A/B"])
+    check_distinct(gitlab_with(kind), ["c/d", "7"])
+
+
+@pytest.mark.parametrize("kind", [TokenKind.ACCESS, TokenKind.JOB])
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_project_that_the_token_cannot_read_is_not_compared(
+    requests_mock: Mocker, kind: TokenKind, status: int
+) -> None:
+    requests_mock.get(re.compile(f"{BASE}/api/v4/"), status_code=status)
+    check_distinct(gitlab_with(kind), ["a/b", "7"])
+
+
+@pytest.mark.parametrize("names", [["a/b", "c/d"], ["7", "8"], ["7"]])
+def test_names_of_one_kind_cost_no_request(names: list[str]) -> None:
+    check_distinct(gitlab_with(TokenKind.ACCESS), names)
+    check_distinct(gitlab_with(None), ["a/b", "7"])
 
 
 @given(st.text())

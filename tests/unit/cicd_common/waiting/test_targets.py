@@ -38,5 +38,6 @@ def test_outside_a_job_the_jobs_own_pipeline_is_unknown() -> None:
 
 
 def test_the_same_pipeline_named_twice_is_waited_for_once() -> None:
-    request = WaitRequest("group/name", (12, 12, f"{BASE}/group/name/-/pipelines/12"))
-    assert request.targets(BASE, OwnJob()) == [ById("group/name", 12)]
+    urls = [f"{BASE}/{path}/-/pipelines/12" for path in ("group/name", "Group/Name")]
+    request = WaitRequest("group/name", (12, 12, *urls, 13))
+    assert request.targets(BASE, OwnJob()) == [ById("group/name", 12), ById("group/name", 13)]

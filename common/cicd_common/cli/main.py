@@ -41,17 +41,23 @@ def run(command: click.Command, arguments: list[str] | None = None) -> NoReturn:
     cleaning.hide_those_of(os.environ)
     try:
         try:
-            code = _outcome(command, arguments)
-        except BrokenPipeError:
-            # The reader has closed stdout; Python must not fail again when it flushes at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 128 + signal.SIGPIPE
-        except Interrupted as signaled:  # a second signal, while the first was handled
-            code = signaled.exit_code
-        _ignore_signals()
-    except Interrupted as signaled:
-        code = signaled.exit_code
+            code = _run(command, arguments)
+            _ignore_signals()
+        except Interrupted as first:
+            code = first.exit_code
+            _ignore_signals()
+    except Interrupted as second:  # its handler has made the process ignore all others
+        code = second.exit_code
     sys.exit(code)
+
+
+def _run(command: click.Command, arguments: list[str]) -> int:
+    try:
+        return _outcome(command, arguments)
+    except BrokenPipeError:
+        # The reader has closed stdout; Python must not fail again when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _outcome(command: click.Command, arguments: list[str]) -> int:

@@ -63,3 +63,22 @@ def test_143_a_signal_during_class_creation_is_not_a_bug(
         boundary.run(slow_import, [])
     assert ending.value.code == 143
     assert capsys.readouterr().err == "cmd-slow-import: ended by SIGTERM\n"
+
+
+def test_143_of_two_signals_at_the_very_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignore = boundary._ignore_signals
+
+    def signaled_before() -> None:
+        if len(boundary._received) < 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        ignore()
+
+    monkeypatch.setattr(boundary, "_ignore_signals", signaled_before)
+
+    with pytest.raises(SystemExit) as ending:
+        boundary.run(nothing, [])
+
+    assert ending.value.code == 143
+    # Python gives the signals that it handles their default back when it ends: they would kill it.
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN

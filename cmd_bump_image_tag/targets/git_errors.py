@@ -35,6 +35,8 @@ def _throttled(message: str, *, why: str, hint: str) -> CommandError:
     return TimeLimitError(message, why=why, hint=hint, answer=Answer(429, message), retryable=True)
 
 
+_TEMPORARY = r"(408|425|499|5\d\d)"
+
 # The first match is used; git and servers print several messages at once. The texts are those of
 # git's `builtin/push.c`, `remote-curl.c`, `connect.c`, of libcurl and of OpenSSH.
 _REFUSALS = (
@@ -68,6 +70,19 @@ _REFUSALS = (
         UnavailableError,
         "The answer is not HTTP, or not git's.",
         "Check the address; see the server's status.",
+    ),
+    Refusal(
+        rf"CONNECT tunnel failed, response {_TEMPORARY}|HTTP code {_TEMPORARY} from proxy"
+        r"|Proxy CONNECT aborted",
+        _never_sent,
+        "The proxy did not connect to the server.",
+        "Try again later; see the proxy's status.",
+    ),
+    Refusal(
+        r"CONNECT tunnel failed|from proxy after CONNECT",
+        _hopeless,
+        "The proxy refuses to connect to the server.",
+        "Check the proxy settings, and the proxy's user name and password.",
     ),
     Refusal(
         r"\[remote rejected\]|hook declined",
@@ -133,7 +148,7 @@ _REFUSALS = (
         "Check the address, the network and the proxy settings.",
     ),
     Refusal(
-        r"returned error: (408|425|499|5\d\d)|RPC failed|early EOF|hung up"
+        rf"returned error: {_TEMPORARY}|RPC failed|early EOF|hung up"
         r"|[Cc]onnection (was )?reset|unexpected disconnect|too slow|Empty reply|transfer closed"
         r"|Recv failure|timed out",
         UnavailableError,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 from sandbox import Access, Sandbox
 from sandbox.model import ScriptedJob, ScriptedPipeline
+from tests.leaks import spellings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,18 +55,12 @@ class World:
 
     def secrets(self) -> dict[str, str]:
         """Each secret, in each spelling, and what it is."""
-        found: dict[str, str] = {}
-        for name, secret in {
+        secrets = {
             "access token": self.token.secret,
             "job token": self.job.token,
             "trigger token": self.trigger_token.secret,
-        }.items():
-            spellings = {secret, quote(secret, safe="")}
-            for user in ("oauth2", "gitlab-ci-token", "git", "x"):
-                # A part that no neighbour changes.
-                spellings.add(base64.b64encode(f"{user}:{secret}".encode()).decode()[8:-4])
-            found |= dict.fromkeys(spellings, name)
-        return found
+        }
+        return {each: name for name, secret in secrets.items() for each in spellings(secret)}
 
 
 def new_world(root: Path) -> World:

@@ -20,6 +20,7 @@ from cicd_common.gitlab import retry
 from cicd_common.waiting.clock import Background, Clock
 from sandbox import Sandbox
 from sandbox.testing import api, executor, project, token
+from tests.leaks import _everything_is_followed, leaks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 
     from cicd_common.errors import CommandError
     from cicd_common.waiting.events import Event
+    from tests.leaks import Leaks
 
-__all__ = ["api", "executor", "project", "token"]
+__all__ = ["_everything_is_followed", "api", "executor", "leaks", "project", "token"]
 
 
 class SkippingClock:
@@ -141,7 +143,9 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Invoke:
+def invoke(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leaks: Leaks
+) -> Invoke:
     """Runs a command in this process, through its real boundary, in an empty environment."""
     for name in list(os.environ):
         if name.startswith(("CI", "GITLAB", "COMMANDS", "PYTHON_GITLAB")):
@@ -156,6 +160,9 @@ def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         captured = capsys.readouterr()
+        leaks.know(os.environ)
+        leaks.check("stdout", captured.out)
+        leaks.check("stderr", captured.err)
         return Ending(int(exit_.value.code or 0), captured.out, captured.err)
 
     return run

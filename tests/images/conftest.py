@@ -16,6 +16,7 @@ import pytest
 
 from sandbox import Access, Sandbox
 from sandbox.world import PATIENCE
+from tests.leaks import _everything_is_followed, leaks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from sandbox.model import Project, Token
     from tests.conftest import Registry
+    from tests.leaks import Leaks
+
+__all__ = ["_everything_is_followed", "leaks"]
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -109,7 +113,7 @@ def command(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start(engine: DockerClient, images: dict[str, str]) -> Iterator[Start]:
+def start(engine: DockerClient, images: dict[str, str], leaks: Leaks) -> Iterator[Start]:
     """Starts a container, of cmd-tag-project and on the host's network unless told otherwise."""
     containers = []
 
@@ -121,6 +125,7 @@ def start(engine: DockerClient, images: dict[str, str]) -> Iterator[Start]:
 
     yield run
     for container in containers:
+        leaks.check_container(container)
         container.remove(force=True)
 
 

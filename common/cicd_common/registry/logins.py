@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import re
 import subprocess
 import threading
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HELPER_SECONDS = 30
+# The commands' own tokens, which no helper gets. It gets the other variables of the job: with
+# GITLAB_TOKEN or CI_JOB_TOKEN, `glab auth docker-helper` logs in.
+_OUR_TOKENS = frozenset({"COMMANDS_API_TOKEN", "TRIGGER_TOKEN"})
 # Docker's own names of Docker Hub: https://github.com/moby/moby/blob/master/registry/config.go
 DOCKER_HUB = "docker.io"
 HUB_SERVER = "registry-1.docker.io"
@@ -277,6 +281,7 @@ def _run_helper(helper: str, server: str) -> Login | str | None:
             errors="replace",
             timeout=HELPER_SECONDS,
             check=False,
+            env={name: value for name, value in os.environ.items() if name not in _OUR_TOKENS},
         )
     except FileNotFoundError:
         return f"{program} is not installed here"

@@ -232,6 +232,21 @@ def test_a_credential_helper_is_called(
     assert found == Login("me", "docker-credential-test", f"of {HOST}")
 
 
+def test_a_helper_does_not_get_the_commands_own_tokens(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper(tmp_path, f"env > {tmp_path}/variables\n{ANSWERS}")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name in ("COMMANDS_API_TOKEN", "TRIGGER_TOKEN", "GITLAB_TOKEN"):
+        monkeypatch.setenv(name, f"of {name}")
+    config.write(credsStore="test")
+    config.find()
+    given = (tmp_path / "variables").read_text()
+    assert "of GITLAB_TOKEN" in given  # `glab auth docker-helper` logs in with it
+    assert "of COMMANDS_API_TOKEN" not in given
+    assert "of TRIGGER_TOKEN" not in given
+
+
 def test_a_helper_is_called_once_for_each_host(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,19 @@ def test_every_git_failure_has_an_exit_code_and_the_servers_message(
         ("error: RPC failed; curl 56 Recv failure: Connection reset by peer", True, True),
         ("error: Cannot access URL x, return code 22\nfatal: git-http-push failed", True, True),
         ("fatal: unable to access 'x': SSL certificate problem: self signed", False, False),
+        ("fatal: unable to access 'x': CONNECT tunnel failed, response 502", False, True),
+        (
+            "fatal: unable to access 'x': Received HTTP code 504 from proxy after CONNECT",
+            False,
+            True,
+        ),
+        ("fatal: unable to access 'x': Proxy CONNECT aborted", False, True),
+        ("fatal: unable to access 'x': CONNECT tunnel failed, response 407", False, False),
+        (
+            "fatal: unable to access 'x': Received HTTP code 403 from proxy after CONNECT",
+            False,
+            False,
+        ),
     ],
 )
 def test_a_push_failure_says_if_the_push_can_have_happened(

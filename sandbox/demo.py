@@ -133,9 +133,9 @@ def check(holds: bool, otherwise: str) -> None:
 def show(pipeline: Pipeline) -> None:
     """A line for the pipeline and one for each of its jobs."""
     what = "tag" if pipeline.tag else "branch"
-    say(f"  pipeline #{pipeline.iid} of {pipeline.project.path}, {what} {pipeline.ref}")
+    say(f"  pipeline #{pipeline.id} of {pipeline.project.path}, {what} {pipeline.ref}")
     for each in pipeline.jobs:
-        mark = {"success": colour("32", "passed")}.get(each.status, colour("31", each.status))
+        mark = {"success": colour("32", "success")}.get(each.status, colour("31", each.status))
         say(f"    {mark}  {each.stage}: {each.name}")
 
 

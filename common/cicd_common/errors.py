@@ -63,6 +63,7 @@ class CommandError(Exception):
         results: The results that were reached in spite of the error.
         retryable: Whether the same request can succeed a little later; every retry loop uses this
             attribute alone.
+        url: The page of what the error is about; it becomes the end of the message.
     """
 
     exit_code: ClassVar[int]
@@ -79,9 +80,12 @@ class CommandError(Exception):
         answer: Answer | None = None,
         results: Sequence[object] = (),
         retryable: bool = False,
+        url: str = "",
     ) -> None:
+        message = f"{message}: {url}" if url else message
         super().__init__(message)
         self.message = message
+        self.url = url
         self.why = why
         self.hint = hint
         self.answer = answer

@@ -37,6 +37,11 @@ def set_verbosity(steps: int) -> None:
     logger.setLevel(LEVELS.get(max(steps, -1), TRACE))
 
 
+def is_quiet() -> bool:
+    """Returns whether -q was given."""
+    return not logging.getLogger("cicd_common").isEnabledFor(logging.INFO)
+
+
 def shows_tracebacks() -> bool:
     """Returns whether -vv was given."""
     return logging.getLogger("cicd_common").isEnabledFor(TRACE)

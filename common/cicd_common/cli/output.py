@@ -345,9 +345,13 @@ def _signal_document(signal: Interrupted) -> dict[str, object]:
 def show_error(error: CommandError) -> None:
     """Writes to stderr what happened, why, and what to do, on a line each.
 
-    A reason that only repeats the meaning of the exit code is left out.
+    A reason that only repeats the meaning of the exit code is left out. So is a pipeline's URL,
+    unless -q was given: stderr showed it when the pipeline was found.
     """
-    console.say(f"{console.styled('error:', 'red')} {cleaning.one_line(error.message)}")
+    message = error.message
+    if error.url and not console.is_quiet():
+        message = f"{message.removesuffix(f': {error.url}')}."
+    console.say(f"{console.styled('error:', 'red')} {cleaning.one_line(message)}")
     if error.why:
         console.say(f"  why: {cleaning.one_line(error.why)}")
     console.say(f"   do: {cleaning.one_line(error.hint or error.remedy)}")

@@ -137,8 +137,7 @@ def cancel_started(
             return
         for pipeline, status in answer:
             yield Note(
-                f"Canceled pipeline {pipeline.id} of {pipeline.project}, which is {status} now: "
-                f"{pipeline.web_url}"
+                f"Canceled pipeline {pipeline.id} of {pipeline.project}, which is {status} now."
             )
 
     for wait in list(unanswered.values()):

@@ -134,7 +134,8 @@ class Engine:
                 if wait.target.ours:
                     yield Note(f"The wait for {wait.target}, which was started, has stopped.")
             elif not is_finished(wait.pipeline.status):
-                yield Note(f"Pipeline {wait.pipeline.id} is still running: {wait.pipeline.web_url}")
+                pipeline = wait.pipeline
+                yield Note(f"Pipeline {pipeline.id} of {pipeline.project} is still running.")
 
     # Times
 

@@ -15,6 +15,7 @@ from cicd_common.waiting.pipelines import (
     in_words,
     result_of,
 )
+from cicd_common.waiting.reasons import reason_in_words
 from cicd_common.waiting.statuses import Phase, is_finished, meaning_of
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def outcome_of(
     if policy.jobs:
         name = f"{', '.join(policy.jobs)} in pipeline {pipeline.id} of {pipeline.project}"
     return error(
-        f"{name} {_HOW[error.kind]}: {pipeline.web_url}", why=why, hint=hint, results=[result]
+        f"{name} {_HOW[error.kind]}", why=why, hint=hint, results=[result], url=pipeline.web_url
     )
 
 
@@ -196,7 +197,7 @@ def _explain(
 
 def _place(pipeline: Pipeline, job: FailedJob) -> str:
     where = "" if job.pipeline_id == pipeline.id else f" in {job.project}"
-    return f"{job.name} ({job.failure_reason}){where}"
+    return f"{job.name} ({reason_in_words(job.failure_reason)}){where}"
 
 
 def _blocking(pipeline: Pipeline) -> list[str]:
@@ -240,10 +241,11 @@ def out_of_time(
     running = [job.name for job in pipeline.jobs if not is_finished(job.status)]
     return TimeLimitError(
         f"Pipeline {pipeline.id} of {pipeline.project} was still {pipeline.status} after "
-        f"{in_words(seconds)}: {pipeline.web_url}",
+        f"{in_words(seconds)}",
         why=_names("Waiting to be started", blocking)
         or _names("Not done", running)
         or "The time limit ran out.",
         hint="Allow more with --timeout; in a job, its own time limit counts too.",
         results=[result_of(pipeline)],
+        url=pipeline.web_url,
     )

@@ -12,6 +12,7 @@ from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, Unavail
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import PER_PAGE, GitLab
 from cicd_common.gitlab.tokens import TokenKind
+from cicd_common.waiting.reasons import DOWNSTREAM
 from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
@@ -156,9 +157,6 @@ class FailedJob:
     web_url: str
     log: str
     downstream_url: str = ""
-
-
-DOWNSTREAM = "downstream_pipeline_"  # and a status follows, if GitLab names no reason
 
 
 def why_failed(job: Job) -> str:

@@ -252,11 +252,12 @@ class ProjectPoller:
         except NotFoundError as error:
             return {
                 before.id: NotFoundError(
-                    f"Pipeline {before.id} of {before.project} no longer exists: {before.web_url}",
+                    f"Pipeline {before.id} of {before.project} no longer exists",
                     why="It was deleted during the wait, or the token can no longer see the "
                     "project.",
                     hint="See the project's pipelines.",
                     answer=error.answer,
+                    url=before.web_url,
                 )
             }
         return {} if seen is None else {before.id: seen}

@@ -303,8 +303,7 @@ class Finder:
             self.notes.append(
                 Note(
                     f"Pipeline {pipeline.id} of {pipeline.project} had finished before this "
-                    f"command began ({pipeline.status}): {pipeline.web_url} To wait for a later "
-                    f"one, give --newer-than {pipeline.id}.",
+                    f"command began. To wait for a later one, give --newer-than {pipeline.id}.",
                     warning=True,
                 )
             )

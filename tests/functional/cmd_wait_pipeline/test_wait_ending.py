@@ -161,7 +161,7 @@ def test_a_signal_ends_it_at_once(
     stdout, stderr = process.communicate()
     assert process.returncode == code
     assert f"pipeline {pipeline.id} running" in stdout  # what was reached
-    assert f"Pipeline {pipeline.id} is still running" in stderr
+    assert f"Pipeline {pipeline.id} of tech-lunch/service-tests is still running." in stderr
     assert token.secret not in stderr
 
 
@@ -248,5 +248,5 @@ def test_each_of_several_deleted_pipelines_ends_with_4_at_once(
     assert ending.code == 4
     document = json.loads(ending.stdout)
     assert [each["status"] for each in document["results"]] == ["running", "running", "success"]
-    assert ending.stderr.count("no longer exists: ") == 2
+    assert ending.stderr.count("no longer exists.") == 2
     assert "was still running" not in ending.stderr

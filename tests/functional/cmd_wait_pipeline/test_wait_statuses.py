@@ -291,7 +291,7 @@ def test_a_name_means_all_parts_of_a_matrix_and_no_other_job(add: Add, wait: Wai
     )
     ending = wait("--pipeline-id", add(jobs=jobs).id, "--job", "build")
     assert ending.code == 1
-    assert "Failed: build 2/2 (script_failure)." in ending.stderr
+    assert "Failed: build 2/2 (script failure)." in ending.stderr
 
 
 def test_4_a_job_that_the_pipeline_does_not_have(add: Add, wait: Wait) -> None:

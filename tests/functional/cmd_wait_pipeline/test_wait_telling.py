@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox import Sandbox
-    from sandbox.model import Project, Token, User
+    from sandbox.model import Project, Steps, Token, User
     from tests.functional.cmd_wait_pipeline.conftest import Add, Wait
 
 FAILED = ((0.0, "running"), (0.6, "failed"))
@@ -53,7 +54,7 @@ def test_a_failure_names_each_failed_job_downstream_too_with_the_end_of_its_log(
     document = json.loads(ending.stdout)
     assert ending.code == 1
     assert document["error"]["why"] == (
-        "Failed: own (runner_system_failure), unit (script_failure) in tech-lunch/deep."
+        "Failed: own (runner system failure), unit (script failure) in tech-lunch/deep."
     )
     [result] = document["results"]
     jobs = {job["name"]: job for job in result["failed_jobs"]}
@@ -164,6 +165,45 @@ def test_junit_holds_the_jobs_of_all_pipelines_also_of_those_that_succeeded(
     assert {"test", "deep"} <= names
 
 
+ENDS = {
+    "failed": (((0, "running"), (0.4, "failed")), (), "failed"),
+    "canceled": (((0, "running"), (0.4, "canceled")), (), "was canceled"),
+    "skipped": (((0, "skipped"),), (), "was skipped"),
+    "manual": (((0, "manual"),), (), "waits for a person"),
+    "timeout": (((0, "running"),), ("--timeout", "1"), "was still running after 1 s"),
+}
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",)], ids=["lines", "quiet"])
+@pytest.mark.parametrize(("steps", "options", "verdict"), ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("after", [0, -100], ids=["watched", "finished before"])
+def test_each_stream_has_the_url_and_the_verdict_once(
+    add: Add,
+    wait: Wait,
+    steps: Steps,
+    options: tuple[str, ...],
+    verdict: str,
+    quiet: tuple[str, ...],
+    after: float,
+) -> None:
+    pipeline = add(*steps, after=after)
+    ending = wait("--ref", pipeline.ref, *options, *quiet)
+    url = f"/-/pipelines/{pipeline.id}"
+    assert ending.code != 0
+    assert (ending.stdout.count(url), ending.stderr.count(url)) == (1, 1)
+    [line] = (line for line in ending.stderr.splitlines() if line.startswith("error: "))
+    assert f"Pipeline {pipeline.id} of tech-lunch/service-tests {verdict}" in line
+    about_it = rf"(#{pipeline.id}|pipeline:|on {pipeline.ref}:) (failed|canceled|skipped)"
+    assert re.search(about_it, ending.stderr) is None
+
+
+def test_the_table_and_the_result_have_the_same_word_for_success(add: Add, wait: Wait) -> None:
+    ending = wait("--pipeline-id", add(*SOON).id)
+    assert "test / test: success" in ending.stderr
+    assert " success in " in ending.stdout
+    assert "passed" not in ending.stdout + ending.stderr
+
+
 def test_quiet_reports_only_failures(add: Add, wait: Wait) -> None:
     assert wait("--pipeline-id", add(*SOON).id, "-q").stderr == ""
     assert "failed: test / test" in wait("--pipeline-id", add(*FAILED).id, "-q").stderr
@@ -263,7 +303,7 @@ def test_trigger_jobs_and_their_downstream_pipelines_are_reported_while_they_run
     ending = wait("--pipeline-id", gitlab.add_pipeline(project, script, user=executor).id)
     assert ending.code == 0
     assert "test / child: running" in ending.stderr
-    assert "test / child: passed" in ending.stderr
+    assert "test / child: success" in ending.stderr
 
 
 def test_a_pipeline_with_only_trigger_jobs_is_read_from_them(
@@ -291,7 +331,7 @@ def test_the_end_of_each_job_is_reported_also_beside_a_trigger_job(
     pipeline = gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor)
     said = wait("--pipeline-id", pipeline.id).stderr.splitlines()
     for name in ("part-0", "part-1", "part-2", "suite"):
-        assert sum(f"{name}: passed" in line for line in said) == 1, said
+        assert sum(f"{name}: success" in line for line in said) == 1, said
     times = [line[:8] for line in said if line[2:3] == ":"]
     assert times == sorted(times)
 
@@ -310,8 +350,8 @@ def test_each_of_more_than_a_hundred_jobs_is_reported_and_counted(
     pipeline = gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor)
     ending = wait("--pipeline-id", pipeline.id)
     assert ending.code == 0
-    assert ending.stderr.count(": passed after") == 230
-    assert "ended: 230 passed" in ending.stderr
+    assert ending.stderr.count(": success after") == 230
+    assert "ended: 230 success" in ending.stderr
 
 
 def test_quiet_reads_no_more_than_a_hundred_jobs_each_time(

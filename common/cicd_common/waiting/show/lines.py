@@ -19,6 +19,7 @@ from cicd_common.waiting.events import (
     present,
 )
 from cicd_common.waiting.pipelines import FailedJob, failed_jobs, in_words
+from cicd_common.waiting.reasons import reason_in_words
 from cicd_common.waiting.report import newest
 from cicd_common.waiting.show.progress import Progress, Watched
 from cicd_common.waiting.show.text import (
@@ -27,7 +28,6 @@ from cicd_common.waiting.show.text import (
     age,
     elapsed,
     job_style,
-    reason_in_words,
     remaining,
     seconds_of,
     style_of,
@@ -61,11 +61,9 @@ def failure_report(pipeline: Pipeline, budget: LogBudget | None = None) -> Itera
     failed = list(failed_jobs(pipeline))
     if not failed and not pipeline.yaml_errors:
         return
-    style = style_of(pipeline.status)
-    status = "passed with warnings" if pipeline.status == "success" else style.word
+    color = style_of(pipeline.status).color
     yield ""
-    yield console.styled(f"{one_line(pipeline.project)} #{pipeline.id} {status}", style.color)
-    yield f"  {one_line(pipeline.web_url)}"
+    yield console.styled(f"{one_line(pipeline.project)} #{pipeline.id}", color)
     for job in sorted(failed, key=lambda job: not job.allow_failure):
         yield from _lines_of(job, pipeline, budget or LogBudget())
     if pipeline.yaml_errors:
@@ -206,7 +204,8 @@ def found_lines(found: Found, now: datetime, column: Column) -> Iterator[str]:
     kind = "tag " if pipeline.tag else ""
     expected = f", {usual(found.estimate)}" if found.estimate else ""
     what = f"{one_line(pipeline.project)} on {kind}{one_line(pipeline.ref)}"
-    yield f"{column.at(pipeline, now)} {what}: {style_of(pipeline.status)}{expected}"
+    status = "" if is_finished(pipeline.status) else f": {style_of(pipeline.status)}{expected}"
+    yield f"{column.at(pipeline, now)} {what}{status}"
     yield INDENT + one_line(pipeline.web_url)
     if is_first:
         yield f"{INDENT}The first column is the time since that pipeline was created."
@@ -232,11 +231,12 @@ def change_lines(change: Changed, now: datetime, column: Column) -> Iterator[str
 
 
 def ended_lines(pipeline: Pipeline, now: datetime, column: Column) -> Iterator[str]:
-    """Yield the lines for the state of a pipeline when the wait for it is over."""
+    """Yield the line for the jobs of a pipeline when the wait for it is over.
+
+    The pipeline's own status stands in the result or the error, which follows.
+    """
     ended = is_finished(pipeline.status)
     moment = pipeline.updated_at if ended else now
-    if ended:
-        yield f"{column.at(pipeline, moment)} pipeline: {style_of(pipeline.status)}"
     parts = [tally(map(job_style, pipeline.jobs)) or "no jobs seen"]
     if pipeline.tests:
         parts.append(tests_in_words(pipeline.tests))

@@ -27,7 +27,7 @@ from cicd_common.waiting.show.text import (
     urgency,
     why_failed,
 )
-from cicd_common.waiting.statuses import is_finished
+from cicd_common.waiting.statuses import Phase, is_finished, meaning_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -143,11 +143,15 @@ def render(progress: Progress, now: datetime, canvas: Canvas) -> list[Text]:
 
 
 def render_final(progress: Progress, now: datetime, canvas: Canvas) -> list[Text]:
-    """Renders what stays when the wait is over; if there are several pipelines, a line for each."""
+    """Renders what stays when the wait is over; if there are several pipelines, a line for each.
+
+    One pipeline keeps its mark alone: the result or the error, which follows, has its status.
+    """
     watched = list(progress.watched.values())
     if len(watched) > 1:
         return [_one_line(one, now, canvas) for one in watched]
-    return _blocks(watched, [list(_urgent_jobs(one.pipeline, now)) for one in watched], now, canvas)
+    rows = [list(_urgent_jobs(one.pipeline, now)) for one in watched]
+    return _blocks(watched, rows, now, canvas, final=True)
 
 
 # The jobs of a pipeline, from all of them to few.
@@ -217,25 +221,32 @@ def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
 
 
 def _blocks(
-    watched: Sequence[Watched], rows: Sequence[Sequence[Row]], now: datetime, canvas: Canvas
+    watched: Sequence[Watched],
+    rows: Sequence[Sequence[Row]],
+    now: datetime,
+    canvas: Canvas,
+    *,
+    final: bool = False,
 ) -> list[Text]:
     """Returns two lines for each pipeline, with its rows below them."""
     lines: list[Text] = []
     for one, its_rows in zip(watched, rows, strict=True):
-        lines += [_heading(one.pipeline, canvas), _progress(one, now, canvas)]
+        lines += [_heading(one.pipeline, canvas, final=final), _progress(one, now, canvas)]
         lines += _table(its_rows, canvas)
     return lines
 
 
-def _heading(pipeline: Pipeline, canvas: Canvas) -> Text:
+def _heading(pipeline: Pipeline, canvas: Canvas, *, final: bool) -> Text:
     style = style_of(pipeline.status)
+    over = final and meaning_of(pipeline.status).phase is not Phase.ACTIVE
+    status = () if over else ((": ", ""), (style.word, f"bold {style.color}"))
     return canvas.line(
         (
             f"{canvas.mark(style)} {one_line(pipeline.project)} #{pipeline.id}",
             f"bold {style.color}",
         ),
-        (f" on {one_line(pipeline.ref)}: ", ""),
-        (style.word, f"bold {style.color}"),
+        (f" on {one_line(pipeline.ref)}", ""),
+        *status,
     )
 
 

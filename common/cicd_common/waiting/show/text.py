@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
 from cicd_common.waiting import pipelines
-from cicd_common.waiting.pipelines import DOWNSTREAM, in_words
+from cicd_common.waiting.pipelines import in_words
+from cicd_common.waiting.reasons import reason_in_words
 from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ FAILED = "failed"
 ALLOWED = "failed (allowed)"
 OPTIONAL = "manual (optional)"
 
-# The most urgent first. The words are those of GitLab's pages, which call `success` `passed`.
+# The most urgent first. The words are those of GitLab's API, as in the results.
 STYLES: Mapping[str, Style] = MappingProxyType(
     {
         FAILED: Style("failed", "red", "✗", "x", urgent=True),
@@ -60,7 +61,7 @@ STYLES: Mapping[str, Style] = MappingProxyType(
         "preparing": Style("preparing", "yellow", "○", "o"),
         "pending": Style("pending", "yellow", "○", "o"),
         "scheduled": Style("scheduled", "yellow", "○", "o"),
-        "success": Style("passed", "green", "✓", "+"),
+        "success": Style("success", "green", "✓", "+"),
         "created": Style("created", "", "·", "."),
         OPTIONAL: Style("manual (optional)", "", "·", "."),
         "skipped": Style("skipped", "", "-", "-"),
@@ -69,24 +70,6 @@ STYLES: Mapping[str, Style] = MappingProxyType(
 )
 
 _RANKS = {style: rank for rank, style in enumerate(STYLES.values())}
-
-# For reasons whose name says less than the text of `Gitlab::Ci::Status::Build::Failed`.
-_REASONS: Mapping[str, str] = MappingProxyType(
-    {
-        "stuck_or_timeout_failure": "stuck, or over its time limit",
-        "job_execution_timeout": "over its time limit",
-        "runner_unsupported": "the runner is too old",
-        "no_matching_runner": "no matching runner",
-        "ci_quota_exceeded": "no compute minutes left",
-        "trace_size_exceeded": "the log is too long",
-        "pipeline_loop_detected": "the pipeline would trigger itself",
-        "downstream_bridge_project_not_found": "the downstream project was not found",
-        "downstream_pipeline_creation_failed": "the downstream pipeline could not be created",
-        "insufficient_bridge_permissions": "not allowed to start the downstream pipeline",
-        "reached_max_descendant_pipelines_depth": "child pipelines are nested too deep",
-        "reached_max_pipeline_hierarchy_size": "too many downstream pipelines",
-    }
-)
 
 
 def style_of(status: str) -> Style:
@@ -109,15 +92,6 @@ def urgency(style: Style) -> int:
 def title(job: Job) -> str:
     """Returns the stage and name of a job."""
     return f"{one_line(job.stage)} / {one_line(job.name)}"
-
-
-def reason_in_words(reason: str) -> str:
-    """Returns in words why a job failed, from GitLab's name of the reason."""
-    if reason in _REASONS:
-        return _REASONS[reason]
-    if reason.startswith(DOWNSTREAM):
-        return f"the downstream pipeline {style_of(reason.removeprefix(DOWNSTREAM)).word}"
-    return one_line(reason).replace("_", " ")
 
 
 def why_failed(job: Job) -> str:

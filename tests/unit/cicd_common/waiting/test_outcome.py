@@ -122,7 +122,7 @@ def test_a_failure_names_the_failed_job_and_its_pipeline() -> None:
     outcome = ended("failed", job(1, "failed", reason="script_failure"), bridge)
     assert isinstance(outcome, CommandError)
     assert outcome.why == (
-        "Failed: job-1 (script_failure), job-3 (stuck_or_timeout_failure) in group/other."
+        "Failed: job-1 (script failure), job-3 (stuck, or over its time limit) in group/other."
     )
 
 

@@ -155,9 +155,9 @@ def test_failures_are_reported_at_the_end_on_the_original_stderr(
         live.show(Finished(PipelineFailedError("failed"), pipeline))
         assert stderr() == []
     told = stderr()
-    assert told[1] == "group/api #1234 failed"
+    assert told[1] == "group/api #1234"
     assert "failed: test / unit: script failure" in told
-    assert terminal.screen().shown()[1] == "✗ group/api #1234 on main: failed"
+    assert terminal.screen().shown()[1] == "✗ group/api #1234 on main"
 
 
 def test_a_failure_during_the_live_table_restores_terminal_and_logging(

@@ -65,7 +65,7 @@ def test_with_enough_rows_every_job_has_its_line(scene: Scene, usual: Progress) 
     assert drawn(scene, usual, Canvas(80, 23)) == [
         "● group/api #1234 on main: running",
         "  00:01:20  ━━━━━━━━━━━━━───────  about 40 s left  3 of 7 jobs done  1 failed",
-        "  build   ✓ compile                passed             00:00:52",
+        "  build   ✓ compile                success            00:00:52",
         "  test    ✗ unit                   failed             00:00:22  script failure",
         "          ● integration            running            00:00:25",
         "          ! spelling               failed (allowed)   00:00:04  script failure",
@@ -81,7 +81,7 @@ def test_without_utf_8_the_table_is_ascii(scene: Scene, usual: Progress) -> None
         assert "".join(drawn(scene, usual, canvas)).isascii()
     assert drawn(scene, usual, Canvas(80, 23, ascii=True))[1:4] == [
         "  00:01:20  #############-------  about 40 s left  3 of 7 jobs done  1 failed",
-        "  build   + compile                passed             00:00:52",
+        "  build   + compile                success            00:00:52",
         "  test    x unit                   failed             00:00:22  script failure",
     ]
 
@@ -99,12 +99,12 @@ def test_with_few_rows_finished_and_waiting_jobs_are_counted_by_stage(
     assert drawn(scene, large, Canvas(80, 23)) == [
         "● group/api #1234 on main: running",
         "  00:01:40  18 of 60 jobs done  2 failed",
-        "  stage-0  10 passed",
+        "  stage-0  10 success",
         "  stage-1  ✗ job-14  failed   00:00:09  script failure",
         "           ✗ job-17  failed   00:00:09  script failure",
         "           ● job-18  running  00:01:22",
         "           ● job-19  running  00:01:21",
-        "           6 passed",
+        "           6 success",
         "  stage-2  ● job-20  running  00:01:20",
         "           9 created",
         "  stage-3  10 created",
@@ -123,11 +123,11 @@ def test_with_fewer_rows_only_the_most_urgent_jobs_are_shown(scene: Scene, large
         "  stage-1  ● job-18  running  00:01:22",
         "  stage-1  ● job-19  running  00:01:21",
         "  stage-2  ● job-20  running  00:01:20",
-        "           and 16 passed, 39 created",
+        "           and 16 success, 39 created",
         "time limit in 1 h 0 min",
     ]
     both = drawn(scene, two(scene, large), Canvas(80, 14))
-    assert both[5] == "           and 2 running, 16 passed, 39 created"
+    assert both[5] == "           and 2 running, 16 success, 39 created"
 
 
 def two(scene: Scene, progress: Progress) -> Progress:
@@ -154,8 +154,8 @@ def test_the_most_urgent_pipelines_are_shown_if_there_are_too_few_rows(scene: Sc
         assert drawn(scene, progress, Canvas(80, height)) == [
             "✗ failed  00:00:00  group/api #18",
             "● running  00:00:00  group/api #19",
-            *(f"✓ passed  00:00:00  group/api #{number}" for number in range(height - 3)),
-            f"and {21 - height} passed",
+            *(f"✓ success  00:00:00  group/api #{number}" for number in range(height - 3)),
+            f"and {21 - height} success",
         ]
 
 
@@ -194,6 +194,6 @@ def test_at_the_end_one_pipeline_has_its_table_and_several_have_one_line_each(
     large.note(Finished(result_of(passed), passed))
     final = render_final(two(scene, large), scene.now(), canvas)
     assert [line.plain for line in final] == [
-        "✓ passed  00:01:30  group/api #1234",
+        "✓ success  00:01:30  group/api #1234",
         "○ pending  00:01:40  group/web #2",
     ]

@@ -26,7 +26,6 @@ from cicd_common.waiting.show.text import (
     STYLES,
     elapsed,
     job_style,
-    reason_in_words,
     remaining,
     style_of,
     tally,
@@ -107,25 +106,13 @@ def test_every_status_of_gitlab_has_its_own_symbol_and_text() -> None:
         ("failed", True, "failed (allowed)"),
         ("manual", False, "manual"),
         ("manual", True, "manual (optional)"),
-        ("success", True, "passed"),
+        ("success", True, "success"),
     ],
 )
 def test_allowed_failures_are_shown_differently(
     scene: Scene, status: str, allow_failure: bool, word: str
 ) -> None:
     assert job_style(scene.job(1, "unit", status, allow_failure=allow_failure)).word == word
-
-
-@pytest.mark.parametrize(
-    ("reason", "words"),
-    [
-        ("script_failure", "script failure"),
-        ("stuck_or_timeout_failure", "stuck, or over its time limit"),
-        ("something_new", "something new"),
-    ],
-)
-def test_a_failure_reason_is_shown_as_text(reason: str, words: str) -> None:
-    assert reason_in_words(reason) == words
 
 
 def test_a_trigger_job_shows_the_failure_of_its_downstream_pipeline(scene: Scene) -> None:
@@ -162,5 +149,5 @@ def test_an_estimate_shows_its_uncertainty() -> None:
 
 def test_job_counts_begin_with_the_most_urgent_status() -> None:
     assert tally(map(style_of, ["success", "created", "failed", "success"])) == (
-        "1 failed, 2 passed, 1 created"
+        "1 failed, 2 success, 1 created"
     )

@@ -12,7 +12,7 @@ MACHINES := x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu \
 	x86_64-apple-darwin aarch64-apple-darwin
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header
-# A worker for each core.
+# As many workers as conftest.py says.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto
 
 # How pip and uv install a lock: its versions and files, and nothing that an index offers beside.

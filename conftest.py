@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -39,13 +40,25 @@ def _no_secret_of_another_test() -> None:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
-    """Any worker takes any test, but one takes all tests of the images, which are built once.
+    """Any worker takes any test, but one takes all tests that share what is costly to make.
 
+    These are the tests of the images, each group of the fault matrix, and, because they are quick,
+    those of a module of unit tests or of the project itself. The largest go first.
     The groups of pytest-xdist 3.8 would say the same, but pytest 9.2 does not read them.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "images" if nodeid.startswith("tests/images/") else nodeid
+        if nodeid.startswith("tests/images/"):
+            return "images"
+        if nodeid.startswith(("tests/unit/", "tests/meta/")):
+            return nodeid.partition("::")[0]
+        group = re.match(r"tests/fault_matrix/test_fault_matrix\.py::\w+\[group \d+", nodeid)
+        return group[0] if group else nodeid
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Start two workers for each core: many tests wait for a process or for time to pass."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:

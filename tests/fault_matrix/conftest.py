@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from tests.fault_matrix.matrix import Cell
 
-# A group of cells runs in one worker of pytest-xdist, side by side: most wait for something.
-GROUPS_OF_SAMPLE = 2
-GROUPS_OF_WHOLE = 8
 Cases: TypeAlias = "Callable[[Cell], list[Row]]"
 
 
@@ -24,22 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def groups(config: pytest.Config, items: list[pytest.Item]) -> list[list[pytest.Function]]:
-    """The tests that have a cell of the matrix, in groups."""
-    number = (
-        GROUPS_OF_WHOLE if config.getoption("--whole-matrix", default=False) else GROUPS_OF_SAMPLE
-    )
-    found = [
-        item for item in items if isinstance(item, pytest.Function) and "cases" in item.fixturenames
-    ]
-    return [found[first::number] for first in range(number)]
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for number, group in enumerate(groups(config, items)):
-        for item in group:
-            item.add_marker(pytest.mark.xdist_group(f"fault matrix {number}"))
+def groups(items: list[pytest.Item]) -> list[list[Cell]]:
+    """The cells of the tests, by the group that their names begin with."""
+    found: dict[str, list[Cell]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and "cases" in item.fixturenames:
+            group, _, _ = item.name.partition(":")
+            found.setdefault(group, []).append(cast("Cell", item.callspec.params["cell"]))
+    return list(found.values())
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +39,7 @@ def cases(
 
     For pytest changes the environment between tests, and the sandbox's threads read it.
     """
-    chosen = [
-        [cast("Cell", item.callspec.params["cell"]) for item in group]
-        for group in groups(request.config, request.session.items)
-    ]
+    chosen = groups(request.session.items)
     done: dict[Cell, list[Row] | Exception] = {}
 
     def of(cell: Cell) -> list[Row]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.fault_matrix.conftest import Cases
 
+GROUPS_OF_SAMPLE = 2
+GROUPS_OF_WHOLE = 8
 ROUTES: tuple[Route, ...] = get_args(Route)
 
 
@@ -46,9 +48,13 @@ def sample() -> Iterator[Cell]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    cells = whole() if metafunc.config.getoption("--whole-matrix", default=False) else sample()
+    """Name each cell by its group, which one worker runs side by side, for most of them wait."""
     if "cell" in metafunc.fixturenames:
-        metafunc.parametrize("cell", list(cells), ids=str)
+        all_of_it = metafunc.config.getoption("--whole-matrix", default=False)
+        cells = list(whole() if all_of_it else sample())
+        groups = GROUPS_OF_WHOLE if all_of_it else GROUPS_OF_SAMPLE
+        ids = [f"group {number % groups}: {cell}" for number, cell in enumerate(cells)]
+        metafunc.parametrize("cell", cells, ids=ids)
 
 
 @pytest.mark.timeout(900)  # the first of a group waits for the whole group

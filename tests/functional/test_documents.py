@@ -124,7 +124,7 @@ def world(gitlab: Sandbox, executor: User) -> Project:
     passing = ScriptedJob(
         name="end-to-end",
         timeline=((0, "running"), (1, "success")),
-        artifacts={"summary.txt": b"1 test passed"},
+        artifacts={"summary.txt": b"1 test passed", "result.env": b"TESTS=214\n"},
     )
     blocking = ScriptedJob(name="release", stage="deploy", when="manual")
     for name, jobs in (("v1.1.0", (passing,)), ("v1.2.0", (passing, blocking))):

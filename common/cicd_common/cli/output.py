@@ -33,6 +33,10 @@ MOST_BYTES = 5119
 PIPELINE_VARIABLES = 5
 # GitLab expands these in a later job: lib/expand_variables.rb.
 _EXPANDED = re.compile(r"\$\w|\$\{|%\w+%")
+# The variables of the commands themselves, also of several results.
+OWN_NAMES = re.compile(
+    r"(PIPELINE_(IDS?|PROJECT|URL|STATUS|SHA)|TAG_(NAMES?|COMMIT_SHA|PROJECT|CREATED))(_\d+)?"
+)
 # Stands in `PIPELINE_IDS` for a project without a result.
 NOT_REACHED = "-"
 DECIMALS = 3  # of durations in seconds

@@ -106,7 +106,7 @@ _JOB_TOKEN_ROUTES = tuple(
         (rf"GET {_PROJECT}/repository/(tags|branches|commits/[^/]+|files/[^/]+/raw)", ""),
         (rf"GET {_PROJECT}/repository/tags/[^/]+", "18.8"),
         (rf"GET {_PROJECT}/pipelines/\d+/jobs", "18.4"),
-        (rf"GET {_PROJECT}/jobs/\d+/artifacts", ""),
+        (rf"GET {_PROJECT}/jobs/\d+/artifacts(/.+)?", ""),
         (rf"GET {_PROJECT}/pipelines(/\d+(/bridges|/trigger_jobs)?)?", "19.0"),
         (rf"GET {_PROJECT}/merge_requests", "18.3"),
         (rf"GET {_PROJECT}/releases(/[^/]+)?", ""),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import re
-import shutil
-import stat
 import tempfile
 import threading
 import zipfile
-import zlib
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
 from cicd_common.cleaning import one_line
 from cicd_common.errors import (
@@ -32,6 +31,8 @@ from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.waiting.outcome import wanted_jobs
 from cicd_common.waiting.pipelines import Job, Pipeline, jobs_path, parse_jobs, read_bridges
+from cicd_common.waiting.reported_variables import LARGEST_FILE, parse_variables
+from cicd_common.waiting.unpacking import LARGEST_ARCHIVE, Contents, in_units, unpack, unsafe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,13 +44,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-LARGEST_ARCHIVE = 5 * 2**30  # bytes; GitLab.com allows 1 GB
-# What an archive can unpack to: more is taken to be a zip bomb.
-MOST_ENTRIES = 500_000
-LARGEST_UNPACKED = 20 * 2**30
-HIGHEST_RATIO = 200  # unpacked bytes for each of the archive; counts above SMALL alone
-SMALL = 100 * 2**20
-METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # what GitLab Runner writes
 # An uploaded archive can be visible on all servers only some seconds later.
 UPLOAD_SECONDS = 10.0
 MOST_NAMES = 10
@@ -72,21 +66,13 @@ class _Archive:
     job: str
     filename: str
     size: int | None
-    base: Path
-    folder: Path
+    base: Path = Path()
+    folder: Path = Path()
 
     def __str__(self) -> str:
         """Return the archive's name for messages."""
-        size = "" if self.size is None else f", {_in_units(self.size)}"
+        size = "" if self.size is None else f", {in_units(self.size)}"
         return f"artifacts of {self.job} ({self.filename}{size})"
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Holds the paths of an archive's entries."""
-
-    files: frozenset[PurePosixPath]
-    folders: frozenset[PurePosixPath]
 
 
 def check_folders(wanted: Mapping[str, Path]) -> None:
@@ -108,35 +94,55 @@ def check_folders(wanted: Mapping[str, Path]) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """Holds what was fetched of one pipeline.
+
+    Attributes:
+        told: A line for the user for each archive and each file of variables.
+        variables: The variables of these files.
+    """
+
+    told: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+
+
 class Artifacts:
     """Fetches the artifacts of jobs; one object for all pipelines of a command.
 
     Args:
         gitlab: The client.
         wanted: The folder of each job's artifacts, by the job's name.
+        dotenv: The path of a dotenv file in each job's artifacts, by the job's name.
     """
 
-    def __init__(self, gitlab: GitLab, wanted: Mapping[str, Path]) -> None:
+    def __init__(
+        self, gitlab: GitLab, wanted: Mapping[str, Path], dotenv: Mapping[str, str]
+    ) -> None:
         self._gitlab = gitlab
         self._wanted = wanted
+        self._dotenv = dotenv
         self._lock = threading.Lock()
         self._stopped = False
         self._placed: dict[Path, str] = {}
 
-    def fetch(self, pipeline: Pipeline) -> list[str]:
+    @property
+    def are_wanted(self) -> bool:
+        """Return True if there is anything to fetch."""
+        return bool(self._wanted or self._dotenv)
+
+    def fetch(self, pipeline: Pipeline) -> Fetched:
         """Fetch and check all wanted artifacts of a pipeline, then move them to their places.
 
         Args:
             pipeline: A finished pipeline.
 
-        Returns:
-            A line for the user for each archive.
-
         Raises:
             NotFoundError: There is no such job, or it has no artifacts.
-            RefusedError: They cannot be unpacked safely.
+            RefusedError: They cannot be unpacked safely, or a dotenv file is not valid.
             CommandError: They cannot be fetched. No file was moved.
         """
+        fetched = self._read_dotenv(pipeline)
         archives = self._once_uploaded(lambda: self._find(pipeline))
         with ExitStack() as temporary, _written():
             unpacked = []
@@ -147,11 +153,12 @@ class Artifacts:
                 folder = Path(temporary.enter_context(near))
                 unpacked.append((archive, folder, self._unpack(archive, folder)))
             self._place(unpacked)
-        return [
-            f"Unpacked the {archive}: {len(contents.files)} "
-            f"file{'s' * (len(contents.files) != 1)} in {one_line(str(archive.folder))}"
-            for archive, _, contents in unpacked
-        ]
+        for archive, _, contents in unpacked:
+            count = f"{len(contents.files)} file{'s' * (len(contents.files) != 1)}"
+            fetched.told.append(
+                f"Unpacked the {archive}: {count} in {one_line(str(archive.folder))}"
+            )
+        return fetched
 
     def stop(self) -> None:
         """Prevent further moves of files; wait for moves that have begun."""
@@ -162,7 +169,7 @@ class Artifacts:
         if self._stopped:
             raise TimeLimitError("The artifacts were not fetched in time.")
         if size > LARGEST_ARCHIVE:
-            raise _unsafe(f"it is larger than {_in_units(LARGEST_ARCHIVE)}")
+            raise unsafe(f"it is larger than {in_units(LARGEST_ARCHIVE)}")
 
     def _once_uploaded(self, read: Callable[[], T]) -> T:
         """Read, and for some seconds read again if GitLab does not have it yet."""
@@ -179,16 +186,17 @@ class Artifacts:
 
     def _find(self, pipeline: Pipeline) -> list[_Archive]:
         return [
-            self._archive_of(
-                each,
-                job,
-                answer,
+            replace(
+                archive,
                 base=folder,
-                folder=folder if job.name == name else folder / _safe_name(job.name),
+                folder=folder if archive.job == name else folder / _safe_name(archive.job),
             )
             for name, folder in self._wanted.items()
-            for each, job, answer in self._jobs(pipeline, name)
+            for archive in self._archives(pipeline, name)
         ]
+
+    def _archives(self, pipeline: Pipeline, name: str) -> list[_Archive]:
+        return [self._archive_of(*found) for found in self._jobs(pipeline, name)]
 
     def _jobs(self, pipeline: Pipeline, name: str) -> list[tuple[Pipeline, Job, JsonObject]]:
         """Find jobs by name in a pipeline, or else in its nearest downstream pipelines."""
@@ -221,9 +229,7 @@ class Artifacts:
             ) from error
         return [bridge.downstream for bridge in bridges if bridge.downstream]
 
-    def _archive_of(
-        self, pipeline: Pipeline, job: Job, answer: JsonObject, **places: Path
-    ) -> _Archive:
+    def _archive_of(self, pipeline: Pipeline, job: Job, answer: JsonObject) -> _Archive:
         if not answer.get("artifacts_file"):
             raise self._absence(job, answer)
         return _Archive(
@@ -231,7 +237,6 @@ class Artifacts:
             job=job.name,
             filename=one_line(fields.optional_text(answer, "artifacts_file", "filename")),
             size=fields.optional_number(answer, "artifacts_file", "size"),
-            **places,
         )
 
     def _absence(self, job: Job, answer: JsonObject) -> NotFoundError:
@@ -260,13 +265,52 @@ class Artifacts:
             retryable=bool(is_new),
         )
 
+    # Variables
+
+    def _read_dotenv(self, pipeline: Pipeline) -> Fetched:
+        """Read the variables of all dotenv files; no two of them can have the same variable."""
+        fetched = Fetched()
+        for name, path in self._dotenv.items():
+            for archive in self._once_uploaded(partial(self._archives, pipeline, name)):
+                place = f"{path} in the artifacts of {archive.job}"
+                content = self._once_uploaded(partial(self._read_file, archive, path, place))
+                variables = parse_variables(content, place)
+                if twice := sorted(variables.keys() & fetched.variables.keys()):
+                    raise RefusedError(
+                        f"The variable {twice[0]} is in several files; one is {place}.",
+                        hint="Name one file of one job; of a parallel job, give the whole name.",
+                    )
+                fetched.variables.update(variables)
+                fetched.told.append(f"Read from {place}: {', '.join(variables) or 'nothing'}")
+        return fetched
+
+    def _read_file(self, archive: _Archive, path: str, place: str) -> bytes:
+        def check(size: int) -> None:
+            self._check()
+            if size > LARGEST_FILE:
+                raise RefusedError(f"{place} is larger than {in_units(LARGEST_FILE)}.")
+
+        target = BytesIO()
+        one = replace(archive, path=f"{archive.path}/{quote(path)}")
+        try:
+            self._download(one, target, check)
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"There is no file {place}.",
+                hint="Name a file of artifacts:paths, as its path is in the archive; GitLab's API "
+                "does not have the file of artifacts:reports:dotenv.",
+                answer=error.answer,
+                retryable=True,
+            ) from error
+        return target.getvalue()
+
     # Fetching
 
     def _unpack(self, archive: _Archive, folder: Path) -> Contents:
         log.info("Fetching the %s", archive)
         file = folder / "archive"
         with file.open("xb") as target:
-            self._once_uploaded(lambda: self._download(archive, target))
+            self._once_uploaded(lambda: self._download(archive, target, self._check))
         contents = folder / "contents"
         contents.mkdir()
         with _explained(archive):
@@ -274,9 +318,9 @@ class Artifacts:
         file.unlink()
         return found
 
-    def _download(self, archive: _Archive, target: BinaryIO) -> None:
+    def _download(self, archive: _Archive, target: BinaryIO, check: Callable[[int], None]) -> None:
         try:
-            self._gitlab.download(archive.path, target, self._check)
+            self._gitlab.download(archive.path, target, check)
         except NotFoundError as error:
             # Only to job tokens, without a license: `ee/lib/ee/api/ci/job_artifacts.rb`.
             if self._gitlab.token_kind is TokenKind.JOB and "Project" in error.message:
@@ -331,93 +375,6 @@ def _check_places(archive: _Archive, contents: Contents, taken: dict[Path, str])
         taken[key] = archive.job
 
 
-def unpack(archive: Path, folder: Path, check: Callable[[], None]) -> Contents:
-    """Unpack a zip archive into an empty folder.
-
-    Args:
-        archive: The archive.
-        folder: The folder.
-        check: Called before each entry; an exception ends the unpacking.
-
-    Returns:
-        The paths of its entries.
-
-    Raises:
-        RefusedError: An entry is not a file or folder within `folder`, or it is too large.
-        zipfile.BadZipFile: It is damaged.
-        OSError: It cannot be written.
-    """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            entries = _entries(opened.infolist(), archive.stat().st_size)
-            contents = _contents(entries)
-            for path in sorted(contents.folders):
-                (folder / path).mkdir()
-            for path in contents.files:
-                check()
-                _extract(opened, entries[path], folder / path)
-            return contents
-    except (zlib.error, EOFError, ValueError, RuntimeError, OverflowError) as error:
-        raise zipfile.BadZipFile(str(error)) from error
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # a seek to before the beginning of the file
-            raise zipfile.BadZipFile(str(error)) from error
-        raise
-
-
-def _entries(infos: Sequence[zipfile.ZipInfo], size: int) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    if len(infos) > MOST_ENTRIES:
-        raise _unsafe(f"it has more than {MOST_ENTRIES} entries")
-    unpacked = sum(info.file_size for info in infos)
-    if unpacked > LARGEST_UNPACKED or unpacked > max(SMALL, HIGHEST_RATIO * size):
-        raise _unsafe(f"it would unpack {_in_units(size)} to {_in_units(unpacked)}")
-    entries: dict[PurePosixPath, zipfile.ZipInfo] = {}
-    for info in infos:
-        path = PurePosixPath(info.filename)
-        if problem := _problem(info, path):
-            raise _unsafe(f"{one_line(info.filename)!r} {problem}")
-        if path in entries and not (info.is_dir() and entries[path].is_dir()):
-            raise _unsafe(f"it has {one_line(info.filename)!r} twice")
-        entries[path] = info
-    return entries
-
-
-def _problem(info: zipfile.ZipInfo, path: PurePosixPath) -> str:
-    """Return why an entry is not safe; empty if it is."""
-    if not info.filename:
-        return "has no name"
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if not path.parts and not info.is_dir():
-        return "is not a file or a folder"
-    if path.is_absolute():
-        return "is an absolute path"
-    if ".." in path.parts:
-        return "leads out of the folder"
-    if kind not in {0, stat.S_IFDIR if info.is_dir() else stat.S_IFREG}:
-        return "is a link" if kind == stat.S_IFLNK else "is not a file or a folder"
-    if info.flag_bits & 1:
-        return "is encrypted"
-    if info.compress_type not in METHODS:
-        return "is compressed in another way than GitLab does"
-    return ""
-
-
-def _contents(entries: Mapping[PurePosixPath, zipfile.ZipInfo]) -> Contents:
-    files = {path for path, info in entries.items() if not info.is_dir()}
-    folders = {path for path in entries if path not in files}
-    folders |= {parent for path in entries for parent in path.parents}
-    if both := files & folders:
-        raise _unsafe(f"{one_line(str(min(both)))!r} is a file and a folder")
-    return Contents(frozenset(files), frozenset(folders - {PurePosixPath()}))
-
-
-def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> None:
-    with archive.open(info) as source, path.open("xb") as target:  # checks the CRC at its end
-        shutil.copyfileobj(source, target, 2**16)
-    if mode := info.external_attr >> 16 & 0o777:
-        path.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
-
-
 @contextmanager
 def _explained(archive: _Archive) -> Iterator[None]:
     """Add the archive's name to errors about its content."""
@@ -468,10 +425,6 @@ def _taken(archive: _Archive, place: Path, why: str) -> RefusedError:
     )
 
 
-def _unsafe(why: str) -> RefusedError:
-    return RefusedError(f"{why}.")
-
-
 def _safe_name(job: str) -> str:
     """Return a folder name for a job: `test-a-b` for `test: [a, b]`."""
     return re.sub(r"[^\w.+-]+", "-", job).strip("-.") or "job"
@@ -480,11 +433,3 @@ def _safe_name(job: str) -> str:
 def _existing(folder: Path) -> Path:
     """Return the folder, or its nearest parent that exists."""
     return next(place for place in (folder, *folder.parents) if os.path.lexists(place))
-
-
-def _in_units(size: float) -> str:
-    for unit in ("bytes", "KB", "MB"):
-        if size < 1000:  # noqa: PLR2004 - a kilobyte
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from cicd_common.gitlab.client import GitLab
+    from cicd_common.waiting.artifacts import Fetched
     from cicd_common.waiting.events import Event
-    from cicd_common.waiting.pipelines import Estimate, Job
+    from cicd_common.waiting.pipelines import Estimate, Job, WaitResult
     from cicd_common.waiting.policy import WaitPolicy
     from cicd_common.waiting.push.listener import Push
     from cicd_common.waiting.targets import Target
@@ -83,7 +85,7 @@ class Engine:
         self._background = background(self._clock)
         self._jitter = jitter
         self._push = push
-        self._artifacts = Artifacts(gitlab, policy.artifacts)
+        self._artifacts = Artifacts(gitlab, policy.artifacts, policy.dotenv_from)
         self._floor = poll.shortest_interval(policy.interval)
         own = own or OwnJob()
         self._waits = [Wait(target, Finder(gitlab, target, own)) for target in targets]
@@ -488,7 +490,7 @@ class Engine:
                 yield Note(gap, warning=True)
             yield from self._still_running(wait.found)
         outcome = outcome_of(wait.found, self._policy, lock=wait.is_lock)
-        if not self._policy.artifacts or isinstance(outcome, CommandError):
+        if isinstance(outcome, CommandError) or not self._artifacts.are_wanted:
             yield from self._end(wait, outcome)
             return
         wait.fetching = True
@@ -497,13 +499,13 @@ class Engine:
         )
 
     def _fetched(
-        self, wait: Wait, outcome: Outcome, told: list[str] | CommandError
+        self, wait: Wait, result: WaitResult, fetched: Fetched | CommandError
     ) -> Iterator[Event]:
-        if isinstance(told, CommandError):
-            outcome = told
-        else:
-            yield from map(Note, told)
-        yield from self._end(wait, outcome)
+        if isinstance(fetched, CommandError):
+            yield from self._end(wait, fetched)
+            return
+        yield from map(Note, fetched.told)
+        yield from self._end(wait, replace(result, variables=fetched.variables))
 
     def _still_running(self, pipeline: Pipeline) -> Iterator[Event]:
         """Report that a pipeline is still running after the jobs that were waited for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import fields
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -24,7 +24,7 @@ from cicd_common.waiting.policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 WAITING = "Waiting"
 
@@ -42,15 +42,34 @@ def artifacts_of(
 ) -> dict[str, Path]:
     """Parse each `JOB[=DIR]`; a callback for `click.option`."""
     del ctx, param
-    folders: dict[str, Path] = {}
+    named = [text if "=" in text else f"{text}=." for text in values]
+    return {job: Path(folder) for job, folder in _of_jobs(named, "JOB or JOB=DIR").items()}
+
+
+def dotenv_files_of(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """Parse each `JOB=FILE`; a callback for `click.option`."""
+    del ctx, param
+    files = _of_jobs(values, "JOB=FILE")
+    for file in files.values():
+        path = PurePosixPath(file)
+        if path.is_absolute() or ".." in path.parts:
+            raise click.BadParameter(f"{file!r} is not a path within the artifacts.")
+    return {job: str(PurePosixPath(file)) for job, file in files.items()}
+
+
+def _of_jobs(values: Sequence[str], form: str) -> dict[str, str]:
+    """Split each value at its last `=`: a job's name can contain one."""
+    found: dict[str, str] = {}
     for text in values:
-        job, _, folder = text.rpartition("=") if "=" in text else (text, "", ".")
-        if not job or not folder:
-            raise click.BadParameter(f"{text!r} is not JOB or JOB=DIR.")
-        if job in folders:
+        job, _, rest = text.rpartition("=")
+        if not job or not rest:
+            raise click.BadParameter(f"{text!r} is not {form}.")
+        if job in found:
             raise click.BadParameter(f"Job {job!r} is named twice.")
-        folders[job] = Path(folder)
-    return folders
+        found[job] = rest
+    return found
 
 
 _option = functools.partial(option, group=WAITING)
@@ -96,6 +115,14 @@ _OPTIONS = (
         callback=artifacts_of,
         help="After success, unpack the artifacts of this job into DIR, default the working "
         "directory. Can be repeated.",
+    ),
+    _option(
+        "--dotenv-from",
+        metavar="JOB=FILE",
+        multiple=True,
+        callback=dotenv_files_of,
+        help="After success, add the variables in this file of the job's artifacts to --dotenv. "
+        "Can be repeated.",
     ),
     _option(
         "--on-manual",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ from cicd_common.waiting.reasons import DOWNSTREAM
 from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from cicd_common.gitlab.fields import JsonObject
@@ -212,6 +212,7 @@ class WaitResult:
         duration: Seconds that its jobs have run, if that is known.
         failed_jobs: The jobs that failed, including downstream jobs and jobs that may fail.
         tests: The counts of its test report, if the server has them.
+        variables: The variables of the dotenv files that were read of its jobs' artifacts.
     """
 
     project: str
@@ -225,6 +226,7 @@ class WaitResult:
     duration: float | None
     failed_jobs: tuple[FailedJob, ...] = ()
     tests: ReportedTests | None = None
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def text(self) -> str:
         """Returns one short line for the user."""
@@ -233,7 +235,8 @@ class WaitResult:
 
     def dotenv(self) -> dict[str, str]:
         """Returns the variables for later jobs, by name."""
-        return pipeline_variables(self.id, self.project, self.web_url, self.status, self.sha)
+        own = pipeline_variables(self.id, self.project, self.web_url, self.status, self.sha)
+        return own | dict(self.variables)
 
 
 def result_of(pipeline: Pipeline) -> WaitResult:

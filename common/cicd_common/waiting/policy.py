@@ -48,6 +48,8 @@ class WaitPolicy:
             all jobs of a matrix or of `parallel`.
         artifacts: The folder for the artifacts of each job, by the job's name; they are unpacked
             after success.
+        dotenv_from: The path of a dotenv file in the artifacts of each job, by the job's name; its
+            variables are those of the result, and in its dotenv file.
         junit: A file for a JUnit report, which is written when the wait ends.
         realtime: Whether GitLab's push messages can cause polls.
     """
@@ -63,6 +65,7 @@ class WaitPolicy:
     log_tail: int = DEFAULT_LOG_TAIL
     jobs: tuple[str, ...] = ()
     artifacts: Mapping[str, Path] = field(default_factory=dict)
+    dotenv_from: Mapping[str, str] = field(default_factory=dict)
     junit: Path | None = None
     realtime: bool = True
 

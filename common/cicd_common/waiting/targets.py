@@ -201,11 +201,12 @@ def check_lock(
             why="A lock waits for whole pipelines.",
             hint="Give one pipeline with --job.",
         )
-    if policy.artifacts:
+    if policy.artifacts or policy.dotenv_from:
+        option = "--artifacts" if policy.artifacts else "--dotenv-from"
         raise UsageError(
-            "--artifacts does not go with --all-running.",
+            f"{option} does not go with --all-running.",
             why="A lock waits for pipelines that others started.",
-            hint="Give one pipeline with --artifacts.",
+            hint=f"Give one pipeline with {option}.",
         )
     if policy.on_manual == "play":
         raise UsageError(
@@ -261,6 +262,7 @@ class Finder:
         self._address = f"projects/{quoted(target.project)}"
         self._others: set[int] = set()  # pipelines of the same name but another kind of ref
         self._is_first = True
+        self._missing = NotFoundError("")  # the last response to a request for one of ours
         self.notes: list[Note] = []
 
     def find(self) -> tuple[Pipeline, ...] | None:
@@ -288,6 +290,7 @@ class Finder:
             return read_pipeline(self._gitlab, quoted(target.project), target.id)
         except NotFoundError as error:
             if target.ours:
+                self._missing = error
                 return None  # a replica may not have it yet
             raise NotFoundError(
                 error.message,
@@ -318,8 +321,10 @@ class Finder:
         if isinstance(target, ById):
             return NotFoundError(
                 f"GitLab did not show {target}, which was started, within {in_words(waited)}.",
-                why="It was deleted, or a replica of GitLab's database lags behind.",
-                hint="See the project's pipelines; allow more with --appear-timeout.",
+                why=self._missing.why
+                or "It was deleted, or a replica of GitLab's database lags behind.",
+                hint=self._missing.hint
+                or "See the project's pipelines; allow more with --appear-timeout.",
             )
         message = f"There was no {str(target).removeprefix('a ')} within {in_words(waited)}."
         ref = (target.tag or target.ref or target.sha) if isinstance(target, Newest) else None

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cicd_common.errors import RefusedError
-from cicd_common.waiting import artifacts
-from cicd_common.waiting.artifacts import unpack
+from cicd_common.waiting import unpacking
+from cicd_common.waiting.unpacking import unpack
 
 
 def entry(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:
@@ -96,13 +96,13 @@ def test_what_is_not_safe_is_refused_whole(
 
 
 def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "SMALL", 1000)
+    monkeypatch.setattr(unpacking, "SMALL", 1000)
     with pytest.raises(RefusedError, match="it would unpack"):
         unpacked(tmp_path, archive(("zeros", b"\0" * 1_000_000)))
 
 
 def test_too_many_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "MOST_ENTRIES", 2)
+    monkeypatch.setattr(unpacking, "MOST_ENTRIES", 2)
     with pytest.raises(RefusedError, match="more than 2 entries"):
         unpacked(tmp_path, archive(("a", b""), ("b", b""), ("c", b"")))
 

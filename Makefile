@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto
 EXACTLY := --no-deps --only-binary :all: --require-hashes --requirement
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test unit fault-matrix protections test-gitlab lint format docs pictures lock check-lock audit renew-images
+.PHONY: help demo test unit fuzz fault-matrix protections test-gitlab lint format docs pictures lock check-lock audit renew-images
 
 help: ## Show this list; the times are those of 2 cores, the first set-up takes 1 min more
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ test: $(READY) ## Run all tests, or a part: ARGS="-k name"; image tests skip wit
 
 unit: $(READY) ## Run the unit tests alone (40 s)
 	$(PYTEST) $(ARGS) tests/unit
+
+fuzz: $(READY) ## Search for an input that a parser or an edit handles wrongly (5 min)
+	$(PYTEST) -m hypothesis --hypothesis-profile fuzz $(ARGS)
 
 fault-matrix: $(READY) ## Have each request of each command meet each fault; show a table (15 min)
 	$(PYTEST) --whole-matrix --tb no --quiet $(ARGS) tests/fault_matrix

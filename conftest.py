@@ -9,6 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from cicd_common import cleaning
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
 
 IN_CI = os.environ.get("CI") == "true"
+
+# Examples take a busy machine any time. `make test` tries the same ones each time; `make fuzz`
+# searches with others.
+settings.register_profile("test", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=2_000, print_blob=True)
+settings.load_profile("test")
 
 
 @functools.cache

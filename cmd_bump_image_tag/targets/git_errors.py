@@ -180,12 +180,6 @@ def _words(output: str) -> str:
     reasons = re.findall(r"^!\t\S+\t(.*)$", output, re.MULTILINE)
     ssh = re.findall(r"^(.*\w.*)\r?\nfatal: Could not read from remote", output, re.MULTILINE)
     own = re.findall(r"^(?:fatal|error|ssh): (.*)$", output, re.MULTILINE)
-    said = (
-        remote
-        or reasons
-        or [*ssh, *own]
-        or output.strip().splitlines()[-1:]
-        or ["git failed without a message."]
-    )
+    said = remote or reasons or [*ssh, *own] or output.strip().splitlines()[-1:]
     words = dict.fromkeys(one_line(word).strip().removeprefix("ssh: ") for word in said)
-    return " ".join(words)
+    return " ".join(words).strip() or "git failed without a message."

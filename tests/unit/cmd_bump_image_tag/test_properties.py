@@ -119,8 +119,7 @@ def documents(draw: st.DrawFn, old: str, new: str) -> tuple[str, str]:
 
 
 @settings(
-    max_examples=300,
-    deadline=None,
+    max_examples=3 * settings().max_examples,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data(), old=tags, new=tags)
@@ -181,7 +180,7 @@ def hold(path: str, data: bytes, key_path: str = "a.tag") -> None:
         assert len(changed) <= len(result.changes)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=10 * settings().max_examples)
 @given(
     st.sampled_from(["a.yaml", "kustomization.yaml", ".gitlab-ci.yml", ".argocd-source-a.yaml"]),
     fragments,
@@ -193,13 +192,13 @@ def test_an_edit_of_any_text_is_correct_or_a_clear_error(
     hold(path, text.encode(), key_path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.text("ab.[]=:\\/0A'\"\n", max_size=12), fragments)
 def test_an_edit_of_any_path_is_correct_or_a_clear_error(key_path: str, text: str) -> None:
     hold("a.yaml", f"a: b\n{text}".encode(), key_path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.binary(max_size=100), st.binary(max_size=100))
 def test_an_edit_of_any_bytes_is_correct_or_a_clear_error(before: bytes, after: bytes) -> None:
     hold("a.yaml", before + b"\nimage: web:1\n" + after)

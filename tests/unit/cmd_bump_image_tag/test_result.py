@@ -30,7 +30,7 @@ def test_git_applies_the_diff(changed: list[int], end: str, tmp_path: Path) -> N
     _applies(tmp_path, ("\n".join(old) + end).encode(), ("\n".join(new) + end).encode())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(st.sampled_from("ab\r"), st.booleans()), min_size=1, max_size=30),
     st.booleans(),

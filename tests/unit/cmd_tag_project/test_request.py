@@ -42,7 +42,7 @@ def test_a_tag_name_that_git_or_gitlab_rejects_is_refused(name: str) -> None:
         check_tag_name(name)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=settings().max_examples)
 @given(st.text(alphabet=string.ascii_letters + "./@{}~^:?*[\\-_ \x01\x7fé", max_size=12))
 def test_git_accepts_every_tag_name_that_we_accept(name: str) -> None:
     try:

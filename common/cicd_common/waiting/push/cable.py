@@ -83,7 +83,7 @@ def read(text: str | bytes) -> Message:
     """
     try:
         frame = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UnusableError("the server does not speak Action Cable") from None
     match frame:
         case {"type": "welcome"}:

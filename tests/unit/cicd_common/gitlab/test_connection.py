@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cicd_common.errors import UsageError
-from cicd_common.gitlab.connection import connection_from, parse_base_url
+from cicd_common.gitlab.connection import connection_from, parse_base_url, read_section
 from cicd_common.gitlab.tokens import TokenKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -56,6 +61,30 @@ def test_any_text_is_a_valid_address_or_a_clear_error(text: str) -> None:
     except UsageError:
         return
     assert parse_base_url(url) == url
+
+
+CONFIG_LINES = [
+    "[global]", "[a]", "[other]", "default = a", "url = https://h", "url = h", "url = %(x)s",
+    "private_token = HUSH", "private_token HUSH", "private_token = %HUSH", "job_token = HUSH\0",
+    "oauth_token = HUSH\ud7ff", "oauth_token = helper: ./none HUSH", " HUSH", "timeout = HUSH",
+    "ssl_verify = HUSH", "ssl_verify = no", "api_version = HUSH", "per_page = HUSH", "=HUSH", "%",
+]  # fmt: skip
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text() | st.lists(st.sampled_from(CONFIG_LINES)).map("\n".join))
+def test_any_configuration_file_is_read_or_a_clear_error_without_its_values(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.cfg"
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("PYTHON_GITLAB_CFG", str(file))
+    said = ""
+    try:
+        read_section("a")
+    except UsageError as error:
+        said = f"{error.message} {error.why} {error.hint}"
+    assert "HUSH" not in said
 
 
 def test_an_access_token_takes_precedence_over_a_job_token() -> None:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cicd_common.errors import (
@@ -46,7 +46,6 @@ timelines = st.lists(
 ).map(lambda steps: ((0.0, "created"), *sorted(steps)))
 
 
-@settings(deadline=None)
 @given(
     pipelines=st.lists(timelines, min_size=1, max_size=4),
     timeout=st.floats(0.5, 400),

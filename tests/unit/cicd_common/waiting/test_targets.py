@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cicd_common.errors import UsageError
 from cicd_common.waiting.targets import ById, OwnJob, own_job, parse_pipeline_url
 from cmd_wait_pipeline.request import WaitRequest
 
 BASE = "https://gitlab.example.com/root"
+PARTS = [
+    BASE, "https://", "user:hush@", "gitlab.example.com", "[::1", ":99999", "/root", "/", "group",
+    "/-/pipelines/", "/pipelines/", "12", "9" * 30, "?private_token=hush", "#", "%2e%2e", "..",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -31,6 +37,17 @@ def test_a_pipelines_page_and_its_subpages_identify_it(rest: str) -> None:
 def test_other_text_is_refused(url: str) -> None:
     with pytest.raises(UsageError):
         parse_pipeline_url(url, BASE)
+
+
+@given(st.text() | st.lists(st.sampled_from(PARTS)).map("".join))
+def test_any_text_is_a_pipelines_page_or_a_clear_error(text: str) -> None:
+    try:
+        found = parse_pipeline_url(text, BASE)
+    except UsageError:
+        return
+    assert found.id < 10**18
+    assert f"{found.project}/" in text
+    assert "hush" not in found.project
 
 
 def test_outside_a_job_the_jobs_own_pipeline_is_unknown() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cicd_common.errors import UnavailableError
 from cicd_common.gitlab.responses import is_throttled
@@ -10,6 +12,10 @@ from cmd_bump_image_tag.targets import LostRaceError
 from cmd_bump_image_tag.targets.git_errors import error_of
 
 URL = "https://gitlab.example.com/group/k8s.git"
+PARTS = [
+    "fatal: ", "error: ", "remote: ", "ssh: ", "!\t", "\t", "\n", "\r", "\x1b[2J", "[rejected]",
+    "(fetch first)", "The requested URL returned error: ", "403", "502", "Connection reset", "é",
+]  # fmt: skip
 PUSH = f"To {URL}\n!\t0123:refs/heads/main\t"
 
 
@@ -111,6 +117,14 @@ def test_a_push_failure_says_if_the_push_can_have_happened(
     error = error_of(output)
     assert isinstance(error, UnavailableError)
     assert (error.sent, error.retryable) == (sent, retryable)
+
+
+@given(st.text() | st.lists(st.sampled_from(PARTS)).map("".join))
+def test_any_output_of_git_is_an_error_of_one_line(output: str) -> None:
+    error = error_of(output)
+    assert error.exit_code in range(3, 13)
+    assert error.message.isprintable()
+    assert error.message
 
 
 def test_throttling_by_git_is_retried_as_for_the_api() -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cicd_common.waiting.push import cable
 from cicd_common.waiting.push.cable import ClosedError, Meaning, Message, UnusableError
@@ -86,3 +88,31 @@ def test_a_subscription_is_unique_by_its_nonce() -> None:
     }
     assert json.loads(cable.subscribe(first)) == {"command": "subscribe", "identifier": first}
     assert json.loads(cable.unsubscribe(first)) == {"command": "unsubscribe", "identifier": first}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=8),
+    lambda values: (
+        st.lists(values, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "identifier", "message", "result", "data", "errors", "more", "reconnect"]
+            ),
+            values | st.sampled_from(["disconnect", "confirm_subscription", "reject_subscription"]),
+        )
+    ),
+)
+
+
+@given(st.binary() | st.text() | JSON.map(json.dumps))
+def test_any_message_is_read_or_closes_the_connection(text: str | bytes) -> None:
+    try:
+        said = cable.read(text).meaning.name
+    except (ClosedError, UnusableError) as error:
+        said = str(error)
+    assert said.isprintable()
+
+
+def test_a_deep_message_is_not_action_cable() -> None:
+    with pytest.raises(UnusableError):
+        cable.read("[" * 100_000)

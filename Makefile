@@ -19,10 +19,10 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto
 EXACTLY := --no-deps --only-binary :all: --require-hashes --requirement
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test unit fuzz fault-matrix protections test-gitlab lint format docs pictures lock check-lock audit renew-images
+.PHONY: help demo test unit fuzz fault-matrix protections semantic-release test-gitlab lint format docs pictures lock check-lock audit renew-images
 
 help: ## Show this list; the times are those of 2 cores, the first set-up takes 1 min more
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## Run the examples on an embedded GitLab: tag, trigger, wait, bump (45 s)
 	$(BIN)/python -m sandbox.demo
@@ -41,6 +41,13 @@ fault-matrix: $(READY) ## Have each request of each command meet each fault; sho
 
 protections: $(READY) ## Take each protection out, and see which test notices (10 min)
 	$(BIN)/python tests/protections.py
+
+# Its versions are those with which the expected ones were found.
+semantic-release: $(READY) ## Compare --next auto with semantic-release, which npm installs in .venv (2 min)
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/npm semantic-release@24.2.9 \
+	  conventional-changelog-conventionalcommits@9.3.1
+	SEMANTIC_RELEASE=$(CURDIR)/$(VENV)/npm/node_modules/.bin/semantic-release \
+	  $(PYTEST) -k test_semantic_release $(ARGS) tests/functional/cmd_tag_project
 
 test-gitlab: $(READY) ## Run the tests of any server on GITLAB_URL, with GITLAB_TOKEN (1 min)
 	@: $${GITLAB_URL:?names the server} $${GITLAB_TOKEN:?is an access token with the api scope}

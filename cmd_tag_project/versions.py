@@ -25,8 +25,10 @@ log = logging.getLogger("cicd_common.tag")
 
 DEFAULT_PREFIX = "v"
 # https://www.conventionalcommits.org/en/v1.0.0/#specification
-_HEADER = re.compile(r"(?P<type>\w+)(?:\([^()]*\))?(?P<breaking>!)?: ")
-_FOOTER = re.compile(r"^BREAKING[ -]CHANGE: ", re.MULTILINE)
+_HEADER = re.compile(r"(?P<type>\w+)(?:\(.*?\))?(?P<breaking>!)?: ")
+# Broader than the specification, as in commitizen and semantic-release: any message can have this
+# footer, and no space is needed. A missed breaking change is worse than one too many.
+_FOOTER = re.compile(r"^[ \t]*BREAKING[ -]CHANGE:", re.MULTILINE)
 _PARTS = {"feat": "minor", "fix": "patch", "perf": "patch"}
 _ORDER = ("patch", "minor", "major")
 
@@ -128,7 +130,7 @@ def part_by_commits(gitlab: GitLab, project: Project, highest: Highest, commit: 
     answers = gitlab.get_all(f"projects/{project.id}/repository/commits", ref_name=revisions)
     asked: set[str] = set()
     for answer in answers:
-        message = fields.optional_text(answer, "message")
+        message = fields.optional_text(answer, "message").strip()
         if part := part_of(message):
             first_line = one_line(message.split("\n", 1)[0])
             log.info("%s: %s %s", part, fields.word(answer, "id")[:8], first_line)
@@ -139,10 +141,17 @@ def part_by_commits(gitlab: GitLab, project: Project, highest: Highest, commit: 
 
 
 def part_of(message: str) -> str | None:
-    """Returns the part of the version that a Conventional Commits message increases."""
+    """Returns the part of the version that a commit's message increases.
+
+    Source: Conventional Commits 1.0.0.
+
+    Args:
+        message: The message, without space around it.
+
+    Returns:
+        `major`, `minor` or `patch`; None if the commit needs no new version.
+    """
     header = _HEADER.match(message)
-    if header is None:
-        return None
-    if header["breaking"] or _FOOTER.search(message):
+    if (header and header["breaking"]) or _FOOTER.search(message):
         return "major"
-    return _PARTS.get(header["type"].lower())
+    return _PARTS.get(header["type"].lower()) if header else None

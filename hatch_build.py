@@ -1,6 +1,7 @@
 """Gives the wheel's metadata the addresses that only the server that builds it knows.
 
-A GitLab job has its project's address in CI_PROJECT_URL. Built elsewhere, the wheel names none.
+A GitLab job has its project's address in CI_PROJECT_URL. Built elsewhere, the wheel names none. A
+wheel without a version's tag links to HEAD, so that the same files make the same wheel.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class Addresses(MetadataHookInterface):
         """Sets the fields that pyproject.toml names as dynamic."""
         text = Path(self.root, "README.md").read_text(encoding="utf-8")
         project = os.environ.get("CI_PROJECT_URL")
-        ref = os.environ.get("CI_COMMIT_TAG") or os.environ.get("CI_COMMIT_SHA")
+        ref = os.environ.get("CI_COMMIT_TAG") or "HEAD"
         metadata["urls"] = {}
-        if project and ref:
+        if project:
             metadata["urls"] = {
                 "Homepage": project,
                 "Documentation": f"{project}/-/blob/{ref}/docs/README.md",

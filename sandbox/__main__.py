@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 
 from sandbox import tour
+from sandbox.scenarios import DOCKER_STAND_IN
 from sandbox.versions import DEFAULT
 from sandbox.world import Sandbox
 
@@ -34,7 +35,9 @@ def serve(host: str, port: int, version: str) -> None:
     Raises:
         KeyboardInterrupt: The signal has come, and everything is cleaned up.
     """
-    with Sandbox(host=host, port=port, version=version) as gitlab:
+    with Sandbox(
+        host=host, port=port, version=version, job_path=DOCKER_STAND_IN, shell_runner=True
+    ) as gitlab:
         print(tour.guide(gitlab.url, tour.set_up(gitlab)), flush=True)
         threading.Event().wait()
 

@@ -1,20 +1,26 @@
 """What `python -m sandbox` and the end of `make demo` show: projects to try the commands on.
 
-The pipelines really run, and take 20 to 40 s, so that there is a wait to see.
+The pipelines really run, and take 20 to 40 s, so that there is a wait to see. `python -m sandbox`
+runs their jobs in a shell of this machine, where the commands of this checkout replace the images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.model import Access
+from sandbox.model import Access, Variable
+from sandbox.scenarios import tree
 
 if TYPE_CHECKING:
     from sandbox.model import Token
     from sandbox.world import Sandbox
 
 GROUP = "tech-lunch"
+REGISTRY = "registry.example.com"  # as in the documents
+TEMPLATES = Path(__file__).parents[1] / "templates"
 _PASSES = """\
 stages: [build, test, deploy]
 
@@ -115,15 +121,29 @@ STOPS = {
     ),
     "service-tests": Stop("tests, for a branch or a tag", {".gitlab-ci.yml": _SERVICE_TESTS}),
     "deployment": Stop("a Kubernetes manifest with an image", {"k8s/shop.yaml": _POD}),
+    "hello-world": Stop("no pipeline yet: for one of your own", {"README.md": "# Hello\n"}),
 }
 
 
 def set_up(gitlab: Sandbox) -> Token:
-    """Makes the projects, and returns an access token of their Maintainer."""
+    """Makes the projects, and returns an access token of their Maintainer.
+
+    Their group has the token as a variable, and this project with a release of its components.
+    """
     user = gitlab.add_user("ci-cd-executor")
+    roles = {user: Access.MAINTAINER}
     for name, stop in STOPS.items():
-        gitlab.add_project(f"{GROUP}/{name}", stop.files, members={user: Access.MAINTAINER})
-    return gitlab.add_token(user)
+        gitlab.add_project(f"{GROUP}/{name}", stop.files, members=roles)
+    components = {f"templates/{name}": content for name, content in tree(TEMPLATES).items()}
+    released = gitlab.add_project(f"{GROUP}/ci-cd-commands", components, members=roles)
+    gitlab.tag(released, version("ci-cd-commands"))
+    token = gitlab.add_token(user)
+    with gitlab.state.lock:
+        gitlab.state.registry = REGISTRY
+        gitlab.state.group_variables[GROUP] = [
+            Variable("COMMANDS_API_TOKEN", token.secret, masked=True)
+        ]
+    return token
 
 
 def guide(url: str, token: Token) -> str:
@@ -131,6 +151,8 @@ def guide(url: str, token: Token) -> str:
 
     All of it can be pasted into a shell.
     """
+    scheme, _, place = url.partition("://")
+    address = f"{scheme}://me:$COMMANDS_API_TOKEN@{place}"
     there = "\n".join(f"#   {url}/{GROUP}/{name:<20}{stop.about}" for name, stop in STOPS.items())
     return f"""\
 # An embedded GitLab. Paste the next two lines into another terminal:
@@ -144,4 +166,8 @@ export COMMANDS_API_TOKEN={token.secret}
 #   cmd-trigger-pipeline --project {GROUP}/runs-downstream --wait
 #   cmd-trigger-pipeline --project {GROUP}/fails --wait
 #   cmd-tag-project --project {GROUP}/service-tests --next minor --wait
-# The commands are in .venv/bin. Ctrl-C ends the server, and nothing of it is kept."""
+# The commands are in .venv/bin.
+
+# For a pipeline of your own, push a .gitlab-ci.yml, such as one of README's:
+#   git clone {address}/{GROUP}/hello-world.git
+# Ctrl-C ends the server, and nothing of it is kept."""

@@ -80,7 +80,8 @@ def test_a_wheel_of_a_servers_job_leads_back_to_its_project(
     project = "https://gitlab.example.com/group/name"
     monkeypatch.setenv("CI_PROJECT_URL", project)
     monkeypatch.setenv("CI_COMMIT_TAG", "1.2.3")
-    metadata = metadata_of(build(ROOT, tmp_path))
+    built = build(ROOT, tmp_path)
+    metadata = metadata_of(built)
     assert f"Project-URL: Homepage, {project}\n" in metadata
     assert f"Project-URL: Changelog, {project}/-/blob/1.2.3/CHANGELOG.md\n" in metadata
     assert f"]({project}/-/raw/1.2.3/docs/pictures/wait.svg)" in metadata
@@ -88,6 +89,12 @@ def test_a_wheel_of_a_servers_job_leads_back_to_its_project(
     assert set(re.findall(r"\]\(([^)]*)\)", metadata)) == set(
         re.findall(rf"\]\(({project}/[^)]*)\)", metadata)
     )
+    for script in SCRIPTS:
+        module = f"{script.replace('-', '_')}.cli"
+        code = f"import sys; sys.path.insert(0, {str(built)!r}); from {module} import cli; cli()"
+        shown = run(sys.executable, "-c", code, "--help", cwd=tmp_path)
+        link = shown.splitlines()[-1].removeprefix(f"Documentation: {project}/-/blob/1.2.3/")
+        assert (ROOT / link).is_file()
 
 
 def test_a_wheel_from_elsewhere_names_no_address(

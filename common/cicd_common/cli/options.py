@@ -162,11 +162,10 @@ class Command(click.Command):
     def _short_help(self, ctx: click.Context) -> str:
         formatter = ctx.make_formatter()
         self.format_usage(ctx, formatter)
-        formatter.write_paragraph()
         summary, _, _ = (self.help or "").partition("\n")
-        formatter.write(f"{summary}\n\n")
+        formatter.write(f"\n{summary}\n")
         self._write_examples(formatter, most=2)
-        formatter.write(f"See {self.name} --help for all options.")
+        formatter.write(f"\nSee {self.name} --help for all options.")
         return formatter.getvalue()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -183,8 +182,9 @@ class Command(click.Command):
                 formatter.write_dl(padded, col_max=FIRST_COLUMN)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the examples, the exit codes, and a link to the documentation."""
+        """Writes how to give durations, the examples, the exit codes, and where to read more."""
         del ctx
+        formatter.write("\nSECONDS can also be written as 90s, 5m or 1h30m.\n")
         self._write_examples(formatter, most=len(self.examples))
         with formatter.section("Exit codes"):
             formatter.write_dl(
@@ -198,20 +198,24 @@ class Command(click.Command):
 
     def _write_examples(self, formatter: click.HelpFormatter, *, most: int) -> None:
         with formatter.section("Examples"):
-            for purpose, line in list(self.examples.items())[:most]:
-                formatter.write(f"  # {purpose}\n  {_broken(line, formatter.width)}\n\n")
+            shown = list(self.examples.items())[:most]
+            formatter.write(
+                "\n".join(
+                    f"  # {what}\n  {_broken(line, formatter.width)}\n" for what, line in shown
+                )
+            )
 
 
 def _page(command: str) -> str:
-    """Returns the address of a command's page: its URL from the package, or its path."""
+    """Returns the address of a command's page: its URL beside that of all pages, or its path."""
     from importlib.metadata import metadata  # noqa: PLC0415 - slow to import; only --help needs it
 
-    page = f"docs/{command.removeprefix('cicd-')}.md"
+    page = f"{command.removeprefix('cicd-')}.md"
     for link in metadata("ci-cd-commands").get_all("Project-URL") or ():
         name, _, address = link.partition(", ")
         if name.lower() == "documentation":
-            return f"{address.rstrip('/')}/{page.removeprefix('docs/')}"
-    return f"{page} in the repository of ci-cd-commands"
+            return f"{address.rpartition('/')[0]}/{page}"
+    return f"docs/{page} in the repository of ci-cd-commands"
 
 
 def _broken(line: str, width: int) -> str:

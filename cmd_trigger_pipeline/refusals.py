@@ -201,10 +201,13 @@ def explain_not_found(error: NotFoundError, endpoint: Endpoint, project: Project
 
 
 def _why_unreadable(endpoint: Endpoint, project: Project) -> ForbiddenError | None:
-    """Returns why a job token cannot read pipelines; GitLab hides why it cannot start one."""
+    """Returns why a job token is refused, from a route that accepts one on every server.
+
+    GitLab hides why the token cannot start a pipeline.
+    """
     try:
         if endpoint.reader:
-            endpoint.reader.get_list(f"projects/{project.id}/pipelines", per_page=1)
+            endpoint.reader.get_list(f"projects/{project.id}/repository/tags", per_page=1)
     except ForbiddenError as forbidden:
         return forbidden
     except CommandError:

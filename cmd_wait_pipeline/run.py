@@ -43,7 +43,7 @@ def run(
     for same in _named_alike(targets):
         check_distinct(gitlab, same)
     if request.dry_run:
-        return find_pipelines(gitlab, targets)
+        return find_pipelines(gitlab, targets, request.policy)
     return wait_for(gitlab, targets, request.policy, presenter)
 
 

@@ -19,6 +19,7 @@ from cicd_common.cli import main as boundary
 from cicd_common.gitlab import retry
 from cicd_common.waiting.clock import Background, Clock
 from sandbox import Sandbox
+from sandbox.agenda import Slow
 from sandbox.testing import api, executor, project, token
 from tests.leaks import _everything_is_followed, leaks
 
@@ -87,10 +88,30 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SkippingClock:
     return clock
 
 
+SLOW = Slow(pipeline=9, replica=3, preparing=4, checking=3, merging=2)
+SERVERS: dict[str, dict[str, Any]] = {
+    "17.11 slow": {"version": "17.11", "slow": SLOW},
+    "18.2": {"version": "18.2"},
+    "18.9 slow": {"version": "18.9", "slow": SLOW},
+    "19.4": {"version": "19.4"},
+    "19.4 slow": {"version": "19.4", "slow": SLOW},
+}
+# Marks what depends on the server: job tokens, merge requests and the pipelines of tags.
+every_server = pytest.mark.parametrize(
+    "settings", SERVERS.values(), indirect=True, ids=SERVERS.keys()
+)
+
+
 @pytest.fixture
-def gitlab(clock: SkippingClock) -> Iterator[Sandbox]:
+def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The settings of the server: one of `SERVERS`; none unless the test is marked."""
+    return getattr(request, "param", {})
+
+
+@pytest.fixture
+def gitlab(clock: SkippingClock, settings: dict[str, Any]) -> Iterator[Sandbox]:
     """A server whose pipelines do not run, and whose clock skips what commands sleep."""
-    with Sandbox(clock=clock, run_jobs=False) as running:
+    with Sandbox(clock=clock, run_jobs=False, **settings) as running:
         yield running
 
 

@@ -128,7 +128,8 @@ def _find(find: Callable[[], T | None], failure: UnavailableError, check: str) -
     try:
         return find()
     except CommandError as error:
-        raise _unknown(failure, f"The check afterwards failed: {error.message}", check) from error
+        why = f"The check afterwards failed: {error.message}"
+        raise _unknown(failure, f"{why}. {error.why}" if error.why else why, check) from error
 
 
 def _unknown(failure: CommandError, why: str, check: str) -> UnavailableError:

@@ -19,6 +19,7 @@ from cicd_common.waiting.actions import cancel_started, play_blocking_jobs
 from cicd_common.waiting.artifacts import Artifacts
 from cicd_common.waiting.clock import Background, Clock
 from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
+from cicd_common.waiting.lock import hold_lock
 from cicd_common.waiting.outcome import (
     MOST_NAMES,
     Step,
@@ -38,7 +39,7 @@ from cicd_common.waiting.statuses import STATUSES, is_finished
 from cicd_common.waiting.targets import Finder, OwnJob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from cicd_common.gitlab.client import GitLab
     from cicd_common.waiting.artifacts import Fetched
@@ -212,32 +213,13 @@ class Engine:
             yield from self._search_again(wait)
             return
         if wait.is_lock:
-            answer = yield from self._lock(wait, answer)
+            answer, notes = hold_lock(wait.target, answer, self._policy)
+            yield from notes
         place = self._waits.index(wait)
         waits = [Wait(wait.target, wait.finder, pipeline, read=wait.read) for pipeline in answer]
         self._waits[place : place + 1] = waits
         for found in waits:
             yield from self._found(found)
-
-    def _lock(
-        self, wait: Wait, found: tuple[Pipeline, ...]
-    ) -> Generator[Event, None, tuple[Pipeline, ...]]:
-        """Report and skip the pipelines that wait for a manual job: they are not running."""
-        passed_over = [
-            pipeline
-            for pipeline in found
-            if pipeline.status == "manual" and self._policy.on_manual != "wait"
-        ]
-        for pipeline in passed_over:
-            yield Note(
-                f"Pipeline {pipeline.id} of {pipeline.project} waits for a person and is passed "
-                f"over: {pipeline.web_url}"
-            )
-        running = tuple(pipeline for pipeline in found if pipeline not in passed_over)
-        if not running:
-            ref = getattr(wait.target, "ref", None)
-            yield Note(f"Nothing else runs in {wait.target.project}{f' on {ref}' if ref else ''}.")
-        return running
 
     def _search_again(self, wait: Wait) -> Iterator[Event]:
         now = self._clock.now()

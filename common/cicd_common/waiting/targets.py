@@ -32,9 +32,7 @@ from cicd_common.waiting.pipelines import (
 from cicd_common.waiting.statuses import STATUSES, is_finished
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from cicd_common.waiting.policy import WaitPolicy
+    from collections.abc import Mapping
 
 CANDIDATES = 20  # pipelines of a name to read; a tag's can be newer than the branch's
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -44,6 +42,7 @@ _PIPELINE_PAGES = tuple(
     re.compile(rf"(?P<project>.+?){page}(?P<id>[0-9]{{1,18}})(?:[/?#].*)?")
     for page in ("/-/pipelines/", "/pipelines/")
 )
+_NO_PROJECT = "Project Not Found"  # to a job token: the server ignored it
 _BRANCH, _TAG, _MERGE_REQUEST = "refs/heads/", "refs/tags/", "refs/merge-requests/"
 # The refs of a merge request's pipelines: its branch, its merged result, and its merge train.
 _MERGE_REQUEST_REFS = ("head", "merge", "train")
@@ -179,51 +178,6 @@ class AllRunning:
 Target = ById | Newest | AllRunning
 
 
-def check_lock(
-    targets: Sequence[Target], policy: WaitPolicy, environment: Mapping[str, str]
-) -> None:
-    """Make sure, before anything is sent, that a lock can work.
-
-    Args:
-        targets: What to wait for.
-        policy: How to wait.
-        environment: The environment variables, which show whether this runs in a job.
-
-    Raises:
-        UsageError: The lock would start old manual jobs, fetch artifacts, or wait for its own
-            pipeline.
-    """
-    if not any(isinstance(target, AllRunning) for target in targets):
-        return
-    if policy.jobs:
-        raise UsageError(
-            "--job does not go with --all-running.",
-            why="A lock waits for whole pipelines.",
-            hint="Give one pipeline with --job.",
-        )
-    if policy.artifacts or policy.dotenv_from:
-        option = "--artifacts" if policy.artifacts else "--dotenv-from"
-        raise UsageError(
-            f"{option} does not go with --all-running.",
-            why="A lock waits for pipelines that others started.",
-            hint=f"Give one pipeline with {option}.",
-        )
-    if policy.on_manual == "play":
-        raise UsageError(
-            "--all-running does not start manual jobs.",
-            why="It would start those of every old pipeline that waits for a person.",
-            hint="Leave out --on-manual play, or give the one pipeline.",
-        )
-    in_job = any(environment.get(name) for name in ("CI", "CI_JOB_ID", "CI_JOB_TOKEN"))
-    if in_job and not own_job(environment).pipeline_id:
-        raise UsageError(
-            "--all-running needs CI_PIPELINE_ID in a job.",
-            why="Without it, it would wait for its own pipeline.",
-            hint="Pass the job's variables on: docker run -e CI_PIPELINE_ID -e CI_PIPELINE_SOURCE "
-            "-e CI_PROJECT_PATH -e CI_PROJECT_ID -e CI_JOB_NAME.",
-        )
-
-
 def parse_pipeline_url(url: str, base_url: str) -> ById:
     """Reads the project and the id from a pipeline's URL.
 
@@ -289,7 +243,7 @@ class Finder:
         try:
             return read_pipeline(self._gitlab, quoted(target.project), target.id)
         except NotFoundError as error:
-            if target.ours:
+            if target.ours and _NO_PROJECT not in error.message:
                 self._missing = error
                 return None  # a replica may not have it yet
             raise NotFoundError(

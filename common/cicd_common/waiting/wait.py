@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cicd_common.cleaning import one_line
 from cicd_common.errors import CommandError, Interrupted
 from cicd_common.gitlab.projects import check_distinct, parse_projects
 from cicd_common.parallel import WRITE_GRACE, side_by_side
@@ -13,20 +15,23 @@ from cicd_common.waiting.artifacts import check_folders
 from cicd_common.waiting.clock import Clock
 from cicd_common.waiting.engine import Engine
 from cicd_common.waiting.events import Finished, Presenter
+from cicd_common.waiting.lock import check_lock, hold_lock
 from cicd_common.waiting.pipelines import result_of
-from cicd_common.waiting.policy import WaitPolicy
 from cicd_common.waiting.push.listener import Push
 from cicd_common.waiting.show.junit import JUnitFile
 from cicd_common.waiting.show.presenter import Together
-from cicd_common.waiting.targets import Finder, check_lock, own_job
+from cicd_common.waiting.targets import AllRunning, Finder, own_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
     from cicd_common.gitlab.client import GitLab
+    from cicd_common.waiting.policy import WaitPolicy
     from cicd_common.waiting.state import Outcome
     from cicd_common.waiting.targets import Target
+
+log = logging.getLogger(__name__)
 
 
 class Started(Protocol):
@@ -203,12 +208,13 @@ def _listening(
     return Push(gitlab.connection, clock) if policy.realtime else nullcontext()
 
 
-def find_pipelines(gitlab: GitLab, targets: Sequence[Target]) -> list[Outcome]:
+def find_pipelines(gitlab: GitLab, targets: Sequence[Target], policy: WaitPolicy) -> list[Outcome]:
     """Find the pipelines that exist now, for a dry run, without waiting for them.
 
     Args:
         gitlab: The client.
         targets: Which pipelines.
+        policy: How a wait would be, which decides what a lock waits for.
 
     Returns:
         For each pipeline, in the order of the targets: its result as it is now; or an error for a
@@ -217,13 +223,19 @@ def find_pipelines(gitlab: GitLab, targets: Sequence[Target]) -> list[Outcome]:
     Raises:
         UsageError: A lock would wait for its own pipeline.
     """
-    check_lock(targets, WaitPolicy(), os.environ)
+    check_lock(targets, policy, os.environ)
 
     def find(target: Target) -> list[Outcome]:
         finder = Finder(gitlab, target, own_job(os.environ))
         found = finder.find()
+        notes = list(finder.notes)
         if found is None:
             return [finder.absence(0.0)]
+        if isinstance(target, AllRunning):
+            found, more = hold_lock(target, found, policy)
+            notes += more
+        for note in notes:
+            log.log(logging.WARNING if note.warning else logging.INFO, "%s", one_line(note.text))
         return [result_of(pipeline) for pipeline in found]
 
     outcomes: list[Outcome] = []

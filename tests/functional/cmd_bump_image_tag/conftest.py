@@ -8,6 +8,7 @@ import pytest
 
 from cmd_bump_image_tag.cli import cli
 from sandbox import Access, contents
+from tests.functional.conftest import SERVERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,15 @@ DEPLOYMENT = (
     "    - image: nginx:1.25"
 )
 BUMPED = DEPLOYMENT.replace("v1.0.0", "v1.1.0")
+
+
+# The API of every server; git, which is the same on all of them, on the newest.
+each_way = pytest.mark.parametrize(
+    ("settings", "via"),
+    [*((settings, "api") for settings in SERVERS.values()), ({}, "git")],
+    indirect=["settings"],
+    ids=[*SERVERS, "git"],
+)
 
 
 class Run(Protocol):

@@ -13,6 +13,7 @@ import pytest
 from cmd_bump_image_tag import bump_image_tag
 from sandbox import Access, Fault, Sandbox
 from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB, Run, log, text
+from tests.functional.conftest import every_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -392,6 +393,7 @@ def test_3_an_unknown_token(run: Run, via: str) -> None:
     assert ending.code == 3
 
 
+@every_server
 def test_3_a_job_token_cannot_use_the_api(
     run: Run, gitlab: Sandbox, project: Project, executor: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

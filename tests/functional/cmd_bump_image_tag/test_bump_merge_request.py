@@ -11,14 +11,22 @@ import pytest
 
 from cmd_bump_image_tag import bump_image_tag
 from sandbox import Fault
-from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB, Run, log, text
+from tests.functional.cmd_bump_image_tag.conftest import (
+    BUMPED,
+    DEPLOYMENT,
+    WEB,
+    Run,
+    each_way,
+    log,
+    text,
+)
+from tests.functional.conftest import every_server
 
 if TYPE_CHECKING:
     from sandbox import Sandbox
     from sandbox.model import MergeRequest, Project, Token, User
 
 BUMP = ("--image", WEB, "--tag", "v1.1.0", "--project", "tech-lunch/k8s", "--merge-request")
-WAYS = pytest.mark.parametrize("via", ["api", "git"])
 REQUESTS = r"/merge_requests$"
 
 
@@ -27,7 +35,7 @@ def only(project: Project) -> MergeRequest:
     return request
 
 
-@WAYS
+@each_way
 def test_it_goes_to_a_branch_of_its_own(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
@@ -48,7 +56,7 @@ def test_it_goes_to_a_branch_of_its_own(
     assert log(project, request.source_branch)[0] == "Update image tag to v1.1.0"
 
 
-@WAYS
+@each_way
 def test_the_open_one_is_reused(run: Run, gitlab: Sandbox, project: Project, via: str) -> None:
     run(*BUMP, "--via", via)
     sha = gitlab.sha(project, only(project).source_branch)
@@ -60,7 +68,7 @@ def test_the_open_one_is_reused(run: Run, gitlab: Sandbox, project: Project, via
     assert gitlab.sha(project, only(project).source_branch) == sha
 
 
-@WAYS
+@each_way
 def test_a_newer_tag_updates_the_open_one(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
@@ -80,6 +88,7 @@ def newer(tag: str) -> tuple[str, ...]:
     return tuple(tag if word == "v1.1.0" else word for word in BUMP)
 
 
+@every_server
 def test_an_older_tag_does_not_replace_the_newer_one_of_the_open_request(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -91,6 +100,7 @@ def test_an_older_tag_does_not_replace_the_newer_one_of_the_open_request(
     assert f"{WEB}:v1.2.0" in text(gitlab, project, "apps/web.yaml", request.source_branch)
 
 
+@every_server
 def test_a_request_that_someone_made_a_draft_stays_one(run: Run, project: Project) -> None:
     run(*BUMP)
     only(project).title = "Draft: my words"
@@ -99,7 +109,7 @@ def test_a_request_that_someone_made_a_draft_stays_one(run: Run, project: Projec
     assert only(project).title == "Draft: Update image tag to v1.2.0"
 
 
-@WAYS
+@each_way
 def test_new_files_of_the_target_branch_are_updated_too(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
@@ -116,6 +126,7 @@ def test_new_files_of_the_target_branch_are_updated_too(
     assert main in history(project, request.source_branch)
 
 
+@every_server
 def test_commits_of_others_on_the_branch_are_kept_when_it_is_brought_up_to_date(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -128,7 +139,7 @@ def test_commits_of_others_on_the_branch_are_kept_when_it_is_brought_up_to_date(
     assert text(gitlab, project, "apps/b.yaml", only(project).source_branch) == BUMPED
 
 
-@WAYS
+@each_way
 def test_a_merge_request_that_conflicts_with_its_target_is_replaced(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
@@ -146,6 +157,7 @@ def test_a_merge_request_that_conflicts_with_its_target_is_replaced(
     assert text(gitlab, project, "apps/web.yaml") == BUMPED
 
 
+@every_server
 def test_5_a_conflicting_merge_request_with_commits_of_others_stays_open(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -170,7 +182,7 @@ def history(project: Project, branch: str) -> str:
     return listed.stdout
 
 
-@WAYS
+@each_way
 def test_a_branch_without_a_merge_request_is_taken_over(
     run: Run, gitlab: Sandbox, project: Project, via: str
 ) -> None:
@@ -183,6 +195,7 @@ def test_a_branch_without_a_merge_request_is_taken_over(
     assert not only(project).source_branch.endswith("-2")
 
 
+@every_server
 def test_a_left_over_branch_is_not_changed(run: Run, gitlab: Sandbox, project: Project) -> None:
     run(*BUMP)
     left_over = only(project)
@@ -195,6 +208,7 @@ def test_a_left_over_branch_is_not_changed(run: Run, gitlab: Sandbox, project: P
     assert gitlab.sha(project, left_over.source_branch) == sha
 
 
+@every_server
 @pytest.mark.parametrize(
     ("other", "same"),
     [
@@ -222,6 +236,7 @@ def test_the_name_of_the_branch_depends_only_on_the_update(
     assert len(branches) == (1 if same else 2)
 
 
+@every_server
 def test_nothing_is_proposed_where_all_is_up_to_date(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -233,6 +248,7 @@ def test_nothing_is_proposed_where_all_is_up_to_date(
     assert project.merge_requests == []
 
 
+@every_server
 def test_a_dry_run_proposes_nothing(run: Run, project: Project) -> None:
     ending = run(*BUMP, "--dry-run")
 
@@ -240,6 +256,7 @@ def test_a_dry_run_proposes_nothing(run: Run, project: Project) -> None:
     assert project.merge_requests == []
 
 
+@every_server
 def test_6_the_commit_is_named_if_no_merge_request_can_be_opened(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -261,6 +278,7 @@ def git_refs(project: Project, prefix: str) -> str:
     return listed.stdout
 
 
+@every_server
 def test_a_merge_request_of_a_fork_is_not_updated(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -279,6 +297,7 @@ def test_a_merge_request_of_a_fork_is_not_updated(
 # What it says, and to whom
 
 
+@every_server
 def test_title_labels_assignees_and_reviewers_are_set(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -296,6 +315,7 @@ def test_title_labels_assignees_and_reviewers_are_set(
     assert (request.assignees, request.reviewers) == ([ann], [bob])
 
 
+@every_server
 def test_an_open_merge_request_keeps_its_users_and_gets_missing_labels(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -311,6 +331,7 @@ def test_an_open_merge_request_keeps_its_users_and_gets_missing_labels(
     assert only(project).labels == ["one", "two"]
 
 
+@every_server
 def test_4_an_unknown_user_is_refused_before_anything_is_written(
     run: Run, project: Project
 ) -> None:
@@ -340,6 +361,7 @@ def test_2_options_that_make_no_sense_are_refused_before_anything_is_sent(
     assert not gitlab.requests
 
 
+@every_server
 def test_a_lost_response_leaves_one_merge_request(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
@@ -370,6 +392,7 @@ def test_the_same_bump_many_times_at_once_is_one_commit_and_one_merge_request(
     assert len(log(project, only(project).source_branch)) == 2
 
 
+@every_server
 def test_3_a_job_token_cannot_open_one(
     run: Run, gitlab: Sandbox, project: Project, executor: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from cmd_tag_project import tag_project
 from cmd_tag_project.cli import cli
 from sandbox import Fault, Sandbox
 from sandbox.testing import serving
+from tests.functional.conftest import every_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,7 @@ def test_a_lost_response_to_a_release_leaves_one_release(
     assert len(writes()) == 1
 
 
+@every_server
 def test_with_a_job_token_a_release_is_the_one_way(
     tag: Callable[..., Ending],
     gitlab: Sandbox,

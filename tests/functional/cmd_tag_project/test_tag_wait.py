@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cicd_common.waiting.policy import WaitPolicy
 from cmd_tag_project import tag_project
 from sandbox import Fault, Sandbox, ScriptedJob, ScriptedPipeline
+from tests.functional.conftest import every_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ def scripted(project: Project, end: str) -> None:
     project.script = ScriptedPipeline(jobs=(job,))
 
 
+@every_server
 def test_wait_ends_as_the_tags_pipeline_does(
     tag: Callable[..., Ending], project: Project, tmp_path: Path
 ) -> None:
@@ -43,6 +45,7 @@ def test_wait_ends_as_the_tags_pipeline_does(
     assert variables["PIPELINE_STATUS"] == "success"
 
 
+@every_server
 def test_wait_reports_that_the_tags_pipeline_failed_and_why(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:
@@ -60,6 +63,7 @@ def test_wait_reports_that_the_tags_pipeline_failed_and_why(
     assert "it ran" in ending.stderr
 
 
+@every_server
 def test_wait_waits_for_a_pipeline_that_was_there_before(
     tag: Callable[..., Ending], project: Project
 ) -> None:
@@ -73,6 +77,7 @@ def test_wait_waits_for_a_pipeline_that_was_there_before(
     assert "success" in ending.stdout
 
 
+@every_server
 def test_wait_says_when_there_is_no_pipeline(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:
@@ -82,6 +87,7 @@ def test_wait_says_when_there_is_no_pipeline(
     assert list(gitlab.tags(project)) == ["v1"]
 
 
+@every_server
 def test_a_limit_cancels_the_pipeline_that_this_tag_started(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:
@@ -93,6 +99,7 @@ def test_a_limit_cancels_the_pipeline_that_this_tag_started(
     assert gitlab.pipelines(project)[0].status == "canceled"
 
 
+@every_server
 def test_a_limit_does_not_cancel_where_the_answer_to_the_tag_was_lost(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:
@@ -106,6 +113,7 @@ def test_a_limit_does_not_cancel_where_the_answer_to_the_tag_was_lost(
     assert gitlab.pipelines(project)[0].status == "running"
 
 
+@every_server
 def test_from_python_with_a_wait(gitlab: Sandbox, token: Token, project: Project) -> None:
     scripted(project, "success")
 
@@ -121,6 +129,7 @@ def test_from_python_with_a_wait(gitlab: Sandbox, token: Token, project: Project
     assert done.pipeline.status == "success"
 
 
+@every_server
 def test_a_pipeline_of_an_earlier_tag_of_the_same_name_does_not_count(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project, executor: User
 ) -> None:
@@ -138,13 +147,14 @@ def test_a_pipeline_of_an_earlier_tag_of_the_same_name_does_not_count(
     assert f"pipeline {old.id} " not in ending.stdout
 
 
+@every_server
 def test_a_pipeline_of_a_tag_that_existed_is_not_canceled(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:
     project.script = ScriptedPipeline(jobs=(ScriptedJob(name="tests", timeline=((0, "running"),)),))
     assert tag("--tag-name", "v1").code == 0
 
-    ending = tag("--tag-name", "v1", "--wait", "--timeout", "2", "--cancel-on", "timeout")
+    ending = tag("--tag-name", "v1", "--wait", "--timeout", "60", "--cancel-on", "timeout")
 
     assert ending.code == 7
     assert [each.status for each in gitlab.pipelines(project)] == ["running"]

@@ -12,6 +12,7 @@ import pytest
 
 from cmd_trigger_pipeline.cli import cli
 from sandbox import Access, Fault, Sandbox
+from tests.functional.conftest import every_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +132,7 @@ def test_3_an_insufficient_token_is_an_error_that_explains_why(
     assert re.search(said, ending.stderr), ending.stderr
 
 
+@every_server
 def test_3_the_token_of_a_job_that_has_ended(trigger: Trigger, gitlab: Sandbox, job: Job) -> None:
     gitlab.finish(job)
 
@@ -143,6 +145,7 @@ def test_3_the_token_of_a_job_that_has_ended(trigger: Trigger, gitlab: Sandbox, 
 # 4: not found
 
 
+@every_server
 @pytest.mark.parametrize("kind", ["access", "job", "trigger"])
 @pytest.mark.parametrize("refs", [["nowhere"], ["nowhere", "0" * 40, "refs/heads/none"]])
 def test_4_no_such_ref(
@@ -201,6 +204,7 @@ def test_4_a_trigger_token_of_another_project(
     assert "Pipeline trigger tokens" in ending.stderr
 
 
+@every_server
 def test_4_a_job_token_and_no_such_project(trigger: Trigger, job: Job) -> None:
     ending = trigger("--ref", "main", project="tech-lunch/nowhere", access=None, job=job)
 

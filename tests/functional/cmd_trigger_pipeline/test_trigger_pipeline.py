@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sandbox import Fault
+from tests.functional.conftest import every_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,7 @@ def test_an_access_token_starts_a_pipeline_of_the_default_branch(
     assert [request.path for request in gitlab.requests][-1].endswith(f"/{project.id}/pipeline")
 
 
+@every_server
 def test_a_job_token_takes_the_trigger_endpoint(
     trigger: Trigger, gitlab: Sandbox, project: Project, job: Job, only: Only
 ) -> None:
@@ -142,6 +144,7 @@ def test_variables_of_every_form_arrive(
     }
 
 
+@every_server
 @pytest.mark.parametrize("with_trigger_token", [True, False])
 def test_variables_go_to_the_trigger_endpoint_as_a_map(
     trigger: Trigger,
@@ -216,6 +219,7 @@ def test_neither_tokens_nor_values_are_ever_shown(
 # Refs
 
 
+@every_server
 @pytest.mark.parametrize("kind", ["access", "job", "trigger"])
 def test_the_first_ref_that_exists_is_used(
     trigger: Trigger,
@@ -241,6 +245,7 @@ def test_the_first_ref_that_exists_is_used(
     assert f"{project.path} has no branch or tag nowhere." in ending.stderr
 
 
+@every_server
 def test_a_tag_is_a_ref_and_a_full_name_tells_it_from_a_branch(
     trigger: Trigger, gitlab: Sandbox, project: Project, only: Only
 ) -> None:

@@ -13,6 +13,7 @@ from cicd_common.errors import NotFoundError
 from cmd_trigger_pipeline import trigger_pipeline
 from sandbox import Fault
 from sandbox.world import PATIENCE
+from tests.functional.conftest import every_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +137,7 @@ def test_dotenv_numbers_are_those_of_what_was_asked_for(
     assert variables["PIPELINE_IDS"] == f"{variables['PIPELINE_ID']} - {third.id}"
 
 
+@every_server
 @pytest.mark.parametrize("kind", ["access", "job", "trigger"])
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(
     trigger: Trigger,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -31,10 +31,10 @@ class RequestClock:
 
 
 @pytest.fixture
-def gitlab(clock: SkippingClock) -> Iterator[Sandbox]:
+def gitlab(clock: SkippingClock, settings: dict[str, Any]) -> Iterator[Sandbox]:
     del clock  # the commands' alone
     time = RequestClock()
-    with Sandbox(clock=time, run_jobs=False) as running:
+    with Sandbox(clock=time, run_jobs=False, **settings) as running:
         time.requests = running.requests
         yield running
 

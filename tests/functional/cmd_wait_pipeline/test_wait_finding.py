@@ -10,7 +10,9 @@ import pytest
 
 from sandbox import Access, Fault
 from sandbox.model import ScriptedJob, ScriptedPipeline
+from sandbox.versions import PIPELINE_JOBS_BY_JOB_TOKEN, PIPELINES_BY_JOB_TOKEN
 from tests.functional.cmd_wait_pipeline.conftest import SOON
+from tests.functional.conftest import every_server
 
 if TYPE_CHECKING:
     from sandbox import Sandbox
@@ -129,6 +131,7 @@ def test_the_newest_of_a_branch_a_commit_a_source(
     assert first.id < nightly.id
 
 
+@every_server
 def test_a_branch_and_a_tag_of_the_same_name_are_distinguished(
     gitlab: Sandbox, project: Project, add: Add, wait: Wait
 ) -> None:
@@ -142,6 +145,7 @@ def test_a_branch_and_a_tag_of_the_same_name_are_distinguished(
     assert found(wait("--ref", "v1", *json_)) == [branch.id]
 
 
+@every_server
 def test_a_ref_can_be_a_tag_if_there_is_no_such_branch(
     gitlab: Sandbox, project: Project, add: Add, wait: Wait
 ) -> None:
@@ -150,6 +154,7 @@ def test_a_ref_can_be_a_tag_if_there_is_no_such_branch(
     assert found(wait("--ref", "v2", "--output", "json")) == [pipeline.id]
 
 
+@every_server
 def test_the_pipeline_of_a_tag_that_is_yet_to_come(
     gitlab: Sandbox, project: Project, add: Add, wait: Wait
 ) -> None:
@@ -275,6 +280,7 @@ def test_of_two_jobs_at_one_lock_the_older_pipeline_comes_first(
     assert found(wait("--all-running", "--output", "json")) == [holder.id]
 
 
+@every_server
 def test_in_a_merge_request_pipeline_its_branch_means_its_own_pipelines_too(
     gitlab: Sandbox, project: Project, add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +367,20 @@ def test_dry_run_says_how_they_are_and_waits_for_none(
     assert {request.method for request in gitlab.requests} == {"GET"}
 
 
+def test_a_dry_run_of_a_lock_names_what_waits_for_a_person_and_what_it_would_wait_for(
+    add: Add, wait: Wait
+) -> None:
+    gate = add((0, "manual"))
+    ending = wait("--all-running", "--dry-run", "--output", "json")
+    assert found(ending) == []
+    assert f"Pipeline {gate.id} of tech-lunch/service-tests waits for a person" in ending.stderr
+    assert "Nothing else runs in tech-lunch/service-tests" in ending.stderr
+    running = add((0, "running"))
+    assert found(wait("--all-running", "--dry-run", "--output", "json")) == [running.id]
+    both = wait("--all-running", "--dry-run", "--on-manual", "wait", "--output", "json")
+    assert found(both) == [gate.id, running.id]
+
+
 def test_a_child_pipeline_and_its_parent_can_be_waited_for_together(
     gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
 ) -> None:
@@ -387,42 +407,44 @@ def test_twenty_pipelines_of_a_project_cost_one_request_a_look(
     assert len(per_pipeline) == 20 * 4 + 1
 
 
-def test_a_job_token_waits_where_the_server_shows_it_pipelines(
-    gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
-) -> None:
-    job = gitlab.add_running_job(project, executor)
-    pipeline = add(*SOON, source="schedule")
-    by_id = wait("--pipeline-id", pipeline.id, "--output", "json", job_token=job.token)
-    by_source = wait("--source", "schedule", "--output", "json", job_token=job.token)
-    assert found(by_id) == found(by_source) == [pipeline.id]
-
-
-def old_server(gitlab: Sandbox) -> None:
-    """Servers before about 18.x take a job token for a pipeline's jobs and for nothing else."""
-    refused = {"message": "404 Project Not Found"}
-    gitlab.fault(Fault(path=r"/pipelines(/\d+)?(\?|$)", status=404, body=refused))
-
-
-def test_a_job_token_waits_on_older_servers_by_the_jobs(
+@every_server
+def test_a_job_token_finds_what_the_server_shows_it(
     gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
 ) -> None:
     job = gitlab.add_running_job(project, executor)
     pipelines = [add((0, "running"), (2, "success")) for _ in range(3)]
-    old_server(gitlab)
+    nightly = add((0, "running"), (2, "success"), source="schedule")
     ids = [f"--pipeline-id={pipeline.id}" for pipeline in pipelines]
-    ending = wait(*ids, "--output", "json", job_token=job.token)
-    assert found(ending) == [pipeline.id for pipeline in pipelines]
+    by_id = wait(*ids, "--output", "json", job_token=job.token)
+    by_source = wait("--source", "schedule", "--output", "json", job_token=job.token)
+    version = gitlab.state.version
+    if version.has(PIPELINE_JOBS_BY_JOB_TOKEN):
+        assert found(by_id) == [pipeline.id for pipeline in pipelines]
+    else:
+        assert by_id.code == 4
+        assert "GitLab before 18.4 ignores job tokens for this request" in by_id.stderr
+    if version.has(PIPELINES_BY_JOB_TOKEN):
+        assert found(by_source) == [nightly.id]
+    else:
+        assert by_source.code == 4
+        assert "GitLab before 19.0 ignores job tokens for this request" in by_source.stderr
 
 
-def test_what_a_job_token_cannot_see_is_never_a_success(
+@every_server
+def test_a_pipeline_without_jobs_is_a_success_only_if_a_job_token_shows_it(
     gitlab: Sandbox, project: Project, executor: User, bare: Add, wait: Wait
 ) -> None:
     job = gitlab.add_running_job(project, executor)
-    pipeline = bare((0, "success"))
-    old_server(gitlab)
-    ending = wait("--pipeline-id", pipeline.id, job_token=job.token)
-    assert ending.code == 3
-    assert "Older GitLab servers" in ending.stderr
+    ending = wait("--pipeline-id", bare((0, "success")).id, job_token=job.token)
+    version = gitlab.state.version
+    if version.has(PIPELINES_BY_JOB_TOKEN):
+        assert ending.code == 0
+    elif version.has(PIPELINE_JOBS_BY_JOB_TOKEN):
+        assert ending.code == 3
+        assert "Older GitLab servers" in ending.stderr
+    else:
+        assert ending.code == 4
+        assert "GitLab before 18.4 ignores job tokens for this request" in ending.stderr
 
 
 def test_a_pipeline_is_found_by_its_id_or_url_as_an_argument(
@@ -486,6 +508,7 @@ def test_a_lock_ends_with_0_or_as_the_pipelines_before_it(
     assert wait("--all-running", "--interval", "0.05", *option).code == code
 
 
+@every_server
 def test_4_a_tag_whose_name_a_branch_with_a_pipeline_has(
     gitlab: Sandbox, project: Project, add: Add, wait: Wait
 ) -> None:

@@ -84,6 +84,11 @@ class Questions:
     source_project: str | None = None
     registry: str | None = None
 
+    @property
+    def is_change(self) -> bool:
+        """Returns True if the user asked whether a change works, and not only a wait."""
+        return self.tag_name is not None or self.ref is not None
+
 
 @dataclass(frozen=True)
 class Finding:

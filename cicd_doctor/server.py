@@ -92,11 +92,12 @@ def check_scopes(facts: TokenFacts) -> Outcome:
         return passed(", ".join(scopes))
     if "granular" in scopes:
         return not_applicable("GitLab does not show the permissions of a fine-grained token.")
-    raise AuthError(
-        f"The token has {', '.join(scopes) or 'no scope'}, not api.",
-        why="read_api is enough for cmd-wait-pipeline only; every change needs api.",
-        hint="Make a token with the scope api.",
-    )
+    said = f"The token has {', '.join(scopes) or 'no scope'}, not api."
+    why = "read_api is enough for cmd-wait-pipeline only; every change needs api."
+    hint = "Create a token with the scope api."
+    if "read_api" in scopes and not facts.questions.is_change:
+        return warning(said, hint, why)
+    raise AuthError(said, why=why, hint=hint)
 
 
 def check_expiry(facts: TokenFacts) -> Outcome:

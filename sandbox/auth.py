@@ -96,13 +96,16 @@ def _check(state: State, token: Token, request: Request, route: Route) -> None:
 
 
 def _check_permission(granted: frozenset[str], route: Route) -> None:
-    """Hold a fine-grained token against the route; source: `Gitlab::Auth::GranularPermissions…`."""
+    """Hold a fine-grained token against the route: `authorize_granular_scopes_service.rb`."""
     if route.permission not in granted:
+        action, _, resource = route.permission.replace("_", " ").title().partition(" ")
+        boundary = "project" if route.template.startswith("/projects/") else "user"
         raise ApiError(
             403,
             {
                 "error": "insufficient_granular_scope",
-                "error_description": "Access denied: Your Personal Access Token lacks the "
-                f"required permissions: [{route.permission}].",
+                "error_description": "Access denied: This operation requires a fine-grained "
+                f"personal access token with the following {boundary} permissions: "
+                f"[{resource}: {action}].",
             },
         )

@@ -162,10 +162,9 @@ def _authenticate(state: State, request: Request, *, pushing: bool) -> Caller:
     except (binascii.Error, UnicodeDecodeError):
         user, password = "", ""
     denied = _Denied(401, _DENIED.format(url=state.external_url))
-    if user == "gitlab-ci-token":
-        job = auth.live_job(state, password)
-        if job is None:
-            raise denied
+    # An access token goes with any user name, that of job tokens too: semantic-release sends it so.
+    job = auth.live_job(state, password) if user == "gitlab-ci-token" else None
+    if job is not None:
         return Caller(user=job.user or job.pipeline.user, job=job)
     token = state.tokens.get(password)
     if token is None or auth.token_problem(state, token):

@@ -169,6 +169,7 @@ class MergeRequest:
     merge_error: str | None = None
     sha: str | None = None  # the head of its source branch, which stays when the branch is removed
     unchecked: int = 0  # reads for which GitLab has not yet found out whether it can be merged
+    notes: list[str] = field(default_factory=list)
 
     @property
     def auto_merge(self) -> bool:

@@ -9,7 +9,7 @@ from sandbox import contents, entities, git, merge_requests, versions
 from sandbox.model import Access
 from sandbox.paging import paginate
 from sandbox.routes import Routes
-from sandbox.web import as_json, forbidden, invalid, no_record, refuse, unauthorized
+from sandbox.web import as_json, forbidden, invalid, no_record, not_found, refuse, unauthorized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +100,42 @@ def show(call: Call) -> dict[str, Any]:
     shown = _present(call, project, request)
     request.unchecked = max(request.unchecked - 1, 0)
     return {**shown, **_more(call, project, request)}
+
+
+@routes.on(
+    "GET", "/projects/:id/repository/commits/:sha/merge_requests", "read_commit_merge_request"
+)
+def of_commit(call: Call) -> Response:
+    """The merge requests that have, or had, a commit."""
+    project = call.code()
+    sha = git.resolve(project.repository, call.params.text("sha"))
+    if sha is None:
+        raise not_found("Commit")
+    found = [each for each in project.merge_requests if sha in _commits(project, each)]
+    return paginate(call, found, lambda request: _basic(call, project, request))
+
+
+def _commits(project: Project, request: MergeRequest) -> list[str]:
+    head = request.merge_commit_sha or request.sha
+    base = f"{head}^1" if request.merge_commit_sha else f"refs/heads/{request.target_branch}"
+    return contents.history(project.repository, f"{base}..{head}") if head else []
+
+
+@routes.on("GET", "/projects/:id/merge_requests/:iid/closes_issues", "read_merge_request")
+def closes_issues(call: Call) -> Response:
+    """No issues: the sandbox has none."""
+    _find(call, call.code())
+    return paginate(call, [], lambda issue: issue)
+
+
+@routes.on("POST", "/projects/:id/merge_requests/:iid/notes", "create_merge_request_note")
+def comment(call: Call) -> Response:
+    """A comment, as release tools leave one."""
+    request = _find(call, call.code())
+    call.params.require("body")
+    request.notes.append(call.params.text("body"))
+    author = entities.user_basic(call.state, call.user)
+    return as_json({"id": next(call.state.ids), "body": request.notes[-1], "author": author}, 201)
 
 
 def _more(call: Call, project: Project, request: MergeRequest) -> dict[str, Any]:

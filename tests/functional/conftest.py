@@ -98,20 +98,20 @@ SERVERS: dict[str, dict[str, Any]] = {
 }
 # Marks what depends on the server: job tokens, merge requests and the pipelines of tags.
 every_server = pytest.mark.parametrize(
-    "settings", SERVERS.values(), indirect=True, ids=SERVERS.keys()
+    "server_settings", SERVERS.values(), indirect=True, ids=SERVERS.keys()
 )
 
 
 @pytest.fixture
-def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+def server_settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     """The settings of the server: one of `SERVERS`; none unless the test is marked."""
     return getattr(request, "param", {})
 
 
 @pytest.fixture
-def gitlab(clock: SkippingClock, settings: dict[str, Any]) -> Iterator[Sandbox]:
+def gitlab(clock: SkippingClock, server_settings: dict[str, Any]) -> Iterator[Sandbox]:
     """A server whose pipelines do not run, and whose clock skips what commands sleep."""
-    with Sandbox(clock=clock, run_jobs=False, **settings) as running:
+    with Sandbox(clock=clock, run_jobs=False, **server_settings) as running:
         yield running
 
 

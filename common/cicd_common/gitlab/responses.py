@@ -198,13 +198,23 @@ def _client_error(answer: Answer, message: str, *, is_read: bool) -> CommandErro
 
 
 def _permission_error(answer: Answer, message: str) -> AuthError:
-    """Returns the error of a fine-grained token; GitLab names the missing permissions."""
-    named = re.search(r"permissions?: \[?([\w, ]+)", answer.text)
-    missing = f"the permission {named[1].strip()}" if named else "a permission"
+    """Returns the error of a request that needs a permission of a fine-grained token.
+
+    GitLab names the missing permissions; a group can allow fine-grained tokens only, so that
+    another token ends here too (`authorize_granular_scopes_service.rb` in GitLab's source).
+    """
+    if named := re.search(r"permissions: \[([^\]]+)\]", answer.text):
+        return AuthError(
+            message,
+            why=f"This request needs a fine-grained token with the permission {named[1]}.",
+            hint="Create a fine-grained token that has it; a token with the api scope is enough "
+            "unless its group allows fine-grained tokens only.",
+            answer=answer,
+        )
     return AuthError(
         message,
-        why=f"The fine-grained token does not have {missing}, which this request needs.",
-        hint="Create a fine-grained token that has it too, or a token with the api scope.",
+        why="GitLab accepts no fine-grained token for this request.",
+        hint="Create a token with the api scope.",
         answer=answer,
     )
 

@@ -246,8 +246,9 @@ class Finder:
             if target.ours and _NO_PROJECT not in error.message:
                 self._missing = error
                 return None  # a replica may not have it yet
+            started = f"{str(target).capitalize()} was started, but cannot be read: "
             raise NotFoundError(
-                error.message,
+                f"{started if target.ours else ''}{error.message}",
                 why=error.why
                 or f"{target.project} has no pipeline {target.id} that this token can see.",
                 hint=error.hint

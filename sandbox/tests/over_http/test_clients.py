@@ -1,7 +1,8 @@
-"""Clients of others work on the sandbox, as far as it goes: glab and python-gitlab."""
+"""Clients of others work on the sandbox: glab, semantic-release and python-gitlab."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -153,6 +154,38 @@ def test_glab_creates_and_updates_releases(ground: Ground, glab: Glab) -> None:
     assert "v1" in glab("release", "list")
     release = ground.project.releases["v1"]
     assert (release.description, [link.name for link in release.links]) == ("Second", ["site"])
+
+
+@pytest.mark.may_skip
+def test_semantic_release_tags_releases_and_comments(ground: Ground, tmp_path: Path) -> None:
+    program = shutil.which("semantic-release")
+    if program is None:
+        pytest.skip("there is no semantic-release with @semantic-release/gitlab on PATH")
+    client = python_gitlab.Gitlab(ground.gitlab.url, private_token=ground.token)
+    project = client.projects.get(PATH)
+    ground.gitlab.commit(
+        ground.project, {"f": "2"}, branch="feature", message="feat: two", start_pipeline=False
+    )
+    request = project.mergerequests.create(
+        {"source_branch": "feature", "target_branch": "main", "title": "Feature"}
+    )
+    request.merge()
+    copy, repository = tmp_path / "copy", f"{ground.gitlab.url}/{PATH}.git"
+    address = repository.replace("://", f"://oauth2:{ground.token}@")
+    subprocess.run(["git", "clone", "--quiet", address, copy], check=True)
+    changelog = ["@semantic-release/commit-analyzer", "@semantic-release/release-notes-generator"]
+    publish = ["@semantic-release/gitlab", {"gitlabUrl": ground.gitlab.url}]
+    options = {"branches": "main", "repositoryUrl": repository, "plugins": [*changelog, publish]}
+    (copy / ".releaserc.json").write_text(json.dumps(options))
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "GL_TOKEN": ground.token}
+    done = subprocess.run(
+        [program, "--no-ci"],
+        cwd=copy, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "two" in ground.project.releases["v1.0.0"].description
+    [merged] = ground.project.merge_requests
+    assert "1.0.0" in merged.notes[0]
 
 
 def test_python_gitlab_makes_the_requests_of_the_commands(ground: Ground) -> None:

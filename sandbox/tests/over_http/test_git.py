@@ -201,6 +201,13 @@ def test_a_job_token_fetches_and_pushes_only_where_the_project_allows_it(
     assert "Authentication failed" in clone.git("ls-remote", remote).stderr
 
 
+def test_an_access_token_is_accepted_with_the_user_name_of_job_tokens(
+    gitlab: Sandbox, project: Project, token: Token, clone: Clone
+) -> None:
+    remote = address(gitlab, project, "gitlab-ci-token", token.secret)
+    assert clone.git("push", remote, "HEAD:feature").returncode == 0
+
+
 def test_an_anonymous_client_clones_only_public_projects(
     gitlab: Sandbox, project: Project, tmp_path: Path
 ) -> None:

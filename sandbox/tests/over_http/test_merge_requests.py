@@ -231,3 +231,28 @@ def test_a_draft_is_not_merged(api: Api, feature: str) -> None:
     body = {"source_branch": "feature", "target_branch": "main", "title": "Draft: x"}
     assert api.post(f"{PROJECT}/merge_requests", json=body).json()["draft"] is True
     assert api.put(f"{REQUEST}/merge", json={"sha": feature}).status_code == 405
+
+
+def test_the_merge_requests_of_a_commit_are_listed_before_and_after_the_merge(
+    gitlab: Sandbox, project: Project, api: Api, feature: str
+) -> None:
+    open_request(api)
+    main = gitlab.sha(project)
+
+    def of(sha: str) -> list[int]:
+        listed = api.get(f"{REPOSITORY}/commits/{sha}/merge_requests").json()
+        return [request["iid"] for request in listed]
+
+    assert (of(feature), of(main)) == ([1], [])
+    merged = api.put(f"{REQUEST}/merge", json={"sha": feature}).json()["merge_commit_sha"]
+    assert (of(feature), of(merged), of(main)) == ([1], [1], [])
+    assert api.get(f"{REPOSITORY}/commits/{'0' * 40}/merge_requests").status_code == 404
+
+
+@pytest.mark.usefixtures("feature")
+def test_a_merge_request_takes_comments_and_closes_no_issue(project: Project, api: Api) -> None:
+    open_request(api)
+    assert outcome(api.get(f"{REQUEST}/closes_issues")) == (200, [])
+    assert api.post(f"{REQUEST}/notes", json={"body": "Released."}).status_code == 201
+    assert api.post(f"{REQUEST}/notes", json={}).status_code == 400
+    assert project.merge_requests[0].notes == ["Released."]

@@ -147,7 +147,7 @@ def test_a_fine_grained_token_can_do_only_what_its_permissions_allow(
         body = {"tag_name": "v1", "ref": "main"}
         refused = session.post(f"{PROJECT}/repository/tags", json=body)
         own = session.get("/personal_access_tokens/self")
-    for answer, permission in ((refused, "create_tag"), (own, "read_personal_access_token")):
+    for answer, permission in ((refused, "Tag: Create"), (own, "Personal Access Token: Read")):
         status, content = outcome(answer)
         assert (status, content["error"]) == (403, "insufficient_granular_scope")
         assert f"[{permission}]" in content["error_description"]

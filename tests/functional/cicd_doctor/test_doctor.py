@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cmd_tag_project.cli import cli as tag_project
 from cmd_trigger_pipeline.cli import cli as trigger_pipeline
-from sandbox import Access, Fault, Sandbox
+from cmd_wait_pipeline.cli import cli as wait_pipeline
+from sandbox import Access, Fault, Sandbox, ScriptedPipeline
 from sandbox.model import ProtectedRef
 from tests.functional.cicd_doctor.conftest import NAME, below, line
 
@@ -101,7 +103,7 @@ def test_the_marks_are_colored_on_a_terminal_alone(
     arguments = ("--api-access-token", soon.secret)
     assert "\x1b" not in doctor(*arguments).stdout
     monkeypatch.setenv("FORCE_COLOR", "1")
-    colored = doctor(*arguments).stdout
+    colored = doctor(*arguments, "--tag-name", "v1").stdout
     assert "\x1b[31m\x1b[1mFAIL\x1b[0m  scopes " in colored
     assert "\x1b[33m\x1b[1mwarn\x1b[0m  expiry " in colored
 
@@ -191,18 +193,61 @@ def test_the_tokens_kind_follows_from_its_user(
     assert line(ending, "token")[1].startswith(f"{kind} 'ci-cd-execution' from --api-access-token")
 
 
-@pytest.mark.parametrize("scopes", [("read_api",), ("read_repository", "write_repository")])
-def test_scopes_that_do_not_do_fail(
-    doctor: Doctor, gitlab: Sandbox, executor: User, scopes: tuple[str, ...]
+@pytest.mark.parametrize("kind", ["scope", "Guest", "no member"])
+def test_what_is_enough_for_a_wait_alone_is_a_warning_unless_a_change_is_asked_about(
+    doctor: Doctor,
+    invoke: Invoke,
+    gitlab: Sandbox,
+    project: Project,
+    executor: User,
+    kind: str,
+) -> None:
+    token = gitlab.add_token(executor, scopes=["read_api" if kind == "scope" else "api"])
+    if kind == "Guest":
+        project.members[executor.id] = Access.GUEST
+    if kind == "no member":
+        del project.members[executor.id]
+        project.visibility = "public"
+    given = ("--api-access-token", token.secret)
+    pipeline = gitlab.add_pipeline(project, ScriptedPipeline(), user=executor)
+
+    ending = doctor(*given)
+    check = "scopes" if kind == "scope" else "role"
+    assert (ending.code, line(ending, check)[0]) == (0, "warn"), ending.stdout
+    assert "enough for cmd-wait-pipeline only" in below(ending, check)[0]
+    waited = invoke(wait_pipeline, *given, "-p", project.path, str(pipeline.id), "--timeout", "1")
+    assert waited.code in {0, 7}, waited.stderr
+
+    ending = doctor(*given, "--tag-name", "v1")
+    assert line(ending, check)[0] == "FAIL"
+    tagged = invoke(tag_project, *given, "-p", project.path, "--tag-name", "v1")
+    assert tagged.code == ending.code
+
+
+def test_a_guest_who_sees_no_pipelines_cannot_wait_either(
+    doctor: Doctor, gitlab: Sandbox, project: Project, executor: User
+) -> None:
+    project.members[executor.id] = Access.GUEST
+    gitlab.fault(Fault(path="/pipelines", status=403, body={"message": "403 Forbidden"}))
+    ending = doctor()
+    assert (ending.code, line(ending, "role")[0]) == (6, "FAIL")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "asked"),
+    [(("read_api",), ["--tag-name", "v1"]), (("read_repository", "write_repository"), [])],
+)
+def test_scopes_that_are_not_enough_fail(
+    doctor: Doctor, gitlab: Sandbox, executor: User, scopes: tuple[str, ...], asked: list[str]
 ) -> None:
     weak = gitlab.add_token(executor, scopes=scopes)
-    ending = doctor("--api-access-token", weak.secret, project=False)
+    ending = doctor("--api-access-token", weak.secret, *asked, project=False)
     assert ending.code == 3
     assert line(ending, "scopes") == (
         "FAIL",
         f"The token has {', '.join(scopes)}, not api.",
     )
-    assert below(ending, "scopes")[1] == "         do: Make a token with the scope api."
+    assert below(ending, "scopes")[1] == "         do: Create a token with the scope api."
 
 
 @pytest.mark.parametrize(("days", "mark"), [(5, "warn"), (29, "warn"), (40, "ok")])
@@ -245,7 +290,8 @@ def test_each_of_several_projects_is_checked_and_the_first_failure_counts(
     doctor: Doctor, gitlab: Sandbox, executor: User
 ) -> None:
     gitlab.add_project("tech-lunch/guests", {"a": "b"}, members={executor: Access.GUEST})
-    ending = doctor("--project", "tech-lunch/guests", "--project", "tech-lunch/nothing")
+    several = ("--project", "tech-lunch/guests", "--project", "tech-lunch/nothing")
+    ending = doctor(*several, "--tag-name", "v1")
     assert ending.code == 6
     assert f"ok    role                {NAME}" in ending.stdout
     assert "FAIL  role                tech-lunch/guests: ci-cd-executor is Guest" in ending.stdout
@@ -259,12 +305,12 @@ def test_an_invalid_project_is_refused_before_anything_is_sent(
     assert gitlab.requests == []
 
 
-def test_a_user_who_is_not_a_member_of_a_public_project_fails(
+def test_a_user_who_is_not_a_member_of_a_public_project_cannot_change_it(
     doctor: Doctor, project: Project, executor: User
 ) -> None:
     project.visibility = "public"
     del project.members[executor.id]
-    ending = doctor()
+    ending = doctor("--ref", "main")
     assert ending.code == 6
     assert line(ending, "role")[1] == "ci-cd-executor is not a member of it."
 

@@ -87,8 +87,8 @@ def test_a_fine_grained_token_is_not_refused_for_what_no_command_needs(
     assert line(ending, "token") == ("ok", "access token from --api-access-token")
     assert line(ending, "scopes") == ("-", "GitLab does not show the scopes of this token.")
     assert line(ending, "role")[0] == "-"
-    assert "[read_user]" in line(ending, "role")[1]
-    assert "[read_protected_tag]" in line(ending, "protected tag")[1]
+    assert "[User: Read]" in line(ending, "role")[1]
+    assert "[Protected Tag: Read]" in line(ending, "protected tag")[1]
     assert invoke(tag_project, "-p", project.path, "--tag-name", "v1", *given).code == 0
 
 
@@ -113,8 +113,7 @@ def test_the_permission_that_a_fine_grained_token_lacks_is_named(
     ending = doctor(*given)
     assert ending.code == 3
     assert line(ending, "project")[0] == "FAIL"
-    lacks = "does not have the permission read_project, which this request needs"
-    why = f"The fine-grained token {lacks}."
+    why = "This request needs a fine-grained token with the permission Project: Read."
     assert below(ending, "project")[0] == f"        why: {why}"
     command = invoke(tag_project, "-p", project.path, "--tag-name", "v1", *given)
     assert command.code == 3

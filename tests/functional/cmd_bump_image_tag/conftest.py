@@ -32,9 +32,9 @@ BUMPED = DEPLOYMENT.replace("v1.0.0", "v1.1.0")
 
 # The API of every server; git, which is the same on all of them, on the newest.
 each_way = pytest.mark.parametrize(
-    ("settings", "via"),
+    ("server_settings", "via"),
     [*((settings, "api") for settings in SERVERS.values()), ({}, "git")],
-    indirect=["settings"],
+    indirect=["server_settings"],
     ids=[*SERVERS, "git"],
 )
 

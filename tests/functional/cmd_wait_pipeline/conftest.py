@@ -31,10 +31,10 @@ class RequestClock:
 
 
 @pytest.fixture
-def gitlab(clock: SkippingClock, settings: dict[str, Any]) -> Iterator[Sandbox]:
+def gitlab(clock: SkippingClock, server_settings: dict[str, Any]) -> Iterator[Sandbox]:
     del clock  # the commands' alone
     time = RequestClock()
-    with Sandbox(clock=time, run_jobs=False, **settings) as running:
+    with Sandbox(clock=time, run_jobs=False, **server_settings) as running:
         time.requests = running.requests
         yield running
 

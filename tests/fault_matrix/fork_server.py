@@ -10,6 +10,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import socket
@@ -17,11 +18,16 @@ import sys
 from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DISTRIBUTION = "ci-cd-commands"
 # What commands import only once they need it.
 LATE_IMPORTS = ("gitlab.v4.objects", "requests", "rich.live", "websockets.sync.client", "yaml")
+PACKAGES = ("cicd_common", "cmd_bump_image_tag", "cmd_tag_project", "cmd_trigger_pipeline",
+            "cmd_wait_pipeline")  # fmt: skip
 
 
 def main() -> None:
@@ -31,7 +37,7 @@ def main() -> None:
         for each in entry_points(group="console_scripts")
         if each.dist and each.dist.name == DISTRIBUTION
     }
-    for name in LATE_IMPORTS:
+    for name in (*LATE_IMPORTS, *_modules()):
         importlib.import_module(name)
     gc.freeze()  # pages that the collector does not write to stay shared
     listener = socket.socket(socket.AF_UNIX)
@@ -59,6 +65,14 @@ def main() -> None:
         with suppress(BrokenPipeError):  # nobody waits any more for one that was killed
             connection.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
+
+
+def _modules() -> Iterator[str]:
+    """The modules of the commands, but for those that run a command when they are imported."""
+    for package in map(importlib.import_module, PACKAGES):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith(".__main__"):
+                yield module.name
 
 
 def _reap() -> None:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from cmd_bump_image_tag.formats import find_images
+from cmd_bump_image_tag.finder import find_images
 from cmd_bump_image_tag.image_reference import DIGEST, TAG, parse_template
 from cmd_bump_image_tag.matching import read_nested
 from cmd_bump_image_tag.result import Skipped

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cicd_common.errors import RefusedError, UsageError
-from cmd_bump_image_tag.formats import find_images
+from cmd_bump_image_tag.finder import find_images
 from cmd_bump_image_tag.image_reference import (
     can_become,
     has_variable,

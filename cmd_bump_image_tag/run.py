@@ -402,7 +402,7 @@ def _tell(landing: _Landing) -> None:
         log.warning("%s", note)
     for path, content in sorted(landing.plan.contents.items()):
         diff = unified_diff(path, landing.snapshot.contents[path], content)
-        log.info("%s", diff.rstrip("\n"))
+        log.info("%s", diff.rstrip("\n"), extra={"is_diff": True})
 
 
 def _result(landing: _Landing, request: BumpRequest, project: Project | None = None) -> BumpResult:

@@ -202,6 +202,7 @@ def save(name: str, shown: Iterable[tuple[str, str]]) -> None:
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     for command, printed in shown:
         console.print(Text.from_ansi(f"$ {command}\n{printed.strip()}"))
+    console.print()  # else the picture cuts the last line off below its base
     svg = console.export_svg(title=command.partition(" ")[0], unique_id=name)
     # Some viewers drop leading spaces otherwise, and with them the indentation.
     svg = svg.replace("<svg ", '<svg xml:space="preserve" ', 1)

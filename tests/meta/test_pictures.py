@@ -37,8 +37,23 @@ def test_a_picture_keeps_its_indentation_in_every_viewer(picture: Path) -> None:
     assert ET.parse(picture).getroot().get(space) == "preserve"  # noqa: S314 - our own file
 
 
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.stem)
+def test_a_picture_shows_its_last_line_wholly(picture: Path) -> None:
+    svg = picture.read_text()
+    (height,) = re.findall(r'-clip-terminal">\s*<rect [^>]*height="([\d.]+)"', svg)
+    lowest = max(float(y) for y in re.findall(r'<text [^>]* y="([\d.]+)"[^>]*>[^<]*[^<\s]', svg))
+    assert lowest + 8 < float(height)  # what a letter such as g has below its base
+
+
 @pytest.mark.parametrize(
-    ("name", "words"), [("wait", "left  3 of 5 jobs done"), ("failure", "why: Failed: basket")]
+    ("name", "words"),
+    [
+        ("wait", "left  3 of 5 jobs done"),
+        ("failure", "why: Failed: basket"),
+        ("lock", "pipeline 121 success"),
+        ("tag", "tag v1.4.0 already exists"),
+        ("diff", "+      image: registry.example.com:5000/tech-lunch/shop:v1.4.0"),
+    ],
 )
 def test_a_picture_shows_what_the_documents_say_it_does(name: str, words: str) -> None:
     assert words in text_of(ROOT / f"docs/pictures/{name}.svg")

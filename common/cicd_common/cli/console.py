@@ -89,6 +89,16 @@ def write(stream: TextIO, text: str) -> None:
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = cleaning.lines(record.getMessage())
+        if getattr(record, "is_diff", False):
+            return "\n".join(map(_diff_line, text.split("\n")))
         return (
             styled("warning:", "yellow") + f" {text}" if record.levelno >= logging.WARNING else text
         )
+
+
+def _diff_line(line: str) -> str:
+    """Returns a line of a diff in the colours of git."""
+    if line.startswith(("--- ", "+++ ")):
+        return click.style(line, bold=True) if colored(sys.stderr) else line
+    color = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+    return click.style(line, fg=color) if color and colored(sys.stderr) else line

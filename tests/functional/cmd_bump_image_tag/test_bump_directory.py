@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -61,6 +62,19 @@ def test_the_tag_comes_from_the_environment_too(
 
     assert bump(invoke).stdout == "made 1 change in 1 file\n"
     assert bump(invoke).stdout == "up to date\n"
+
+
+@pytest.mark.usefixtures("web")
+def test_the_diff_is_colored_on_a_terminal_alone(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = bump(invoke, "--tag", "v1.1.0", "--dry-run").stderr
+    assert "\x1b" not in plain
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    colored = bump(invoke, "--tag", "v1.1.0", "--dry-run").stderr
+    assert re.search(r"^\x1b\[31m-.*\x1b\[0m$", colored, re.MULTILINE)
+    assert re.search(r"^\x1b\[32m\+ .*\x1b\[0m$", colored, re.MULTILINE)
+    assert re.sub(r"\x1b\[\d+m", "", colored) == plain
 
 
 def test_a_dry_run_changes_nothing(invoke: Invoke, web: Path) -> None:

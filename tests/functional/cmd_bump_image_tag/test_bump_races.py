@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -17,8 +13,6 @@ from sandbox import Access, Fault
 from tests.functional.cmd_bump_image_tag.conftest import BUMPED, DEPLOYMENT, WEB, Run, log, text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sandbox import Sandbox
     from sandbox.model import Project, Token, User
     from tests.functional.conftest import Start
@@ -28,68 +22,6 @@ WAYS = pytest.mark.parametrize("via", ["api", "git"])
 COMMITS = r"/repository/commits$"
 PUSH = r"git-receive-pack$"
 WRITES = {"api": "commits_api.CommitsApi", "git": "git.GitRepository"}
-MANY = 20
-PODS = "kind: Pod\nspec:\n  containers:\n" + "".join(
-    f"    - image: example.com/image-{n}:v1\n" for n in range(MANY)
-)
-
-
-def bump_all(directory: Path, environment: dict[str, str], *arguments: str) -> list[str]:
-    """Starts a process for each image at once; returns what those that failed have said."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "cmd_bump_image_tag", "--retry-for", "3600", *arguments,
-             "--image", f"example.com/image-{number}", "--tag", f"v2-{number}"],
-            cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={"PATH": os.environ["PATH"], **environment},
-        )
-        for number in range(MANY)
-    ]  # fmt: skip
-    ended = [(process.communicate()[1], process.returncode) for process in processes]
-    return [said for said, code in ended if code]
-
-
-def versions(content: str) -> list[str]:
-    return re.findall(r"image-\d+:(.+)", content)
-
-
-@WAYS
-def test_twenty_bumps_of_one_file_at_once_all_land(
-    gitlab: Sandbox, project: Project, token: Token, tmp_path: Path, via: str
-) -> None:
-    first = gitlab.commit(project, {"pods.yaml": PODS})
-
-    failures = bump_all(
-        tmp_path,
-        {"CI_SERVER_URL": gitlab.url, "COMMANDS_API_TOKEN": token.secret},
-        *("--project", project.path, "--via", via, "--file", "pods.yaml"),
-    )
-
-    assert failures == []
-    content = text(gitlab, project, "pods.yaml")
-    assert versions(content) == [f"v2-{number}" for number in range(MANY)]
-    # One commit for each, none of them empty, and nobody's history was overwritten.
-    assert len(log(project, f"{first}..main")) == MANY
-    assert "" not in changed_files(project, f"{first}..main")
-    assert gitlab.sha(project, f"main~{MANY}") == first
-
-
-def changed_files(project: Project, revisions: str) -> list[str]:
-    listed = subprocess.run(
-        ["git", "--git-dir", str(project.repository), "log", "--format=%x01", "--name-only",
-         revisions],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return [names.strip() for names in listed.stdout.split("\x01")[1:]]
-
-
-def test_twenty_bumps_in_the_working_directory_at_once_all_land(tmp_path: Path) -> None:
-    (tmp_path / "pods.yaml").write_text(PODS)
-
-    assert bump_all(tmp_path, {}) == []
-    content = (tmp_path / "pods.yaml").read_text()
-    assert versions(content) == [f"v2-{number}" for number in range(MANY)]
-    assert [file.name for file in tmp_path.iterdir()] == ["pods.yaml"]
 
 
 @WAYS

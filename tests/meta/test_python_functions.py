@@ -7,8 +7,6 @@ import importlib
 import inspect
 import subprocess
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import pytest
@@ -18,9 +16,6 @@ from cicd_common.cli.options import CONNECTION
 from cicd_common.gitlab.connection import ConnectionOptions
 from cicd_common.waiting.options import WAITING
 from cicd_common.waiting.policy import WaitPolicy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 FUNCTIONS = {
     "cmd_bump_image_tag": "bump_image_tag",
@@ -76,89 +71,6 @@ def test_every_option_is_a_parameter(package: str) -> None:
         if parameter(option) not in of_group.get(getattr(option, "group", ""), own)
     ]
     assert missing == []
-
-
-class Requested(Exception):  # noqa: N818 - it ends a call, nothing is wrong
-    """What a function asks its command to do."""
-
-
-# A value for each parameter whose type does not say one.
-VALUES: dict[str, object] = {
-    "assets": {"a": "https://h"},
-    "base_url": "https://other.example.com",
-    "ca_file": Path(__file__),
-    "directory": Path("/"),
-    "file_variables": {"A": "1"},
-    "inputs": {"a": 1},
-    "merge_request": 7,
-    "newer_than": 7,
-    "next": "patch",
-    "pipeline_id": 7,
-    "policy": WaitPolicy(interval=7),
-    "request_timeout": 7,
-    "retry_for": 7,
-    "skip_ci": False,
-    "variables": {"A": "1"},
-    "variables_from": Path("a.env"),
-    "via": "git",
-}
-
-
-@pytest.fixture
-def requested(
-    package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[..., tuple[object, ...]]:
-    """Calls a package's function; returns the request and the connection that it makes."""
-
-    def end(*made: object) -> None:
-        raise Requested(*made)
-
-    runs = importlib.import_module(f"{package}.run")
-    monkeypatch.setattr(runs, "bump" if "bump" in package else "run", end)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.env").write_text("B=2\n")
-    function = getattr(importlib.import_module(package), FUNCTIONS[package])
-
-    def call(**arguments: object) -> tuple[object, ...]:
-        with pytest.raises(Requested) as raised:
-            function(**{"project": "a/b", "base_url": "https://h", **arguments})
-        return raised.value.args
-
-    return call
-
-
-@each_package
-def test_every_parameter_arrives_and_does_nothing_by_default(
-    package: str, requested: Callable[..., tuple[object, ...]]
-) -> None:
-    function = getattr(importlib.import_module(package), FUNCTIONS[package])
-    parameters = {
-        name: parameter.default
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    }
-    others = dict.fromkeys(ConnectionOptions.__annotations__.keys() - {"gitlab"} - TOKENS)
-    found = {name: requested(**{name: value}) for name, value in values(parameters | others)}
-
-    assert [name for name, made in found.items() if made == requested()] == []
-    assert len({repr(made) for made in found.values()}) == len(found)
-    by_default = {name: default for name, default in parameters.items() if default}
-    assert by_default.keys() <= {"project", "commit_message", "directory", "image"}
-
-
-TOKENS = {"api_access_token", "api_access_token_file", "job_token"}
-
-
-def values(parameters: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """A value for each parameter that is not its default."""
-    for name, default in parameters.items():
-        flag = not default if isinstance(default, bool) else None
-        if name == "merge_request" and flag is not None:
-            yield name, flag
-        elif name == "wait":
-            yield name, WaitPolicy(interval=7)
-        else:
-            yield name, VALUES.get(name, name if flag is None else flag)
 
 
 @each_package

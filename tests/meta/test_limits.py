@@ -7,7 +7,7 @@ import importlib
 import pytest
 
 MIB = 2**20
-LIMITS = {
+LIMITS: dict[str, dict[str, float]] = {
     # What docs/contract.md promises
     "cicd_common.gitlab.connection": {"DEFAULT_REQUEST_TIMEOUT": 30, "DEFAULT_RETRY_FOR": 60},
     "cicd_common.waiting.policy": {

@@ -190,6 +190,40 @@ def test_a_renamed_project_is_found_under_its_new_name(
     assert list(gitlab.tags(project)) == ["v1"]
 
 
+def test_a_renamed_project_is_found_when_its_write_was_refused(
+    writes: Callable[[], list[str]], tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    project.old_paths.add("tech-lunch/old-name")
+
+    ending = tag("--tag-name", "v1", "--ref", "main", project="tech-lunch/old-name")
+
+    assert ending.code == 0, ending.stderr
+    assert list(gitlab.tags(project)) == ["v1"]
+    assert len(writes()) == 2
+
+
+def test_4_with_a_job_token_a_renamed_project_cannot_be_found(
+    writes: Callable[[], list[str]],
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    executor: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project.old_paths.add("tech-lunch/old-name")
+    project.job_token_allowlist = None
+    monkeypatch.setenv("COMMANDS_API_TOKEN", "")
+    monkeypatch.setenv("CI_JOB_TOKEN", gitlab.add_running_job(project, executor).token)
+
+    ending = tag(
+        *("--tag-name", "v1", "--ref", gitlab.sha(project), "--release"),
+        project="tech-lunch/old-name",
+    )
+
+    assert ending.code == 4, ending.stderr
+    assert len(writes()) == 1
+
+
 def _each_value(value: object) -> Callable[[Any], Any]:
     """Puts a value in place of each text, number and null of an answer."""
 

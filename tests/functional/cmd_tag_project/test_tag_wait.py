@@ -7,6 +7,8 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from cicd_common.waiting.policy import WaitPolicy
 from cmd_tag_project import tag_project
 from sandbox import Fault, Sandbox, ScriptedJob, ScriptedPipeline
@@ -159,3 +161,28 @@ def test_a_pipeline_of_a_tag_that_existed_is_not_canceled(
     assert ending.code == 7
     assert [each.status for each in gitlab.pipelines(project)] == ["running"]
     assert not any(request.path.endswith("/cancel") for request in gitlab.requests)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["--on-manual", "play"],
+        ["--cancel-on", "timeout"],
+        ["--cancel-on", "timeout", "--dry-run"],
+    ],
+)
+def test_3_a_job_token_cannot_do_what_the_wait_asks_for(
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    executor: User,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: list[str],
+) -> None:
+    monkeypatch.setenv("COMMANDS_API_TOKEN", "")
+    monkeypatch.setenv("CI_JOB_TOKEN", gitlab.add_running_job(project, executor).token)
+
+    ending = tag("--tag-name", "v1", "--release", "--wait", *asked)
+
+    assert ending.code == 3, ending.stderr
+    assert len(gitlab.requests) == 0

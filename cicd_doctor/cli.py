@@ -11,6 +11,7 @@ from cicd_common.cli.main import run
 from cicd_common.cli.options import (
     Command,
     Settings,
+    insecure_registry_option,
     option,
     project_option,
     ref_option,
@@ -54,6 +55,7 @@ MEANINGLESS = frozenset({"dotenv", "dotenv_prefix", "dry_run"})
     envvar="CI_REGISTRY",
     help="A container registry, host[:port]: does it accept the login?",
 )
+@insecure_registry_option(help="Ask this registry over plain HTTP; may be repeated.")
 @shared_options
 def cli(
     *,
@@ -63,6 +65,7 @@ def cli(
     ref: str | None,
     source_project: str | None,
     registry: str | None,
+    insecure_registry: tuple[str, ...],
 ) -> int:
     """Check the server, the token and the projects, and say what to do: a line for each check.
 
@@ -72,7 +75,7 @@ def cli(
     from cicd_doctor.checks import run_checks  # noqa: PLC0415
     from cicd_doctor.table import table  # noqa: PLC0415
 
-    questions = Questions(project, tag_name, ref, source_project, registry)
+    questions = Questions(project, tag_name, ref, source_project, registry, insecure_registry)
     connection = settings.connection
     if not connection.retry_for_given:
         connection = replace(connection, retry_for=RETRY_FOR)

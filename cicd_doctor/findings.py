@@ -76,6 +76,7 @@ class Questions:
         ref: A branch to push to, or to start a pipeline for.
         source_project: The project whose job tokens need access.
         registry: `host[:port]` of a container registry.
+        insecure_registry: Registries that are contacted over plain HTTP, as `host[:port]`.
     """
 
     projects: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ class Questions:
     ref: str | None = None
     source_project: str | None = None
     registry: str | None = None
+    insecure_registry: tuple[str, ...] = ()
 
     @property
     def is_change(self) -> bool:

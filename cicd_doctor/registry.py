@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import AuthError, ForbiddenError, NotFoundError
-from cicd_common.registry.access import RegistrySettings, check_login
+from cicd_common.registry.access import RegistrySettings
+from cicd_common.registry.check import check_login
 from cicd_common.registry.logins import Logins, host_of
 from cicd_doctor.findings import not_applicable, passed, warning
 
@@ -16,14 +17,27 @@ if TYPE_CHECKING:
 
 
 def check_registry(facts: TokenFacts) -> Outcome:
-    """Checks that there is a login for the container registry, and that the registry accepts it."""
+    """Checks that there is a login for the container registry, and that the registry accepts it.
+
+    Args:
+        facts: What the earlier checks found, with the registry to check.
+
+    Raises:
+        NotFoundError: There is no login for it.
+        AuthError: It refuses every login.
+        TimeLimitError: It accepts no more requests for now.
+        UnavailableError: It cannot be reached, is busy, or is not a registry.
+    """
     named = facts.questions.registry
     if named is None:
         return not_applicable("Neither --registry nor CI_REGISTRY was given.")
     registry = host_of(named)
     connection = facts.connection
     settings = RegistrySettings(
-        connection.request_timeout, connection.retry_for, connection.ca_file
+        connection.request_timeout,
+        connection.retry_for,
+        connection.ca_file,
+        facts.questions.insecure_registry,
     )
     found = Logins(os.environ).find(registry)
     problems = " ".join(f"{problem}." for problem in found.problems)

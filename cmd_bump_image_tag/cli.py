@@ -11,6 +11,7 @@ from cicd_common.cli.main import run
 from cicd_common.cli.options import (
     Command,
     Settings,
+    insecure_registry_option,
     option,
     positive_seconds,
     project_option,
@@ -129,11 +130,8 @@ EXAMPLES = {
     is_flag=True,
     help="Verify the image as --verify-image does, and pin the tag to its digest.",
 )
-@option(
-    "--insecure-registry",
-    metavar="HOST[:PORT]",
-    multiple=True,
-    help="Ask this registry over plain HTTP when an image is verified; may be repeated.",
+@insecure_registry_option(
+    help="Ask this registry over plain HTTP when an image is verified; may be repeated."
 )
 @option("--allow-downgrade", is_flag=True, help="Let a lower version replace a higher one.")
 @option(

@@ -101,7 +101,7 @@ def _missing(repository: Repository, reference: ImageReference) -> NotFoundError
         near = get_close_matches(reference.tag or "", tags, n=3)
         why = f"The nearest: {', '.join(near)}." if near else "It has no similar tag."
     except NotFoundError:
-        why = "The registry has no such repository, or does not show it to this login."
+        why = f"The registry has no such repository, or does not show it to {repository.who()}."
     except CommandError:  # not every registry lists its tags
         pass
     return NotFoundError(

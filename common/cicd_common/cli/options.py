@@ -237,6 +237,9 @@ _output_option = functools.partial(option, group=OUTPUT)
 # Options that several commands share.
 project_option = functools.partial(option, "-p", "--project", "project", metavar="PROJECT")
 ref_option = functools.partial(option, "-r", "--ref", metavar="REF")
+insecure_registry_option = functools.partial(
+    option, "--insecure-registry", metavar="HOST[:PORT]", multiple=True
+)
 
 _SHARED = (
     _connection_option(

@@ -245,10 +245,14 @@ def _words(response: requests.Response) -> tuple[str, str]:
 
 
 def _registrys_words(body: dict[str, Any]) -> list[object]:
-    """Returns a registry's messages (https://distribution.github.io/distribution/spec/api/#errors)."""
-    errors = body.get("errors")
+    """Returns a registry's messages (https://distribution.github.io/distribution/spec/api/#errors).
+
+    Docker Hub's token service has another form: `{"details": "incorrect username or password"}`.
+    """
+    errors, details = body.get("errors"), body.get("details")
     listed = errors if isinstance(errors, list) else []
-    return [each.get("message") for each in listed if isinstance(each, dict)]
+    messages = [each.get("message") for each in listed if isinstance(each, dict)]
+    return [*messages, details if isinstance(details, str) else None]
 
 
 def _flatten(value: object) -> str:

@@ -65,6 +65,7 @@ BAD_ADDRESS = (
 # Docker and Podman make these files: https://docs.podman.io/en/latest/markdown/podman-run.1.html
 CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
 IMAGE_PREFIX = "/opt/ci-cd-commands"  # the folder of Python in our images: dockerfiles/Dockerfile
+NO_TLS_WHY = "The server, or the proxy, at this port does not use TLS."
 # OpenSSL's names of a response in plain HTTP, in different versions.
 NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 LONGEST_TAIL = 2**20
@@ -495,7 +496,7 @@ def _explain_tls(error: ssl.SSLError, where: str) -> tuple[str, str]:
         )
     if error.reason in NO_TLS:
         return (
-            "The server, or the proxy, at this port does not use TLS.",
+            NO_TLS_WHY,
             f"Check the port, or give --base-url {where.replace('https://', 'http://')}",
         )
     return (
@@ -514,9 +515,11 @@ def _words(inner: list[BaseException]) -> str:
 def _is_nonsense(response: requests.Response) -> bool:
     """Returns whether a 2xx is not an API response: an HTML page, or JSON that is not complete."""
     kind = response.headers.get("Content-Type", "").lower()
+    if response.request.method == "HEAD":  # it has no body
+        return False
     if "html" in kind:
         return True
-    if "json" not in kind or response.request.method == "HEAD":  # HEAD has no body
+    if "json" not in kind:
         return False
     try:
         fields.parse(response.content, response.url)

@@ -12,6 +12,7 @@ urllib3 and requests do not do this by themselves:
 from __future__ import annotations
 
 import io
+import re
 import time
 from http.client import HTTPException, HTTPResponse
 from ipaddress import IPv6Address, ip_address
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 # As many as the projects handled in parallel, so that a few dozen need one round, not two.
 POOL_SIZE = 32
 _NEVER_SENT = "never_sent"
+_LOCALHOST = re.compile(r"(?:.+\.)?localhost(?:\.localdomain)?\.?")
 
 
 def was_never_sent(error: BaseException) -> bool:
@@ -240,9 +242,10 @@ def is_loopback(host: str) -> bool:
     """Returns whether a host is this machine: localhost, 127.0.0.0/8 or ::1.
 
     This is the rule of Go's `httpproxy`, and users know it from curl and git:
-    https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config
+    https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config. The other names of localhost are
+    those of https://www.freedesktop.org/software/systemd/man/latest/nss-myhostname.html.
     """
-    if host.lower() == "localhost":
+    if _LOCALHOST.fullmatch(host.lower()):
         return True
     try:
         address = ip_address(host)

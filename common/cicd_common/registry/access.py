@@ -6,23 +6,23 @@ https://distribution.github.io/distribution/spec/auth/oauth/.
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from cicd_common import cleaning
 from cicd_common.errors import (
     AuthError,
-    ForbiddenError,
     NotFoundError,
     RefusedError,
+    TimeLimitError,
     UnavailableError,
 )
-from cicd_common.gitlab.session import SafeSession, origin
+from cicd_common.gitlab.session import NO_TLS_WHY, SafeSession, origin
 from cicd_common.gitlab.transport import is_loopback
 from cicd_common.registry.challenges import Challenge, parse_challenges
 from cicd_common.registry.logins import DOCKER_HUB, HUB_SERVER, Login, host_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     import requests
 
-    from cicd_common.errors import Answer
+    from cicd_common.errors import Answer, CommandError
 
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
 CLIENT_ID = "ci-cd-commands"
@@ -84,47 +84,10 @@ class Bearer:
         return request
 
 
-def check_login(registry: str, login: Login, settings: RegistrySettings) -> bool:
-    """Checks that a registry accepts a login, without changing anything.
-
-    Args:
-        registry: `host[:port]`.
-        login: The login.
-        settings: The settings for requests.
-
-    Returns:
-        True if the login was checked; False if the registry's root asks for no login.
-
-    Raises:
-        AuthError: The registry refuses the login.
-        TimeLimitError: The registry accepts no more requests for now.
-        UnavailableError: The registry cannot be reached, is busy, or is not a registry.
-    """
-    insecure = settings.is_insecure(registry)
+def base_url(registry: str, *, insecure: bool) -> str:
+    """Returns the URL of the server that an image's registry names, without a path."""
     host = HUB_SERVER if host_of(registry) == DOCKER_HUB else registry
-    root = f"{'http' if insecure else 'https'}://{host}/v2/"
-    session = settings.session(root)
-    try:
-        answer = session.request("GET", root)
-    except AuthError as refusal:
-        challenges = challenges_of(refusal.answer)
-    except (NotFoundError, ForbiddenError, RefusedError) as error:
-        raise _not_a_registry(registry, error.message) from error
-    else:
-        if not _is_registry(answer):
-            raise _not_a_registry(registry, "It responds, but not as a registry does.")
-        return False
-    bearer = first(challenges, "bearer")
-    if bearer is not None:
-        auth: Any = fetch_token(bearer, login, None, settings, insecure=insecure, registry=registry)
-    elif first(challenges, "basic") and not login.is_identity_token:
-        auth = basic(login)
-    else:
-        raise _not_a_registry(registry, "It does not ask for a login that container tools support.")
-    answer = session.request("GET", root, auth=auth)
-    if not _is_registry(answer):
-        raise _not_a_registry(registry, "It responds, but not as a registry does.")
-    return True
+    return f"{'http' if insecure else 'https'}://{host}"
 
 
 def fetch_token(
@@ -165,18 +128,64 @@ def fetch_token(
             answer = session.request("POST", realm, data=form)
         else:
             parts = urlsplit(realm)
-            query = urlencode([*parse_qsl(parts.query), *fields.items()])
+            query = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *fields.items()])
             answer = session.request(
                 "GET", urlunsplit(parts._replace(query=query)), auth=login and basic(login)
             )
-    except (NotFoundError, RefusedError) as error:
-        raise UnavailableError(f"There are no tokens: {error.message}", retryable=False) from error
+    except (NotFoundError, RefusedError, UnavailableError) as error:
+        raise _no_token(error, login) from error
     body = json_object(answer)
     token = body.get("token") or body.get("access_token")
     if not isinstance(token, str) or not _PRINTABLE.fullmatch(token):
         raise UnavailableError(f"{origin(realm)} returns no token.", retryable=False)
     cleaning.hide(token)
     return Bearer(token)
+
+
+def of_registry(failure: CommandError, registry: str) -> CommandError:
+    """Returns the error of a failed request in words about a registry instead of GitLab.
+
+    Args:
+        failure: The failure; not a refusal.
+        registry: `host[:port]`.
+    """
+    if isinstance(failure, TimeLimitError):
+        return TimeLimitError(
+            f"The registry {registry} accepts no more requests now: {failure.message}",
+            hint="Try again later, log in to it, or allow more with --retry-for.",
+            answer=failure.answer,
+        )
+    hint = failure.hint
+    if failure.why == NO_TLS_WHY:
+        hint = f"If it is a registry without TLS, allow that with --insecure-registry {registry}"
+    elif not hint or "--base-url" in hint:
+        hint = "Check the registry's name, the network and the proxy settings."
+    return UnavailableError(
+        f"The registry {registry} does not answer as it should: {failure.message}",
+        why=failure.why,
+        hint=hint,
+        answer=failure.answer,
+        retryable=False,
+    )
+
+
+def as_refusal(failure: CommandError) -> CommandError:
+    """Returns the error of a request with a login: a 400 means that the login is refused.
+
+    Amazon's registry replies so to a password that it cannot read, and to an expired token
+    (https://github.com/aws/containers-roadmap/issues/2835); so do token services (RFC 6749,
+    section 5.2).
+    """
+    if failure.answer is not None and failure.answer.status == HTTPStatus.BAD_REQUEST:
+        return AuthError(failure.message, answer=failure.answer)
+    return failure
+
+
+def _no_token(failure: CommandError, login: Login | None) -> CommandError:
+    refusal = failure if login is None else as_refusal(failure)
+    if isinstance(refusal, (NotFoundError, RefusedError)):
+        return UnavailableError(f"There are no tokens: {refusal.message}", retryable=False)
+    return refusal
 
 
 def _realm(challenge: Challenge, login: Login | None, *, insecure: bool, registry: str) -> str:
@@ -188,7 +197,7 @@ def _realm(challenge: Challenge, login: Login | None, *, insecure: bool, registr
     realm = challenge.parameters.get("realm", "")
     try:
         parts = urlsplit(realm)
-        named = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+        named = origin(realm)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
     except ValueError:
         usable = False
@@ -237,24 +246,3 @@ def challenges_of(answer: Answer | None) -> list[Challenge]:
 def first(challenges: list[Challenge], scheme: str) -> Challenge | None:
     """Finds the first challenge of a scheme, such as `bearer`."""
     return next((each for each in challenges if each.scheme == scheme), None)
-
-
-def _is_registry(answer: requests.Response) -> bool:
-    """Returns whether a 2xx of /v2/ is from a registry, which its header or its JSON shows."""
-    if "Docker-Distribution-Api-Version" in answer.headers:
-        return True
-    kind = answer.headers.get("Content-Type", "").lower()
-    try:
-        body = json.loads(answer.content)
-    except (ValueError, RecursionError):
-        return False
-    return "json" in kind and isinstance(body, dict) and "errors" not in body
-
-
-def _not_a_registry(registry: str, why: str) -> UnavailableError:
-    return UnavailableError(
-        f"{registry} is not a container registry.",
-        why=why,
-        hint="Name the registry as host[:port], as images are named.",
-        retryable=False,
-    )

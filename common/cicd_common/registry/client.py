@@ -6,7 +6,6 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md.
 from __future__ import annotations
 
 import contextlib
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -19,15 +18,18 @@ from cicd_common.errors import (
     TimeLimitError,
     UnavailableError,
 )
+from cicd_common.gitlab import retry
 from cicd_common.registry.access import (
     Bearer,
     RegistrySettings,
+    as_refusal,
+    base_url,
     basic,
     challenges_of,
     fetch_token,
     first,
+    of_registry,
 )
-from cicd_common.registry.logins import DOCKER_HUB, HUB_SERVER, FoundLogins, Login, host_of
 from cicd_common.registry.manifests import (
     MANIFEST_TYPES,
     is_manifest,
@@ -41,9 +43,12 @@ if TYPE_CHECKING:
 
     from cicd_common.errors import Answer
     from cicd_common.registry.challenges import Challenge
+    from cicd_common.registry.logins import FoundLogins, Login
 
-MOST_TAGS = 1000
+MOST_TAGS = 1000  # on a page
+MOST_PAGES = 10
 MOST_REDIRECTS = 5
+NEW_FOR = 1.0  # seconds for which a token is not taken for an expired one
 
 
 class Repository:
@@ -67,15 +72,17 @@ class Repository:
         self._found = found
         self._settings = settings
         self._insecure = settings.is_insecure(registry)
-        host = HUB_SERVER if host_of(registry) == DOCKER_HUB else registry
-        self._base_url = f"{'http' if self._insecure else 'https'}://{host}"
+        self._base_url = base_url(registry, insecure=self._insecure)
         self._session = settings.session(self._base_url)
         self._auth: Any = None  # in a form that `requests` accepts
-        self._worked: Any = None  # the login of the last successful request
+        self._worked: Any = None  # what the last request had, if it was allowed
+        self._granted_at = 0.0  # when the token was granted, by the clock of the retries
+        self._is_renewed = False
         self._challenges: list[Challenge] = []
         self._untried = list(found.logins)
         self._refused: list[Login] = []
         self._used: Login | None = None
+        self._refusal: CommandError | None = None  # of the token service, if it was the last one
 
     def digest_of(self, reference: str) -> str:
         """Returns the digest of a manifest in the registry.
@@ -101,21 +108,32 @@ class Repository:
         except CommandError as failure:
             if not _leaves_open(failure):
                 raise
+            if isinstance(failure, TimeLimitError):
+                self._session.retry_for = 0  # the HEAD has used that time
         else:
             if is_manifest(head) and (digest := named_digest(head)):
                 return digest
         return read_digest(self._ask("GET", path, accept))
 
     def tags(self) -> list[str]:
-        """Returns the tags of the repository; if there are very many, the first ones.
+        """Returns the tags of the repository; if there are more than ten pages, the first ones.
 
         Raises:
             CommandError: The registry does not list them.
         """
-        answer = self._ask("GET", f"tags/list?n={MOST_TAGS}", "application/json", tags=True)
-        listed = json_object(answer).get("tags")
-        tags = listed if isinstance(listed, list) else []
-        return [tag for tag in tags[:MOST_TAGS] if isinstance(tag, str)]
+        tags: list[str] = []
+        path = f"tags/list?n={MOST_TAGS}"
+        for _ in range(MOST_PAGES):
+            answer = self._ask("GET", path, "application/json", tags=True)
+            listed = json_object(answer).get("tags")
+            page = listed if isinstance(listed, list) else []
+            tags += [tag for tag in page if isinstance(tag, str)]
+            # The link's address can be that of another host: only its query counts.
+            query = urlsplit(answer.links.get("next", {}).get("url", "")).query
+            if not query:
+                break
+            path = f"tags/list?{query}"
+        return tags
 
     def who(self) -> str:
         """Returns in words what the registry refused: the logins sent, or an anonymous request."""
@@ -138,11 +156,11 @@ class Repository:
             try:
                 response = self._send(verb, url, accept)
             except (AuthError, ForbiddenError, NotFoundError) as refusal:
-                # With a login, a 404 is final: another login is not tried.
-                if self._used is not None and isinstance(refusal, NotFoundError):
-                    raise
+                if self._auth is not None and isinstance(refusal, NotFoundError):
+                    self._worked = self._auth
+                    raise  # the login was accepted: another one is not tried
                 if refusal.answer is None or not self._log_in(refusal.answer, tags=tags):
-                    raise
+                    raise self._refusal or refusal from refusal
             else:
                 self._worked = self._auth
                 return response
@@ -151,9 +169,8 @@ class Repository:
         """Tries the next login, and returns whether there was one."""
         self._learn_challenges(refusal)
         bearer = first(self._challenges, "bearer")
-        if self._auth is not None and self._auth is self._worked:
-            # A token expires after minutes, and --retry-for can be longer: get another token.
-            self._worked = None
+        if self._can_be_renewed():
+            self._worked, self._is_renewed = None, True
             if bearer is not None:
                 with contextlib.suppress(AuthError, ForbiddenError):
                     self._auth = self._token(bearer, self._used, tags=tags)
@@ -165,12 +182,23 @@ class Repository:
             login = self._untried.pop(0)
             auth = self._authorized(login, tags=tags)
             if auth is not None:
-                self._auth, self._used = auth, login
+                self._auth, self._used, self._refusal = auth, login, None
+                self._is_renewed = False
                 return True
         if bearer is None or self._auth is not None or self._refused:
             return False
         self._auth = self._token(bearer, None, tags=tags)
         return True
+
+    def _can_be_renewed(self) -> bool:
+        """Returns whether the refused token was valid before, or can have been.
+
+        Tokens expire after a minute or more, and retries with --retry-for can take longer.
+        """
+        if self._auth is None:
+            return False
+        is_old = retry.CLOCK.now() - self._granted_at > NEW_FOR
+        return self._auth is self._worked or (is_old and not self._is_renewed)
 
     def _learn_challenges(self, refusal: Answer) -> None:
         """Reads which login the registry asks for; if the refusal does not say, asks its root."""
@@ -188,8 +216,9 @@ class Repository:
         if bearer is not None:
             try:
                 return self._token(bearer, login, tags=tags)
-            except (AuthError, ForbiddenError):
+            except (AuthError, ForbiddenError) as refusal:
                 self._refused.append(login)
+                self._refusal = refusal
         elif first(self._challenges, "basic") and not login.is_identity_token:
             return basic(login)
         return None
@@ -205,6 +234,7 @@ class Repository:
         # registry lists tags only with `metadata_read`.
         actions = "pull,metadata_read" if tags else "pull"
         scope = f"repository:{self.path}:{actions}"
+        self._granted_at = retry.CLOCK.now()
         return fetch_token(
             challenge, login, scope, self._settings, insecure=self._insecure, registry=self.registry
         )
@@ -221,6 +251,9 @@ class Repository:
                 response = session.request(verb, url, headers=headers, auth=auth)
             except UnavailableError as failure:
                 target = _redirected(failure, url)
+                # The response to a HEAD does not say what is wrong: the GET decides.
+                if not target and auth and self._used and verb == "GET":
+                    raise as_refusal(failure) from failure
                 if not target:
                     raise
                 url, auth = target, None
@@ -265,35 +298,21 @@ def explained(failure: CommandError, repository: Repository, image: str) -> Comm
                 f"The registry {registry} does not show {image} to {repository.who()}.",
                 why=f"{failure.message}{problems}",
                 hint=f"docker login {registry}, or pass CI_REGISTRY_USER and "
-                "CI_REGISTRY_PASSWORD on.",
-                answer=failure.answer,
-            )
-        case TimeLimitError():
-            return TimeLimitError(
-                f"The registry {registry} accepts no more requests now: {failure.message}",
-                hint="Try again later, log in to it, or allow more with --retry-for.",
+                "CI_REGISTRY_PASSWORD on. Check the name too: many registries do not say that "
+                "a repository is missing.",
                 answer=failure.answer,
             )
         case RefusedError() if failure.answer is None:
             return failure
         case _:
-            return UnavailableError(
-                f"The registry {registry} does not answer as it should: {failure.message}",
-                why=failure.why,
-                hint=failure.hint
-                if "--ca-file" in failure.hint
-                else ("Check the image's name, the network and the proxy settings."),
-                answer=failure.answer,
-                retryable=False,
-            )
+            return of_registry(failure, registry)
 
 
 def _leaves_open(failure: CommandError) -> bool:
     """Returns whether to repeat a failed HEAD as a GET, whose response has the reason.
 
-    If the server was busy or the connection failed, a GET would show nothing new.
+    If the server failed or the connection was lost, a GET would show nothing new.
     """
     if isinstance(failure, UnavailableError):
-        answer = failure.answer
-        return answer is not None and (answer.status == HTTPStatus.OK or not failure.retryable)
-    return not isinstance(failure, TimeLimitError)
+        return failure.answer is not None and not failure.retryable
+    return True

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HELPER_SECONDS = 30
-# The commands' own tokens, which no helper gets. It gets the other variables of the job: with
-# GITLAB_TOKEN or CI_JOB_TOKEN, `glab auth docker-helper` logs in.
-_OUR_TOKENS = frozenset({"COMMANDS_API_TOKEN", "TRIGGER_TOKEN"})
 # Docker's own names of Docker Hub: https://github.com/moby/moby/blob/master/registry/config.go
 DOCKER_HUB = "docker.io"
 HUB_SERVER = "registry-1.docker.io"
@@ -54,6 +51,12 @@ _JOB_LOGINS = (
     ),
 )
 _DEPLOY_TOKEN = ("CI_REGISTRY", "CI_DEPLOY_USER", "CI_DEPLOY_PASSWORD")
+# What no helper gets: the commands' own tokens, and the other logins. It gets the other variables
+# of the job: with GITLAB_TOKEN or CI_JOB_TOKEN, `glab auth docker-helper` logs in.
+_NOT_FOR_HELPERS = frozenset(
+    {"COMMANDS_API_TOKEN", "TRIGGER_TOKEN", "DOCKER_AUTH_CONFIG"}
+    | {password for *_, password in (*_JOB_LOGINS, _DEPLOY_TOKEN)}
+)
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,12 @@ class Logins:
         self._lock = threading.Lock()
         self._helped: dict[tuple[str, str], Login | str | None] = {}
 
-    def find(self, registry: str, repository: str = "") -> FoundLogins:
-        """Finds the logins for a repository.
+    def find(self, registry: str, repository: str | None = None) -> FoundLogins:
+        """Finds the logins for a repository, or all logins for a registry.
 
         Args:
             registry: `host[:port]`.
-            repository: Its path in the registry, for logins that are only for a part of it.
+            repository: Its path in the registry; None for the logins of all paths.
         """
         host = host_of(registry)
         logins: list[Login] = []
@@ -130,7 +133,7 @@ class Logins:
                 logins.append(found)
         return FoundLogins(tuple(logins), tuple(problems))
 
-    def _candidates(self, host: str, repository: str) -> Iterator[Login | str]:
+    def _candidates(self, host: str, repository: str | None) -> Iterator[Login | str]:
         """Yields the logins, and a text for each login that could not be read."""
         for names in _JOB_LOGINS:
             yield from self._of_variables(host, *names)
@@ -163,12 +166,13 @@ class Logins:
             yield from _text_of(Path(settings, "containers/auth.json"))
 
     def _configured(
-        self, host: str, repository: str, source: str, text: str | OSError
+        self, host: str, repository: str | None, source: str, text: str | OSError
     ) -> Iterator[Login | str]:
         """Yields the logins of one configuration: a helper's before those in the file itself."""
         config = _parsed(text)
         if config is None:
-            log.warning("%s is ignored: it is not a Docker configuration.", source)
+            why = text.strerror if isinstance(text, OSError) else "It is not a configuration"
+            log.warning("%s is ignored: %s.", source, why)
             return
         helpers = config.get("credHelpers")
         helper = next(
@@ -235,7 +239,7 @@ def _items(value: object) -> list[tuple[str, Any]]:
 
 
 def _matching(
-    entries: list[tuple[str, Any]], host: str, repository: str
+    entries: list[tuple[str, Any]], host: str, repository: str | None
 ) -> list[tuple[str, dict[str, Any]]]:
     """Returns the entries that match a repository, those with the longest path first."""
     found = []
@@ -245,7 +249,7 @@ def _matching(
             continue
         if path in _API_PATHS:
             found.append((0, key, entry))
-        elif repository == path or repository.startswith(f"{path}/"):
+        elif repository is None or f"{repository}/".startswith(f"{path}/"):
             found.append((len(path), key, entry))
     found.sort(key=lambda each: -each[0])
     return [(key, entry) for _, key, entry in found]
@@ -277,11 +281,11 @@ def _run_helper(helper: str, server: str) -> Login | str | None:
             [program, "get"],
             input=server,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             timeout=HELPER_SECONDS,
             check=False,
-            env={name: value for name, value in os.environ.items() if name not in _OUR_TOKENS},
+            env={name: os.environ[name] for name in os.environ if name not in _NOT_FOR_HELPERS},
         )
     except FileNotFoundError:
         return f"{program} is not installed here"

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import threading
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -27,58 +21,28 @@ from cicd_common.registry.logins import FoundLogins, Login, Logins
 from cmd_bump_image_tag.image_reference import ImageReference
 from cmd_bump_image_tag.images import Update
 from cmd_bump_image_tag.registry import resolve, verify
+from tests.registries.server import JSON, Host, Reply, basic, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.registries.server import Request
 
 DIGEST = f"sha256:{'ab' * 32}"
 OTHER = f"sha256:{'cd' * 32}"
 LOGIN = Login("ci", "CI_REGISTRY_USER", "pässword")
-BASIC = f"Basic {base64.b64encode('ci:pässword'.encode()).decode()}"
+BASIC = basic(LOGIN)
 MANIFEST = "/v2/group/web/manifests/v1"
 TYPE = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
 FOUND = {"Docker-Content-Digest": DIGEST} | TYPE
-JSON = {"Content-Type": "application/json"}
 
 
-@dataclass(frozen=True)
-class Request:
-    verb: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-
-    @property
-    def authorization(self) -> str:
-        return self.headers.get("Authorization", "")
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-@dataclass(frozen=True)
-class Host:
-    """A server that replies as a test says, and what it was asked."""
-
-    name: str
-    asked: list[Request]
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.name}"
-
-    @property
-    def authorizations(self) -> list[str]:
-        return [request.authorization for request in self.asked]
-
-    def resolve(self, version: str = ":v1", login: Login | None = None, patience: float = 0) -> str:
-        reference = ImageReference.parse(f"{self.name}/group/web{version}")
-        assert reference is not None
-        return resolve(reference, Given(login), RegistrySettings(5, patience))
+def resolved(
+    host: Host, version: str = ":v1", login: Login | None = None, patience: float = 0
+) -> str:
+    reference = ImageReference.parse(f"{host.name}/group/web{version}")
+    assert reference is not None
+    return resolve(reference, Given(login), RegistrySettings(5, patience))
 
 
 class Given(Logins):
@@ -88,44 +52,9 @@ class Given(Logins):
         super().__init__({})
         self._given = FoundLogins(tuple(login for login in logins if login))
 
-    def find(self, registry: str, repository: str = "") -> FoundLogins:
+    def find(self, registry: str, repository: str | None = None) -> FoundLogins:
         del registry, repository
         return self._given
-
-
-@contextmanager
-def serving(reply: Callable[[Request], Reply]) -> Iterator[Host]:
-    asked: list[Request] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            request = Request(
-                self.command, parts.path, parse_qs(parts.query), dict(self.headers.items())
-            )
-            asked.append(request)
-            answer = reply(request)
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.body)
-
-        do_HEAD = do_GET  # noqa: N815 - the name by which the server calls it
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the same
-            """Says nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield Host(f"127.0.0.1:{server.server_address[1]}", asked)
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def answering(table: dict[str, Reply]) -> Callable[[Request], Reply]:
@@ -154,7 +83,7 @@ def wanting_password(request: Request) -> Reply:
 
 def test_an_open_registry_gets_one_request_for_any_type_of_manifest() -> None:
     with serving(answering({MANIFEST: Reply(200, FOUND)})) as host:
-        assert host.resolve(login=LOGIN) == DIGEST
+        assert resolved(host, login=LOGIN) == DIGEST
     (request,) = host.asked
     assert (request.verb, request.authorization) == ("HEAD", "")
     assert set(request.headers["Accept"].split(", ")) == {
@@ -167,16 +96,16 @@ def test_an_open_registry_gets_one_request_for_any_type_of_manifest() -> None:
 
 def test_an_image_can_be_requested_by_its_digest() -> None:
     with serving(answering({f"/v2/group/web/manifests/{DIGEST}": Reply(200, FOUND)})) as host:
-        assert host.resolve(f"@{DIGEST}") == DIGEST
+        assert resolved(host, f"@{DIGEST}") == DIGEST
         with pytest.raises(NotFoundError, match=OTHER):
-            host.resolve(f"@{OTHER}")
+            resolved(host, f"@{OTHER}")
 
 
 def test_the_manifest_is_read_if_the_registry_sends_no_digest() -> None:
     body = b'{"schemaVersion": 2}'
     headers = {"Content-Type": "application/vnd.oci.image.manifest.v1+json"}
     with serving(answering({MANIFEST: Reply(200, headers, body)})) as host:
-        assert host.resolve() == f"sha256:{hashlib.sha256(body).hexdigest()}"
+        assert resolved(host) == f"sha256:{hashlib.sha256(body).hexdigest()}"
     assert [request.verb for request in host.asked] == ["HEAD", "GET"]
 
 
@@ -187,7 +116,7 @@ def test_an_invalid_digest_is_never_used(digest: str) -> None:
         serving(answering({MANIFEST: Reply(200, headers)})) as host,
         pytest.raises(UnavailableError, match="did not send a manifest"),
     ):
-        host.resolve()
+        resolved(host)
 
 
 @pytest.mark.parametrize("login", [LOGIN, None], ids=["logged in", "anonymous"])
@@ -195,7 +124,7 @@ def test_a_token_is_requested_from_the_registrys_realm_for_this_repository_only(
     login: Login | None,
 ) -> None:
     with serving(wanting_token) as host:
-        assert host.resolve(login=login) == DIGEST
+        assert resolved(host, login=login) == DIGEST
     asked = [request.path for request in host.asked]
     assert asked == [MANIFEST, "/jwt/auth", MANIFEST]
     assert host.authorizations == ["", BASIC if login else "", "Bearer opens"]
@@ -207,7 +136,7 @@ def test_a_token_is_requested_from_the_registrys_realm_for_this_repository_only(
 
 def test_a_token_can_have_the_field_name_of_oauth() -> None:
     with serving(lambda request: wanting_token(request, '{"access_token": "opens"}')) as host:
-        assert host.resolve() == DIGEST
+        assert resolved(host) == DIGEST
 
 
 @pytest.mark.parametrize(
@@ -218,13 +147,13 @@ def test_an_invalid_token_is_an_error_that_does_not_show_it(answer: str) -> None
         serving(lambda request: wanting_token(request, answer)) as host,
         pytest.raises(UnavailableError) as caught,
     ):
-        host.resolve()
+        resolved(host)
     assert "secret" not in f"{caught.value}{caught.value.why}"
 
 
 def test_a_registry_with_basic_authentication_gets_the_password() -> None:
     with serving(wanting_password) as host:
-        assert host.resolve(login=LOGIN) == DIGEST
+        assert resolved(host, login=LOGIN) == DIGEST
     assert host.authorizations == ["", BASIC]
 
 
@@ -237,7 +166,7 @@ def test_a_wrong_password_is_refused_and_never_shown(
         serving(registry) as host,
         pytest.raises(AuthError, match="group/web to ci from CI_REGISTRY_USER") as caught,
     ):
-        host.resolve(login=wrong)
+        resolved(host, login=wrong)
     assert "wrong-password" not in f"{caught.value}{caught.value.why}{caught.value.hint}"
     assert "docker login" in caught.value.hint
 
@@ -247,7 +176,7 @@ def test_a_private_image_without_a_login_is_an_authentication_error() -> None:
         serving(wanting_password) as host,
         pytest.raises(AuthError, match="anyone without a login"),
     ):
-        host.resolve()
+        resolved(host)
     assert host.authorizations == ["", ""]
 
 
@@ -256,7 +185,7 @@ def test_a_token_without_access_to_the_repository_is_refused() -> None:
         serving(lambda request: wanting_token(request, '{"token": "else"}')) as host,
         pytest.raises(AuthError),
     ):
-        host.resolve(login=LOGIN)
+        resolved(host, login=LOGIN)
 
 
 def test_the_password_is_not_sent_without_tls() -> None:
@@ -265,7 +194,7 @@ def test_the_password_is_not_sent_without_tls() -> None:
         serving(lambda _: Reply(401, challenge)) as host,
         pytest.raises(UnavailableError, match=r"http://elsewhere\.example\.com"),
     ):
-        host.resolve(login=LOGIN)
+        resolved(host, login=LOGIN)
     assert host.authorizations == [""]
 
 
@@ -279,7 +208,7 @@ def test_a_redirect_to_another_host_is_followed_without_the_login() -> None:
             return reply
 
         with serving(mirror) as host:
-            assert host.resolve(login=LOGIN) == DIGEST
+            assert resolved(host, login=LOGIN) == DIGEST
     assert host.authorizations[-1] == "Bearer opens"
     assert [(each.path, each.authorization) for each in target.asked] == [
         ("/v2/at/home/manifests/v1", "")
@@ -292,7 +221,7 @@ def test_the_login_is_not_sent_to_a_challenge_of_a_redirect_target() -> None:
         serving(lambda _: Reply(307, {"Location": f"{target.url}{MANIFEST}"})) as host,
         pytest.raises(AuthError),
     ):
-        host.resolve(login=LOGIN)
+        resolved(host, login=LOGIN)
     assert target.authorizations == ["", ""]
 
 
@@ -302,7 +231,7 @@ def test_a_redirect_without_an_address_is_an_error(location: str) -> None:
         serving(lambda _: Reply(307, {"Location": location})) as host,
         pytest.raises(UnavailableError),
     ):
-        host.resolve()
+        resolved(host)
 
 
 def tags(*names: object) -> Reply:
@@ -315,7 +244,7 @@ def test_the_error_for_a_missing_tag_suggests_similar_tags() -> None:
         serving(answering({"/v2/group/web/tags/list": listed})) as host,
         pytest.raises(NotFoundError, match=r"has no group/web:v1\.2\.3\.") as caught,
     ):
-        host.resolve(":v1.2.3")
+        resolved(host, ":v1.2.3")
     assert caught.value.why in {"The nearest: v1.2.4, v1.2.2.", "The nearest: v1.2.2, v1.2.4."}
 
 
@@ -326,7 +255,10 @@ def test_the_error_for_a_missing_tag_suggests_similar_tags() -> None:
         (Reply(200, JSON, b'{"name": "group/web", "tags": null}'), "It has no similar tag."),
         (Reply(200, {}, b"nothing"), "It has no similar tag."),
         (Reply(403), "The registry does not list its tags."),
-        (Reply(404), "The registry has no such repository, or does not show it to this login."),
+        (
+            Reply(404),
+            "The registry has no such repository, or does not show it to anyone without a login.",
+        ),
     ],
     ids=["nothing near", "no tags", "no list", "not allowed", "no repository"],
 )
@@ -335,7 +267,7 @@ def test_a_missing_tag_is_an_error_even_without_a_list_of_tags(listed: Reply, wh
         serving(answering({"/v2/group/web/tags/list": listed})) as host,
         pytest.raises(NotFoundError) as caught,
     ):
-        host.resolve()
+        resolved(host)
     assert caught.value.why == why
 
 
@@ -346,7 +278,7 @@ def test_a_login_without_permission_to_list_tags_is_not_tried_twice() -> None:
         return Reply(401, {"WWW-Authenticate": 'Basic realm="registry"'})
 
     with serving(without_list) as host, pytest.raises(NotFoundError):
-        host.resolve(login=LOGIN)
+        resolved(host, login=LOGIN)
     assert host.authorizations == ["", BASIC, BASIC, BASIC]
 
 
@@ -364,7 +296,7 @@ def test_a_login_without_permission_to_list_tags_is_not_tried_twice() -> None:
 )
 def test_each_refusal_has_its_exit_code(reply: Reply, kind: type[CommandError]) -> None:
     with serving(lambda _: reply) as host, pytest.raises(kind) as caught:
-        host.resolve()
+        resolved(host)
     assert type(caught.value) is kind
 
 
@@ -373,18 +305,18 @@ def test_a_missing_token_service_is_not_a_missing_tag() -> None:
         return Reply(404) if request.path == "/jwt/auth" else wanting_token(request)
 
     with serving(without_realm) as host, pytest.raises(UnavailableError, match="no tokens"):
-        host.resolve()
+        resolved(host)
 
 
 def test_a_temporary_registry_failure_is_retried() -> None:
     replies = iter([Reply(503), Reply(429, {"Retry-After": "0"}), Reply(200, FOUND)])
     with serving(lambda _: next(replies)) as host:
-        assert host.resolve(patience=30) == DIGEST
+        assert resolved(host, patience=30) == DIGEST
 
 
 def test_an_unreachable_registry_is_an_error() -> None:
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9 cannot be reached") as caught:
-        Host("127.0.0.1:9", []).resolve()
+        resolved(Host("127.0.0.1:9", []))
     assert "--base-url" not in caught.value.hint
 
 

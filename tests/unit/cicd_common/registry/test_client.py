@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
+import gzip
 import hashlib
 import json
-import ssl
-import subprocess
-import threading
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -24,128 +18,35 @@ from cicd_common.errors import (
     TimeLimitError,
     UnavailableError,
 )
-from cicd_common.registry.access import RegistrySettings, check_login
+from cicd_common.gitlab import retry
+from cicd_common.registry.access import RegistrySettings
 from cicd_common.registry.client import Repository, explained
 from cicd_common.registry.logins import FoundLogins, Login
 from cicd_common.registry.manifests import MANIFEST_TYPES
+from tests.registries.server import JSON, MANIFEST, Reply, basic, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
-MANIFEST = b'{"schemaVersion": 2}'
+    from tests.registries.server import Certificate, Host, Request
+
 DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
 TYPE = {"Content-Type": MANIFEST_TYPES[0]}
-JSON = {"Content-Type": "application/json"}
 LOGIN = Login("robot$ci+x", "config.json", "pässword€1")
 OTHER = Login("other", "CI_REGISTRY_USER", "other-password")
 AZURE = Login("", "config.json", "identity-token", is_identity_token=True)
 
 
-def basic(login: Login) -> str:
-    pair = f"{login.user}:{login.password}".encode()
-    return f"Basic {base64.b64encode(pair).decode()}"
-
-
-@dataclass(frozen=True)
-class Request:
-    verb: str
-    path: str
-    query: dict[str, list[str]]
-    headers: dict[str, str]
-    form: dict[str, list[str]]
-
-    @property
-    def authorization(self) -> str:
-        return self.headers.get("Authorization", "")
-
-
-@dataclass(frozen=True)
-class Reply:
-    status: int
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    challenges: tuple[str, ...] = ()
-
-
 FOUND = Reply(200, TYPE | {"Docker-Content-Digest": DIGEST}, MANIFEST)
 
 
-@dataclass
-class Host:
-    name: str
-    asked: list[Request]
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.name}"
-
-    @property
-    def log(self) -> list[str]:
-        return [f"{request.verb} {request.path}" for request in self.asked]
-
-    @property
-    def secrets(self) -> list[str]:
-        """The authorizations that arrived, without those of tokens."""
-        return [each.authorization for each in self.asked if "Basic" in each.authorization]
-
-    def repository(self, *logins: Login, retry_for: float = 0) -> Repository:
-        settings = RegistrySettings(5, retry_for)
-        return Repository(self.name, "group/web", FoundLogins(logins), settings)
-
-    def digest(self, *logins: Login, retry_for: float = 0) -> str:
-        return self.repository(*logins, retry_for=retry_for).digest_of("v1")
+def repository(host: Host, *logins: Login, retry_for: float = 0) -> Repository:
+    settings = RegistrySettings(5, retry_for)
+    return Repository(host.name, "group/web", FoundLogins(logins), settings)
 
 
-@contextmanager
-def serving(
-    reply: Callable[[Request], Reply], context: ssl.SSLContext | None = None
-) -> Iterator[Host]:
-    asked: list[Request] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            form = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-            request = Request(
-                self.command,
-                parts.path,
-                parse_qs(parts.query, keep_blank_values=True),
-                dict(self.headers.items()),
-                parse_qs(form),
-            )
-            asked.append(request)
-            answer = reply(request)
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            for challenge in answer.challenges:
-                self.send_header("WWW-Authenticate", challenge)
-            self.send_header("Content-Length", str(len(answer.body)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(answer.body)
-
-        do_HEAD = do_GET  # noqa: N815 - the name by which the server calls it
-        do_POST = do_GET  # noqa: N815 - the same
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the same
-            """Says nothing."""
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: object, client_address: object) -> None:
-            """Says nothing of a client that speaks TLS to it."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        if context is not None:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield Host(f"127.0.0.1:{server.server_address[1]}", asked)
-        finally:
-            server.shutdown()
-            thread.join()
+def digest(host: Host, *logins: Login, retry_for: float = 0) -> str:
+    return repository(host, *logins, retry_for=retry_for).digest_of("v1")
 
 
 def token_service(
@@ -178,8 +79,8 @@ BEARER = 'Bearer realm="http://{host}/token",service="docker"'
     [
         ([BEARER], {"service": ["docker"], "scope": ["repository:group/web:pull"]}),
         (
-            ['Bearer realm="http://{host}/token?host=private.example",service="docker"'],
-            {"host": ["private.example"], "service": ["docker"]},
+            ['Bearer realm="http://{host}/token?host=private.example&x=",service="docker"'],
+            {"host": ["private.example"], "x": [""], "service": ["docker"]},
         ),
         ([BEARER, 'Basic realm="Artifactory Realm"'], {"service": ["docker"]}),
         (['Basic realm="Realm"', BEARER], {"service": ["docker"]}),
@@ -193,16 +94,16 @@ def test_a_token_is_fetched_as_the_challenge_says(
     challenges: list[str], needs: dict[str, list[str]]
 ) -> None:
     with serving(token_service(*challenges, needs=needs)) as host:
-        assert host.digest(LOGIN) == DIGEST
+        assert digest(host, LOGIN) == DIGEST
     assert host.log == ["HEAD /v2/group/web/manifests/v1", "GET /token", host.log[0]]
-    assert host.secrets == [basic(LOGIN)]
+    assert host.passwords == [basic(LOGIN)]
 
 
 @pytest.mark.parametrize("challenge", ["Negotiate", 'Digest realm="x", nonce="y"', "NTLM"])
 def test_no_login_is_sent_without_a_valid_challenge(challenge: str) -> None:
     with serving(lambda _: Reply(401, challenges=(challenge,))) as host, pytest.raises(AuthError):
-        host.digest(LOGIN)
-    assert host.secrets == []
+        digest(host, LOGIN)
+    assert host.passwords == []
 
 
 def test_an_identity_token_is_exchanged_and_never_a_password() -> None:
@@ -214,8 +115,8 @@ def test_an_identity_token_is_exchanged_and_never_a_password() -> None:
         return token_service(BEARER)(request)
 
     with serving(azure) as host:
-        assert host.digest(AZURE) == DIGEST
-    assert host.secrets == []
+        assert digest(host, AZURE) == DIGEST
+    assert host.passwords == []
     assert host.asked[1].verb == "POST"
 
 
@@ -229,7 +130,7 @@ def test_a_login_is_used_if_the_registry_returns_404_without_it(status: int) -> 
         return Reply(status)
 
     with serving(hiding) as host:
-        assert host.digest(LOGIN) == DIGEST
+        assert digest(host, LOGIN) == DIGEST
     assert "GET /v2/" in host.log
 
 
@@ -238,8 +139,8 @@ def test_an_image_missing_in_an_open_registry_is_not_found_and_no_login_is_sent(
         return Reply(200, JSON, b"{}") if request.path == "/v2/" else Reply(404)
 
     with serving(public) as host, pytest.raises(NotFoundError):
-        host.digest(LOGIN)
-    assert host.secrets == []
+        digest(host, LOGIN)
+    assert host.passwords == []
 
 
 @pytest.mark.parametrize("service", [token_service(BEARER), None], ids=["token", "basic"])
@@ -252,26 +153,83 @@ def test_the_next_login_is_tried_after_a_refused_one(
         return Reply(401, challenges=('Basic realm="x"',))
 
     with serving(service or with_password) as host:
-        assert host.digest(OTHER, LOGIN) == DIGEST
-    assert host.secrets[:2] == [basic(OTHER), basic(LOGIN)]
+        assert digest(host, OTHER, LOGIN) == DIGEST
+    assert host.passwords[:2] == [basic(OTHER), basic(LOGIN)]
+
+
+@pytest.mark.parametrize("with_tokens", [True, False], ids=["token", "basic"])
+def test_a_400_to_a_login_is_a_refusal_as_amazon_sends_it(*, with_tokens: bool) -> None:
+    """OAuth 2.0 has the same rule for tokens (RFC 6749, section 5.2)."""
+
+    def reply(request: Request) -> Reply:
+        if request.authorization == basic(OTHER):
+            return Reply(400)
+        if with_tokens:
+            return token_service(BEARER)(request)
+        if request.authorization == basic(LOGIN):
+            return FOUND
+        return Reply(401, challenges=('Basic realm="x"',))
+
+    with serving(reply) as host:
+        assert digest(host, OTHER, LOGIN) == DIGEST
+        with pytest.raises(AuthError, match="400 Bad Request"):
+            digest(host, OTHER)
+
+
+def test_an_expired_identity_token_is_refused_with_the_words_of_the_token_service() -> None:
+    words = b'{"error": "invalid_grant", "error_description": "The token has expired."}'
+
+    def azure(request: Request) -> Reply:
+        return Reply(400, JSON, words) if request.verb == "POST" else token_service(BEARER)(request)
+
+    with serving(azure) as host, pytest.raises(AuthError, match="The token has expired"):
+        digest(host, AZURE)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_token_service_can_have_an_ip_address(address: str) -> None:
+    with serving(token_service(BEARER), address=address) as host:
+        assert digest(host, LOGIN) == DIGEST
+
+
+def test_the_tags_of_every_page_are_listed_with_a_permission_of_their_own() -> None:
+    def azure(request: Request) -> Reply:
+        if request.path == "/token":
+            scope = request.query["scope"][0].rpartition(":")[2]
+            return Reply(200, JSON, json.dumps({"token": scope}).encode())
+        lists = request.path.endswith("/tags/list")
+        if request.authorization != f"Bearer {'pull,metadata_read' if lists else 'pull'}":
+            return Reply(401, challenges=(BEARER.replace("{host}", request.host),))
+        if not lists:
+            return Reply(404)
+        page = int(request.query.get("last", ["1"])[0])
+        # The address is that of a host behind a proxy.
+        link = f'<http://internal/v2/x/tags/list?last={page + 1}&n=1>; rel="next"'
+        return Reply(200, JSON | {"Link": link}, json.dumps({"tags": [f"v{page}"]}).encode())
+
+    with serving(azure) as host:
+        asked = repository(host, LOGIN)
+        with pytest.raises(NotFoundError):
+            asked.digest_of("v1")
+        assert asked.tags() == [f"v{page}" for page in range(1, 11)]
 
 
 def test_the_error_names_every_refused_login() -> None:
     with serving(token_service(BEARER)) as host:
-        repository = host.repository(OTHER, Login("third", "DOCKER_AUTH_CONFIG", "third-password"))
+        asked = repository(host, OTHER, Login("third", "DOCKER_AUTH_CONFIG", "third-password"))
         with pytest.raises(AuthError) as caught:
-            repository.digest_of("v1")
-    error = explained(caught.value, repository, "group/web")
+            asked.digest_of("v1")
+    error = explained(caught.value, asked, "group/web")
     assert "other from CI_REGISTRY_USER and third from DOCKER_AUTH_CONFIG" in error.message
 
 
 def test_the_error_names_the_login_that_could_not_be_read() -> None:
     with serving(token_service(BEARER)) as host:
         found = FoundLogins((), ("docker-credential-ecr failed: the token expired",))
-        repository = Repository(host.name, "group/web", found, RegistrySettings(5, 0))
+        asked = Repository(host.name, "group/web", found, RegistrySettings(5, 0))
         with pytest.raises(CommandError) as caught:
-            repository.digest_of("v1")
-    error = explained(caught.value, repository, "group/web")
+            asked.digest_of("v1")
+    error = explained(caught.value, asked, "group/web")
     assert "anyone without a login" in error.message
     assert "the token expired" in error.why
 
@@ -295,25 +253,61 @@ def test_the_error_names_the_login_that_could_not_be_read() -> None:
 )
 def test_a_head_response_without_details_is_followed_by_one_get(head: Reply) -> None:
     with serving(lambda request: head if request.verb == "HEAD" else FOUND) as host:
-        assert host.digest() == DIGEST
+        assert digest(host) == DIGEST
     assert [request.verb for request in host.asked] == ["HEAD", "GET"]
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_busy_registry_gets_no_extra_get(status: int) -> None:
-    with (
-        serving(lambda _: Reply(status)) as host,
-        pytest.raises((TimeLimitError, UnavailableError)),
-    ):
-        host.digest()
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_failing_registry_gets_no_extra_get(status: int) -> None:
+    with serving(lambda _: Reply(status)) as host, pytest.raises(UnavailableError):
+        digest(host)
     assert [request.verb for request in host.asked] == ["HEAD"]
+
+
+def test_a_get_shows_the_words_of_a_limit_and_is_not_retried() -> None:
+    def limited(request: Request) -> Reply:
+        words = b'{"errors": [{"code": "TOOMANYREQUESTS", "message": "Log in to pull more."}]}'
+        return Reply(429, JSON | {"Retry-After": "0"}, words if request.verb == "GET" else b"")
+
+    with (
+        serving(limited) as host,
+        pytest.raises(TimeLimitError, match="Log in to pull more"),
+    ):
+        digest(host, retry_for=0.01)
+    assert [request.verb for request in host.asked].count("GET") == 1
 
 
 def test_the_error_contains_the_registrys_own_message() -> None:
     words = b'{"errors": [{"code": "DENIED", "message": "Your authorization token has expired."}]}'
     with serving(lambda _: Reply(403, JSON, words)) as host, pytest.raises(CommandError) as caught:
-        host.digest(LOGIN)
+        digest(host, LOGIN)
     assert "Your authorization token has expired." in str(caught.value)
+
+
+def test_a_page_in_place_of_a_head_response_is_not_retried() -> None:
+    page = Reply(200, {"Content-Type": "text/html"})
+    with serving(lambda request: page if request.verb == "HEAD" else FOUND) as host:
+        assert digest(host, retry_for=600) == DIGEST
+    assert [request.verb for request in host.asked] == ["HEAD", "GET"]
+
+
+def test_a_compressed_manifest_has_the_digest_of_its_content() -> None:
+    headers = TYPE | {"Content-Encoding": "gzip"}
+    body = gzip.compress(MANIFEST)
+    with serving(lambda _: Reply(200, headers, body)) as host:
+        assert digest(host) == DIGEST
+
+
+@pytest.mark.parametrize(
+    "headers", [TYPE, TYPE | {"Docker-Content-Digest": "sha256:unusable"}], ids=["", "digest"]
+)
+def test_a_truncated_manifest_is_not_hashed(headers: dict[str, str]) -> None:
+    length = {"Content-Length": str(len(MANIFEST))}
+    with (
+        serving(lambda _: Reply(200, headers | length, MANIFEST[:-1])) as host,
+        pytest.raises(UnavailableError),
+    ):
+        digest(host)
 
 
 @pytest.mark.parametrize(
@@ -322,7 +316,7 @@ def test_the_error_contains_the_registrys_own_message() -> None:
 def test_a_digest_is_read_in_every_form_that_proxies_send(named: str) -> None:
     head = Reply(200, TYPE | {"Docker-Content-Digest": named})
     with serving(lambda _: head) as host:
-        assert host.digest() == DIGEST
+        assert digest(host) == DIGEST
 
 
 @pytest.mark.parametrize(
@@ -339,7 +333,7 @@ def test_a_digest_is_read_in_every_form_that_proxies_send(named: str) -> None:
 )
 def test_only_a_manifest_with_a_matching_digest_is_accepted(reply: Reply) -> None:
     with serving(lambda _: reply) as host, pytest.raises(UnavailableError):
-        host.digest()
+        digest(host)
 
 
 def test_a_digest_that_does_not_match_the_manifest_is_refused() -> None:
@@ -352,7 +346,7 @@ def test_a_digest_that_does_not_match_the_manifest_is_refused() -> None:
         serving(reply) as host,
         pytest.raises(UnavailableError, match="does not match its manifest"),
     ):
-        host.digest()
+        digest(host)
 
 
 def test_the_error_for_a_schema_1_manifest_names_schema_1() -> None:
@@ -361,7 +355,7 @@ def test_the_error_for_a_schema_1_manifest_names_schema_1() -> None:
         serving(lambda _: Reply(200, kind, b'{"schemaVersion": 1}')) as host,
         pytest.raises(RefusedError, match="schema 1"),
     ):
-        host.digest()
+        digest(host)
 
 
 def test_a_token_that_expires_during_retries_is_renewed() -> None:
@@ -385,8 +379,40 @@ def test_a_token_that_expires_during_retries_is_renewed() -> None:
         return FOUND
 
     with serving(reply) as host:
-        assert host.digest(LOGIN, retry_for=30) == DIGEST
+        assert digest(host, LOGIN, retry_for=30) == DIGEST
     assert host.log.count("GET /token") == 2
+
+
+def test_a_token_that_expires_before_it_was_used_is_renewed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The registry fails for longer than the token lives."""
+    skipped = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal skipped
+        skipped += seconds
+
+    clock = retry.Clock(lambda: time.monotonic() + skipped, sleep)
+    monkeypatch.setattr(retry, "CLOCK", clock)
+    granted: list[float] = []
+    is_valid = True
+
+    def reply(request: Request) -> Reply:
+        if request.path == "/token":
+            granted.append(clock.now())
+            return Reply(200, JSON, json.dumps({"token": f"token-{len(granted)}"}).encode())
+        if not request.authorization or clock.now() - granted[-1] > 4 or not is_valid:
+            return Reply(401, challenges=(BEARER.replace("{host}", request.host),))
+        return Reply(503) if len(granted) == 1 else FOUND
+
+    with serving(reply) as host:
+        assert digest(host, LOGIN, retry_for=30) == DIGEST
+        assert host.log.count("GET /token") == 2
+        is_valid = False
+        with pytest.raises(AuthError):
+            digest(host, LOGIN, retry_for=30)
+        assert host.log.count("GET /token") == 3
 
 
 def test_redirects_are_followed_over_several_hosts_without_the_login() -> None:
@@ -401,9 +427,9 @@ def test_redirects_are_followed_over_several_hosts_without_the_login() -> None:
             return Reply(401, challenges=('Basic realm="x"',))
 
         with serving(registry) as host:
-            assert host.digest(LOGIN) == DIGEST
-    assert host.secrets == [basic(LOGIN)]
-    assert middle.secrets == last.secrets == []
+            assert digest(host, LOGIN) == DIGEST
+    assert host.passwords == [basic(LOGIN)]
+    assert middle.passwords == last.passwords == []
     assert [each.authorization for each in (*middle.asked, *last.asked)] == ["", ""]
 
 
@@ -414,7 +440,7 @@ def test_a_loop_of_redirects_is_stopped() -> None:
         ) as it,
         pytest.raises(UnavailableError, match="in a loop"),
     ):
-        it.digest()
+        digest(it)
 
 
 @pytest.mark.parametrize(
@@ -427,8 +453,8 @@ def test_a_password_is_not_sent_to_an_insecure_address(realm: str) -> None:
         serving(lambda _: Reply(401, challenges=(challenge,))) as host,
         pytest.raises(UnavailableError),
     ):
-        host.digest(LOGIN)
-    assert host.secrets == []
+        digest(host, LOGIN)
+    assert host.passwords == []
 
 
 def test_a_tag_is_requested_as_a_tag() -> None:
@@ -437,7 +463,7 @@ def test_a_tag_is_requested_as_a_tag() -> None:
         return Reply(200, JSON, b'{"tags": ["v1", 5, "v2"]}')
 
     with serving(reply) as host:
-        assert host.repository().tags() == ["v1", "v2"]
+        assert repository(host).tags() == ["v1", "v2"]
 
 
 def test_a_password_goes_to_no_other_host_over_plain_http() -> None:
@@ -448,28 +474,13 @@ def test_a_password_goes_to_no_other_host_over_plain_http() -> None:
             serving(lambda _: Reply(401, challenges=(challenge,))) as host,
             pytest.raises(UnavailableError, match="password"),
         ):
-            host.digest(LOGIN)
+            digest(host, LOGIN)
     assert other.asked == []
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 with its key, in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
-         "-keyout", folder / "key.pem", "-out", folder / "ca.pem"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return folder / "ca.pem"
-
-
-def test_a_local_registry_with_tls_is_requested_with_tls(certificate: Path) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    with serving(lambda _: FOUND, context) as host:
-        settings = RegistrySettings(5, 0, certificate)
+def test_a_local_registry_with_tls_is_requested_with_tls(certificate: Certificate) -> None:
+    with serving(lambda _: FOUND, certificate.context()) as host:
+        settings = RegistrySettings(5, 0, certificate.path)
         assert Repository(host.name, "group/web", FoundLogins(), settings).digest_of("v1") == DIGEST
         unknown = Repository(host.name, "group/web", FoundLogins(), RegistrySettings(5, 0))
         with pytest.raises(UnavailableError) as caught:
@@ -482,68 +493,3 @@ def test_plain_http_to_another_host_needs_the_option_with_its_name() -> None:
     assert settings.is_insecure("registry.internal:5000")
     assert not settings.is_insecure("registry.internal")
     assert not RegistrySettings(5, 0).is_insecure("registry.internal:5000")
-
-
-REGISTRY = {"Docker-Distribution-Api-Version": "registry/2.0"}
-
-
-def root(request: Request) -> Reply:
-    """GitLab's registry: a token for who has a login, and with it the root."""
-    if request.path == "/token":
-        known = request.authorization == basic(LOGIN)
-        return Reply(200, JSON, b'{"token": "opens"}') if known else Reply(403)
-    if request.authorization == "Bearer opens":
-        return Reply(200, REGISTRY)
-    return Reply(401, challenges=(BEARER.replace("{host}", request.headers["Host"]),))
-
-
-def test_check_login_accepts_a_valid_login_and_refuses_a_wrong_one() -> None:
-    with serving(root) as host:
-        assert check_login(host.name, LOGIN, RegistrySettings(5, 0))
-        with pytest.raises(CommandError) as caught:
-            check_login(host.name, OTHER, RegistrySettings(5, 0))
-    assert caught.value.exit_code in {3, 6}
-
-
-@pytest.mark.parametrize(
-    "token",
-    [
-        Reply(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>"),
-        Reply(200, JSON, b'{"errors": [{"code": "UNAUTHORIZED"}]}'),
-        Reply(200, JSON, b"{}"),
-    ],
-    ids=["a page", "errors", "nothing"],
-)
-def test_a_token_service_that_returns_no_token_did_not_accept_the_login(token: Reply) -> None:
-    with (
-        serving(lambda request: token if request.path == "/token" else root(request)) as host,
-        pytest.raises(UnavailableError),
-    ):
-        check_login(host.name, LOGIN, RegistrySettings(5, 0))
-
-
-def test_a_registry_root_without_a_challenge_does_not_check_the_login() -> None:
-    with serving(lambda _: Reply(200, REGISTRY | JSON, b"{}")) as host:
-        assert not check_login(host.name, LOGIN, RegistrySettings(5, 0))
-    assert host.secrets == []
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [Reply(200, {"Content-Type": "text/html"}, b"<html>GitLab</html>"), Reply(200), Reply(404)],
-    ids=["a page", "nothing", "404"],
-)
-def test_a_server_that_is_not_a_registry_gets_no_password(reply: Reply) -> None:
-    with serving(lambda _: reply) as host, pytest.raises(UnavailableError):
-        check_login(host.name, LOGIN, RegistrySettings(5, 0))
-    assert host.secrets == []
-
-
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("where", ["/v2/", "/token"])
-def test_a_busy_server_is_not_reported_as_a_wrong_login(status: int, where: str) -> None:
-    with (
-        serving(lambda request: Reply(status) if request.path == where else root(request)) as host,
-        pytest.raises((TimeLimitError, UnavailableError)),
-    ):
-        check_login(host.name, LOGIN, RegistrySettings(5, 0))

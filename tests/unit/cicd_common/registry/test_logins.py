@@ -232,19 +232,22 @@ def test_a_credential_helper_is_called(
     assert found == Login("me", "docker-credential-test", f"of {HOST}")
 
 
-def test_a_helper_does_not_get_the_commands_own_tokens(
+def test_a_helper_gets_neither_the_commands_own_tokens_nor_other_logins(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     helper(tmp_path, f"env > {tmp_path}/variables\n{ANSWERS}")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    for name in ("COMMANDS_API_TOKEN", "TRIGGER_TOKEN", "GITLAB_TOKEN"):
+    hidden = {
+        *("COMMANDS_API_TOKEN", "TRIGGER_TOKEN", "DOCKER_AUTH_CONFIG", "CI_REGISTRY_PASSWORD"),
+        *("CI_DEPENDENCY_PROXY_PASSWORD", "CI_DEPLOY_PASSWORD"),
+    }
+    for name in (*hidden, "GITLAB_TOKEN"):
         monkeypatch.setenv(name, f"of {name}")
     config.write(credsStore="test")
     config.find()
     given = (tmp_path / "variables").read_text()
     assert "of GITLAB_TOKEN" in given  # `glab auth docker-helper` logs in with it
-    assert "of COMMANDS_API_TOKEN" not in given
-    assert "of TRIGGER_TOKEN" not in given
+    assert [name for name in hidden if f"of {name}" in given] == []
 
 
 def test_a_helper_is_called_once_for_each_host(
@@ -267,6 +270,10 @@ def test_a_helper_is_called_once_for_each_host(
         ("echo null", "did not print a login"),
         ("echo '\"x\"'", "did not print a login"),
         ("echo nonsense", "did not print a login"),
+        ("printf '\\377\\376'", "did not print a login"),
+        ("""echo '{"Username": 5, "Secret": ["x"]}'""", "did not print a login"),
+        ("""echo '{"Username": "me"}'""", "did not print a login"),
+        ("printf 'two\\nlines\\033[31m'; exit 1", "failed: two lines"),
     ],
 )
 def test_a_failing_helper_causes_a_warning_with_its_reason(
@@ -278,6 +285,52 @@ def test_a_failing_helper_causes_a_warning_with_its_reason(
     found = config.find()
     assert [login.user for login in found.logins] == ["file"]
     assert problem in found.problems[0]
+
+
+def test_a_helper_that_hangs_is_stopped(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper(tmp_path, "exec sleep 600")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("cicd_common.registry.logins.HELPER_SECONDS", 0.1)
+    config.write(credsStore="test")
+    assert config.find().problems == ("docker-credential-test did not respond within 0.1 s",)
+
+
+def test_a_helper_that_cannot_be_run_causes_a_warning(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper(tmp_path, "")
+    (tmp_path / "docker-credential-test").write_bytes(b"\0")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    config.write(credsStore="test")
+    assert "docker-credential-test cannot be run: " in config.find().problems[0]
+
+
+def test_a_broken_variable_is_skipped_and_not_shown(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert config.users(**JOB, DOCKER_AUTH_CONFIG="{secret-text") == ["ci"]
+    assert "DOCKER_AUTH_CONFIG is ignored" in caplog.text
+    assert "secret-text" not in caplog.text
+
+
+def test_a_file_that_cannot_be_read_is_skipped_with_its_reason(
+    config: Config, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write(auths={})
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(config.path), "read_text", refuse)
+    assert config.users(**JOB) == ["ci"]
+    assert "config.json is ignored: Permission denied." in caplog.text
+
+
+def test_without_a_repository_the_logins_of_all_its_paths_are_found(config: Config) -> None:
+    config.write(auths={HOST: auth("host:p1"), f"{HOST}/group": auth("group:p2")})
+    assert [login.user for login in Logins(config.environ).find(HOST).logins] == ["group", "host"]
 
 
 def test_a_helper_without_a_login_causes_no_warning(

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cicd_common.registry.logins import Login
+from tests.registries.server import serving
+from tests.registries.stage import certificate, stage
+from tests.registries.tokens import ISSUER, SERVICE, TokenService
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from tests.registries.server import Certificate, Host
+
+__all__ = ["certificate", "stage"]
 
 ROOT = Path(__file__).parents[1]
 # The registry wants bcrypt, which Python's library lacks; the password is "registry-password".
@@ -51,19 +60,23 @@ def address() -> str:
 
 
 @contextmanager
-def running_registry(address: str, folder: Path) -> Iterator[Registry]:
-    """Debian's docker-registry on a free port, with one account, its files in a folder."""
+def running_registry(address: str, folder: Path, auth: str = "") -> Iterator[Registry]:
+    """Debian's docker-registry on a free port, its files in a folder.
+
+    By default it has one account; `auth` is another way to log in, as its settings name it.
+    """
     program = shutil.which("docker-registry")
     if program is None:
         pytest.skip("there is no docker-registry on PATH; Debian's package is named so")
     accounts, settings = folder / "htpasswd", folder / "registry.yml"
     accounts.write_text(HTPASSWD)
+    auth = auth or f"htpasswd: {{realm: registry, path: {accounts}}}"
     settings.write_text(
         f"""
         version: 0.1
         storage: {{filesystem: {{rootdirectory: {folder / "storage"}}}}}
         http: {{addr: "{address}:0"}}
-        auth: {{htpasswd: {{realm: registry, path: {accounts}}}}}
+        auth: {{{auth}}}
         """
     )
     with subprocess.Popen(
@@ -93,3 +106,26 @@ def registry(address: str, tmp_path: Path) -> Iterator[Registry]:
     """A registry of a test's own."""
     with running_registry(address, tmp_path) as running:
         yield running
+
+
+@dataclass(frozen=True)
+class TokenRegistry(Registry):
+    """A registry that takes tokens of a token service, which records its requests."""
+
+    service: TokenService
+    host: Host
+
+
+@pytest.fixture
+def token_registry(
+    address: str, tmp_path: Path, certificate: Certificate
+) -> Iterator[TokenRegistry]:
+    """A registry of a test's own, with a token service of its own."""
+    service = TokenService(Login("ci", "", "registry-password"), certificate)
+    with serving(service, address=address) as host:
+        auth = (
+            f"token: {{realm: '{host.url}/token', service: {SERVICE}, issuer: {ISSUER}, "
+            f"rootcertbundle: {certificate.path}}}"
+        )
+        with running_registry(address, tmp_path, auth) as running:
+            yield TokenRegistry(running.address, running.user, running.password, service, host)

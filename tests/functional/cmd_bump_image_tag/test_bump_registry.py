@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import requests
 
+from cicd_common.registry.logins import Login
 from cmd_bump_image_tag import bump_image_tag
 from cmd_bump_image_tag.cli import cli
+from tests.registries.pusher import (
+    DOCKER_IMAGE,
+    DOCKER_LIST,
+    OCI_IMAGE,
+    OCI_INDEX,
+    Pusher,
+    digest_of,
+)
+from tests.registries.server import basic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,56 +30,11 @@ if TYPE_CHECKING:
     from tests.conftest import Registry
     from tests.functional.conftest import Ending, Invoke
 
-OCI_IMAGE = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-DOCKER_IMAGE = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
-
-
-class Pusher(requests.Session):
-    """Pushes to one repository, as `docker push` does, byte by byte as given."""
-
-    def __init__(self, registry: Registry) -> None:
-        super().__init__()
-        self.auth = (registry.user, registry.password)
-        self.name = f"{registry.address}/group/web"
-        self.url = f"http://{registry.address}/v2/group/web"
-
-    def blob(self, data: bytes) -> dict[str, Any]:
-        digest = digest_of(data)
-        started = self.post(f"{self.url}/blobs/uploads/", timeout=10)
-        done = self.put(
-            started.headers["Location"], params={"digest": digest}, data=data, timeout=10
-        )
-        assert done.status_code == 201, done.text
-        return {"digest": digest, "size": len(data)}
-
-    def manifest(self, tag: str, kind: str, **content: Any) -> dict[str, Any]:
-        data = json.dumps({"schemaVersion": 2, "mediaType": kind, **content}).encode()
-        done = self.put(
-            f"{self.url}/manifests/{tag}", data=data, headers={"Content-Type": kind}, timeout=10
-        )
-        assert done.status_code == 201, done.text
-        return {"mediaType": kind, "digest": digest_of(data), "size": len(data)}
-
-    def image(self, tag: str, architecture: str = "amd64", kind: str = OCI_IMAGE) -> dict[str, Any]:
-        config = json.dumps({"architecture": architecture, "os": "linux"}).encode()
-        media = "application/vnd.oci.image.config.v1+json"
-        if kind == DOCKER_IMAGE:
-            media = "application/vnd.docker.container.image.v1+json"
-        pushed = self.manifest(
-            tag, kind, config={"mediaType": media, **self.blob(config)}, layers=[]
-        )
-        return pushed | {"platform": {"architecture": architecture, "os": "linux"}}
-
-
-def digest_of(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
 
 @pytest.fixture
 def pusher(registry: Registry) -> Iterator[Pusher]:
-    with Pusher(registry) as session:
+    login = Login(registry.user, "", registry.password)
+    with Pusher(registry.address, basic(login)) as session:
         yield session
 
 
@@ -102,7 +65,7 @@ def compose(pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def bump(invoke: Invoke, pusher: Pusher, *arguments: str) -> Ending:
     ending = invoke(cli, "--image", pusher.name, *arguments, "--retry-for", "0")
-    assert str(pusher.auth[1]) not in ending.stdout + ending.stderr  # type: ignore[index]
+    assert "registry-password" not in ending.stdout + ending.stderr
     return ending
 
 

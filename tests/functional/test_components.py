@@ -16,7 +16,7 @@ from sandbox import Access, Sandbox, git
 from sandbox.ci.document import Library, compose
 from sandbox.ci.plan import Include
 from sandbox.model import ENDED, TestCounts, Variable
-from sandbox.scenarios import tree
+from sandbox.scenarios import EXAMPLES, tree
 from tests.functional.conftest import hold_against_schema
 
 if TYPE_CHECKING:
@@ -170,6 +170,40 @@ def test_trigger_pipeline_starts_it_and_fails_with_it(world: World) -> None:
     assert {each.key for each in pipeline.jobs[0].dotenv} >= {"PIPELINE_ID", "PIPELINE_STATUS"}
 
 
+def test_trigger_pipeline_hands_on_what_the_other_project_built(world: World) -> None:
+    files = tree(EXAMPLES / "app-build")
+    world.gitlab.add_project("tech-lunch/app-build", files, members={world.executor: Access.OWNER})
+    later = "later: {stage: .post, script: 'echo $APP_VERSION; cat app/dist/app.txt'}"
+    given: dict[str, object] = {
+        "project": "tech-lunch/app-build",
+        "job": "build",
+        "artifacts": "build=app",
+        "dotenv-from": "build=dist/build.env",
+        "keep": ["app"],
+        "reuse": True,
+    }
+    pipeline = world.run("cmd-trigger-pipeline", given, later)
+    assert pipeline.status == "success", log(pipeline)
+    assert "1.0.1\nthe application, built from" in log(pipeline)
+
+
+def test_tag_project_releases_by_the_commits(world: World) -> None:
+    world.gitlab.commit(world.service_tests, {"a": "b"}, message="feat: a", start_pipeline=False)
+    pipeline = world.run("cmd-tag-project", {"next": "auto", "release": True})
+    assert pipeline.status == "success", log(pipeline)
+    assert set(world.service_tests.releases) == set(world.gitlab.tags(world.service_tests))
+    assert len(world.service_tests.releases) == 1
+
+
+def test_bump_image_tag_waits_until_its_merge_request_is_merged(world: World) -> None:
+    target = world.service_tests
+    world.gitlab.commit(target, {"pod.yaml": POD}, start_pipeline=False)
+    waiting = {"merge-request": True, "auto-merge": True, "wait": True}
+    pipeline = world.run("cmd-bump-image-tag", {"project": target.path, "tag": "v2", **waiting})
+    assert pipeline.status == "success", log(pipeline)
+    assert [request.state for request in target.merge_requests] == ["merged"]
+
+
 def test_wait_pipeline_waits_for_a_tags_pipeline_and_reports_its_jobs(world: World) -> None:
     world.gitlab.commit(world.service_tests, {"a": "b"})
     given = {"project": "tech-lunch/service-tests", "ref": "main"}
@@ -246,6 +280,7 @@ def released() -> Iterator[World]:
             "pod.yaml": POD.replace("registry.example.com/web", f"registry.example.com/{here.path}")
         }
         gitlab.add_project("tech-lunch/deployment", pod, members=roles)
+        gitlab.add_project("tech-lunch/app-build", tree(EXAMPLES / "app-build"), members=roles)
         assert set(home.releases) == {__version__}
         yield World(gitlab, executor, token, here, service_tests)
 

@@ -9,9 +9,10 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import requests
 
 from sandbox import Access, Sandbox, git
-from sandbox.model import ENDED
+from sandbox.model import ENDED, ProtectedRef
 from sandbox.scenarios import (
     DOCKER_STAND_IN,
     EXAMPLES,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sandbox.model import Pipeline
+    from sandbox.scenarios import Scene
 
 IMAGES = {
     name: f"registry.example.com/tech-lunch/ci-cd-commands/{name}:1.0.0"
@@ -188,3 +190,84 @@ def test_a_setting_that_is_missing_downstream_is_named_upstream(
     assert built.status == "failed"
     assert said in log(built)
     assert gitlab.pipelines(k8s_repo) == []
+
+
+def test_what_one_project_builds_another_deploys_and_a_retry_builds_nothing(
+    gitlab: Sandbox,
+) -> None:
+    scene = tech_lunch(gitlab, "app-build", "app-deploy", images=IMAGES)
+    built = scene.projects["app-build"]
+    sha = push(scene, "app-build")
+    push(scene, "app-deploy")
+    pipeline = newest_pipeline(scene, "app-deploy")
+    assert pipeline.status == "success", log(pipeline)
+    deployed = job(pipeline, "deploy").trace.decode().replace("\r", "")
+    [building] = gitlab.pipelines(built)
+    version = f"1.0.{building.iid}"
+    assert f"deploying version {version}:\nthe application, built from {sha}" in deployed
+
+    getting = job(pipeline, "get-app")
+    post(scene, f"{pipeline.project.id}/jobs/{getting.id}/retry")
+    gitlab.wait_until(lambda: getting.retried and pipeline.status in ENDED)
+    assert pipeline.status == "success", log(pipeline)
+    assert gitlab.pipelines(built) == [building]
+    assert scene.token.secret not in log(pipeline)
+
+
+def test_a_release_follows_from_the_commits(gitlab: Sandbox) -> None:
+    scene = tech_lunch(gitlab, "release", images=IMAGES)
+    project = scene.projects["release"]
+    push(scene, "release")
+    first = newest_pipeline(scene, "release")
+    assert first.status == "success", log(first)
+    assert gitlab.tags(project) == {}
+
+    sha = gitlab.commit(project, {"a": "b"}, message="feat: say good-bye")
+    gitlab.wait_until(lambda: any(each.tag for each in gitlab.pipelines(project)))
+    published = newest_pipeline(scene, "release")
+    assert gitlab.tags(project) == {published.ref: sha}
+    assert set(project.releases) == {published.ref}
+    assert f"publishing {published.ref}" in log(published)
+
+
+def test_a_lock_lets_one_pipeline_after_the_other_deploy(gitlab: Sandbox) -> None:
+    scene = tech_lunch(gitlab, "lock", images=IMAGES)
+    project = scene.projects["lock"]
+    push(scene, "lock")
+    first = newest_pipeline(scene, "lock")
+    assert first.status == "success", log(first)
+    assert "Nothing else runs in tech-lunch/lock on main" in log(first)
+
+    earlier = gitlab.add_running_job(project, scene.executor)
+    gitlab.commit(project, {"a": "b"})
+    gitlab.wait_until(lambda: f"#{earlier.pipeline.id} " in log(gitlab.pipelines(project)[-1]))
+    later = gitlab.pipelines(project)[-1]
+    assert job(later, "deploy").status == "created"
+    gitlab.finish(earlier)
+    gitlab.wait_until(lambda: later.status in ENDED)
+    assert later.status == "success", log(later)
+
+
+def test_a_deployment_by_a_merge_request_ends_when_it_is_merged(gitlab: Sandbox) -> None:
+    names = ("deployment", "deploy-by-merge-request")
+    scene = tech_lunch(gitlab, *names, images=IMAGES)
+    deployment, project = (scene.projects[name] for name in names)
+    for name in names:
+        push(scene, name)
+    project.protected_tags.append(ProtectedRef("*", Access.MAINTAINER))
+    post(scene, f"{project.id}/repository/tags", tag_name="1.1.0", ref="main")
+    pipeline = newest_pipeline(scene, "deploy-by-merge-request")
+    assert pipeline.status == "success", log(pipeline)
+    [request] = deployment.merge_requests
+    assert request.state == "merged"
+    assert [each.status for each in gitlab.pipelines(deployment)] == ["success"]
+    compose = git.run(deployment.repository, "show", "main:compose.yaml").decode()
+    assert "image: registry.example.com/tech-lunch/deploy-by-merge-request:1.1.0\n" in compose
+    assert scene.token.secret not in log(pipeline)
+
+
+def post(scene: Scene, path: str, **body: str) -> None:
+    """Does by the API what a person does on GitLab's pages, below `/projects`."""
+    url = f"{scene.gitlab.url}/api/v4/projects/{path}"
+    headers = {"PRIVATE-TOKEN": scene.token.secret}
+    requests.post(url, json=body, headers=headers, timeout=10).raise_for_status()

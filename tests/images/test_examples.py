@@ -124,6 +124,16 @@ def test_trigger_and_wait_hands_the_pipeline_on_from_job_to_job(
     assert f"tech-lunch/service-tests: pipeline {downstream.id}" in waited
 
 
+def test_what_one_project_builds_another_deploys_from_a_mounted_folder(
+    gitlab: Sandbox, registry: Registry, published: dict[str, str]
+) -> None:
+    scene = set_up(gitlab, registry, published, "app-build", "app-deploy")
+    sha = push(scene, "app-build")
+    trace = job(run(scene, "app-deploy"), "deploy").trace.decode()
+    assert "deploying version 1.0." in trace
+    assert f"the application, built from {sha}" in trace
+
+
 @pytest.mark.usefixtures("hello_world")
 def test_hello_docker_logs_in_and_runs_a_container(gitlab: Sandbox, registry: Registry) -> None:
     scene = set_up(gitlab, registry, {}, "hello-docker")

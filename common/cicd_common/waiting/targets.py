@@ -216,7 +216,6 @@ class Finder:
         self._address = f"projects/{quoted(target.project)}"
         self._others: set[int] = set()  # pipelines of the same name but another kind of ref
         self._is_first = True
-        self._missing = NotFoundError("")  # the last response to a request for one of ours
         self.notes: list[Note] = []
 
     def find(self) -> tuple[Pipeline, ...] | None:
@@ -244,7 +243,6 @@ class Finder:
             return read_pipeline(self._gitlab, quoted(target.project), target.id)
         except NotFoundError as error:
             if target.ours and _NO_PROJECT not in error.message:
-                self._missing = error
                 return None  # a replica may not have it yet
             started = f"{str(target).capitalize()} was started, but cannot be read: "
             raise NotFoundError(
@@ -276,10 +274,8 @@ class Finder:
         if isinstance(target, ById):
             return NotFoundError(
                 f"GitLab did not show {target}, which was started, within {in_words(waited)}.",
-                why=self._missing.why
-                or "It was deleted, or a replica of GitLab's database lags behind.",
-                hint=self._missing.hint
-                or "See the project's pipelines; allow more with --appear-timeout.",
+                why="It was deleted, or a replica of GitLab's database lags behind.",
+                hint="See the project's pipelines; allow more with --appear-timeout.",
             )
         message = f"There was no {str(target).removeprefix('a ')} within {in_words(waited)}."
         ref = (target.tag or target.ref or target.sha) if isinstance(target, Newest) else None

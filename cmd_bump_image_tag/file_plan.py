@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import RefusedError
@@ -95,10 +96,10 @@ class FilePlan:
             self._skip(first, "Left alone, as '# bump: ignore' asks.")
             self._keep(image, "a line with '# bump: ignore'")
             return
-        place = self.source.place(first)
         try:
             values = new_values(image, update)
         except OutOfReachError as error:
+            place = self.source.place(first)
             self.missed.append(Missed(place, update, str(error), match.follows, image.name))
             self._skip(first, f"Left alone: {update.label} {error}.")
             self._keep(image, f"another use of {image.name.familiar}")
@@ -107,14 +108,21 @@ class FilePlan:
             raise outlives(self.source.place(error.scalar), update, f"{error}.") from error
         self.reached.add(update)
         if all(is_settled(scalar, value) for scalar, value in values.items()):
-            self.up_to_date.append(place)
-        elif not allow_downgrade:
-            _check_downgrade(place, image, update)
-        self._set(place, image, update, values)
+            self.up_to_date.append(self.source.place(first))
+        elif not allow_downgrade and is_lower(update.tag or "", image.old_tag):
+            raise RefusedError(
+                f"{self.source.place(first)}: {update.label} is at {image.old_tag} already.",
+                why=f"{update.tag} is lower.",
+                hint="To go back, give --allow-downgrade.",
+            )
+        self._set(first, image, update, values)
 
-    def _set(self, place: str, image: Image, update: Update, values: Mapping[Scalar, str]) -> None:
+    def _set(
+        self, first: Scalar, image: Image, update: Update, values: Mapping[Scalar, str]
+    ) -> None:
         for scalar, value in values.items():
             if self.values.setdefault(scalar, (value, update))[0] != value:
+                place = self.source.place(first)
                 raise _shared(place, "two images that are to have different tags")
         old = {image.old_tag, (image.reference and image.name.digest) or ""} - {""}
         self.old.setdefault(update, set()).update(old)
@@ -123,8 +131,8 @@ class FilePlan:
         self.foreign |= dict.fromkeys(image.foreign, update)
         if image.reference and image.name.digest and not image.name.tag and not update.digest:
             self.notes.append(
-                f"{place}: {update.label} was pinned by its digest alone, and now has only a tag. "
-                "To pin it, give --digest or --pin-digest."
+                f"{self.source.place(first)}: {update.label} was pinned by its digest alone, and "
+                "now has only a tag. To pin it, give --digest or --pin-digest."
             )
 
     def finish(self) -> None:
@@ -139,13 +147,15 @@ class FilePlan:
         self.changes = tuple(self._changes())
 
     def _changes(self) -> Iterator[Change]:
-        by_line = sorted(self.values.items(), key=lambda item: self.source.line(item[0]))
-        for scalar, (value, update) in by_line:
+        by_line = sorted(
+            ((self.source.line(scalar), scalar) for scalar in self.values), key=itemgetter(0)
+        )
+        for line, scalar in by_line:
+            value, update = self.values[scalar]
             if is_settled(scalar, value):
                 continue
             if scalar in self.kept:
                 raise _shared(self.source.place(scalar), self.kept[scalar])
-            line = self.source.line(scalar)
             yield Change(self.source.path, line, scalar.value, value, update.label)
 
     def _keep(self, image: Image, owner: str) -> None:
@@ -219,12 +229,3 @@ def outlives(place: str, update: Update, why: str) -> RefusedError:
         why=why,
         hint="Give --digest, or empty that value first.",
     )
-
-
-def _check_downgrade(place: str, image: Image, update: Update) -> None:
-    if is_lower(update.tag or "", image.old_tag):
-        raise RefusedError(
-            f"{place}: {update.label} is at {image.old_tag} already.",
-            why=f"{update.tag} is lower.",
-            hint="To go back, give --allow-downgrade.",
-        )

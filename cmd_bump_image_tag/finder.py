@@ -238,6 +238,8 @@ def _whole(
         if not text.startswith("docker://"):
             return
         text = text.removeprefix("docker://")
+    if ":" not in text and "@" not in text and not _reports(key.value, shapes, outer):
+        return  # most values: neither a tag nor a digest
     name = parse_template(text)
     if (
         name is None

@@ -114,8 +114,10 @@ def read_parts(entries: Entries, *, is_image: bool) -> Iterator[Image]:
     Yields:
         Each image; one without a tag only if its keys leave no doubt that it is an image.
     """
+    if not is_image and not any(_is_tag_or_digest(key) for key in entries):
+        return  # most mappings
     parts = _Parts(entries)
-    if parts.kinds.isdisjoint({"tag", "digest"}) and not (is_image and "repo" in parts.words):
+    if parts.kinds.isdisjoint({"tag", "digest"}) and "repo" not in parts.words:
         return
     taken: set[Scalar] = set()
     for part, name in parts.names(is_image=is_image):
@@ -129,6 +131,11 @@ def read_parts(entries: Entries, *, is_image: bool) -> Iterator[Image]:
         for image in _joined(parts, part, name, tag, digests):
             taken.update(image.scalars)
             yield image
+
+
+def _is_tag_or_digest(key: str) -> bool:
+    part = part_of(key)
+    return part is not None and part.kind in ("tag", "digest")
 
 
 def tags_beside(entries: Entries, prefix: str | None) -> Entries:
@@ -177,10 +184,10 @@ def digests_beside(entries: Entries, key: str) -> Digests:
         key: The reference's own key.
     """
     part = part_of(key)
-    others = (entry for name, entry in entries.items() if name != key)
-    if not any(_can_be_digest(entry) for entry in others):
-        return Digests()
-    return _Parts(entries).digests(part.prefix if part else "")
+    for name, entry in entries.items():
+        if name != key and _can_be_digest(entry):
+            return _Parts(entries).digests(part.prefix if part else "")
+    return Digests()
 
 
 def _can_be_digest(entry: Entry) -> bool:

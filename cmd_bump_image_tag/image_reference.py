@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 _DOCKER_HUB = "docker.io"
 
@@ -14,6 +14,7 @@ _COMPONENT = r"[a-z0-9]+(?:(?:__|[._]|-+)[a-z0-9]+)*"
 TAG = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 # The algorithms that https://github.com/opencontainers/go-digest knows.
 DIGEST = r"sha256:[a-f0-9]{64}|sha384:[a-f0-9]{96}|sha512:[a-f0-9]{128}"
+_TAG, _DIGEST = re.compile(TAG), re.compile(DIGEST)
 _REMAINDER = re.compile(
     rf"(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)(?::(?P<tag>{TAG}))?(?:@(?P<digest>{DIGEST}))?"
 )
@@ -60,7 +61,7 @@ class ImageReference:
             return None
         return cls(domain, path, found["tag"], found["digest"])
 
-    @property
+    @cached_property
     def repository(self) -> str:
         """Returns the normal name without tag and digest; all spellings give the same.
 
@@ -68,7 +69,7 @@ class ImageReference:
         """
         return f"{self.domain.lower()}/{self.path}"
 
-    @property
+    @cached_property
     def familiar(self) -> str:
         """Returns the short name without tag and digest: `nginx`, `ghcr.io/x/y`."""
         if self.domain != _DOCKER_HUB:
@@ -81,7 +82,7 @@ class ImageReference:
         """Returns the last part of the path, which each spelling of the name contains."""
         return self.path.rpartition("/")[2]
 
-    @property
+    @cached_property
     def suffix(self) -> str:
         """Returns the text after the name: `:tag`, `@digest`, both or nothing."""
         return suffix_of(self.tag, self.digest)
@@ -94,12 +95,12 @@ def suffix_of(tag: str | None, digest: str | None) -> str:
 
 def is_tag(text: str) -> bool:
     """Returns True if the text can be a tag."""
-    return re.fullmatch(TAG, text) is not None
+    return _TAG.fullmatch(text) is not None
 
 
 def is_digest(text: str) -> bool:
     """Returns True if the text is a digest with its algorithm."""
-    return re.fullmatch(DIGEST, text) is not None
+    return _DIGEST.fullmatch(text) is not None
 
 
 def _split_domain(text: str) -> tuple[str, str]:

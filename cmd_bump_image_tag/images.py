@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cicd_common.errors import UsageError
 from cmd_bump_image_tag.image_reference import (
@@ -110,8 +110,7 @@ class Update:
         return found[0] if found else last
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(NamedTuple):
     """An image in a document: one scalar with the whole reference, or its parts in several.
 
     Attributes:

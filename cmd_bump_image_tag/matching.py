@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from cicd_common.errors import RefusedError, UsageError
@@ -233,7 +233,7 @@ def _match(image: Image, updates: Mapping[str, Update]) -> Match:
     if update is None and has_variable(image.name.repository):
         for each in updates.values():
             if can_become(image.name, each.reference):
-                filled = replace(image, obstacle=f"is filled in later: {image.name.familiar}")
+                filled = image._replace(obstacle=f"is filled in later: {image.name.familiar}")
                 return Match(filled, each)
     return Match(image, update)
 

@@ -173,6 +173,65 @@ def test_auto_reads_the_commits_since_the_highest_version(
     assert decided.partition("\n")[0] in ending.stderr
 
 
+def test_auto_reads_more_commits_than_fit_on_a_page(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    tag("--tag-name", "v1.2.3")
+    first = gitlab.commit(project, {"n": "1"}, message="feat: one")
+    empty = "commit refs/heads/main\ncommitter A <a@example.com> {} +0000\ndata 4\ndocs\n{}\n"
+    commits = (empty.format(n, f"from {first}" if n == 0 else "") for n in range(230))
+    subprocess.run(
+        ["git", "fast-import", "--quiet"],
+        cwd=project.repository, input="".join(commits).encode(), check=True,
+    )  # fmt: skip
+
+    ending = tag("--next", "auto")
+
+    assert "tag v1.3.0 created" in ending.stdout, ending.stderr
+
+
+def test_auto_within_a_line_counts_on_the_branch_of_the_line(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    for name in ("web/v1.4.0", "api/v3.0.0"):
+        tag("--tag-name", name)
+    gitlab.commit(project, {"n": "1"}, branch="web-1.4", message="fix: one")
+    gitlab.commit(project, {"n": "2"}, message="feat: two")
+    tag("--tag-name", "web/v2.0.0")
+    options = ("--prefix", "web/v", "--within", "1.4", "--ref", "web-1.4")
+
+    first = tag("--next", "auto", *options)
+    second = tag("--next", "auto", *options)
+
+    assert "tag web/v1.4.1 created" in first.stdout, first.stderr
+    assert "tag web/v1.4.1 already exists" in second.stdout, second.stderr
+    assert gitlab.tags(project)["web/v1.4.1"] == gitlab.sha(project, "web-1.4")
+
+
+def test_a_dry_run_of_auto_names_the_commits_that_decide(
+    writes: Callable[[], list[str]],
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+) -> None:
+    tag("--tag-name", "v1.2.3")
+    fix = gitlab.commit(project, {"n": "1"}, message="fix: one\n\nWords.")
+    gitlab.commit(project, {"n": "2"}, message="docs: two")
+    feature = gitlab.commit(project, {"n": "3"}, message="feat: \x1b[2Jthree")
+    before = len(writes())
+
+    ending = tag("--next", "auto", "--dry-run")
+
+    assert ending.stdout == (
+        f"tech-lunch/service-tests: tag v1.3.0 would be created at {feature[:8]}\n"
+    )
+    assert f"patch: {fix[:8]} fix: one\n" in ending.stderr
+    assert f"minor: {feature[:8]} feat: " in ending.stderr
+    assert "docs: two" not in ending.stderr
+    assert "\x1b" not in ending.stderr
+    assert len(writes()) == before
+
+
 @pytest.mark.parametrize(
     "message", ["docs: words", "Fix the shop", "feat : no", "revert: it", "fix:no space"]
 )

@@ -58,24 +58,24 @@ def tag_project(
 
     Args:
         project: Its path (`group/sub/name`), numeric id, or the URL of its page.
-        tag_name: The tag's name; or else
-        next: `major`, `minor` or `patch`: the version that follows the project's highest; `auto`
-            goes by the commits since then.
+        tag_name: The tag's name. Exactly one of `tag_name` and `next` is needed.
+        next: Names the tag after the version that follows the project's highest: `major`, `minor`
+            or `patch` is the part to raise; `auto` reads it from the commits since then.
         prefix: The text before the version; default: that of the project's own versions, or `v`.
         within: Only versions of this line count, such as `1.4`; default: all.
         ref: The branch, tag or SHA to tag; default: the project's default branch.
-        message: Makes the tag annotated, unless it is empty.
+        message: The message of an annotated tag; empty for a lightweight tag.
         release: Whether to create the release as well.
-        release_notes: The release's description, in Markdown; implies the release.
-        assets: The release's links: URLs by name; implies the release.
-        wait: Whether, or how, to wait for the end of the tag's pipeline.
-        dry_run: Whether only to return what would happen.
+        release_notes: The release's description, in Markdown; implies `release`.
+        assets: The release's links: URLs by name; implies `release`.
+        wait: True or a policy to wait for the end of the tag's pipeline.
+        dry_run: True to return what would happen, and to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 
     Returns:
-        The tag, after a wait with its pipeline; `created` is False if it existed at the same
-        commit.
+        The tag; after a wait, with its pipeline. `created` is False if the tag existed at the
+        same commit.
 
     Raises:
         CommandError: The tag was not created, or its pipeline did not succeed; the subclass says

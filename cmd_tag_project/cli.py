@@ -100,8 +100,8 @@ def cli(
 ) -> int:
     """Create a tag in another project, which starts that project's tag pipeline.
 
-    That the tag exists already, at the same commit, is success too. In a GitLab job a tag that
-    is not named is ${CI_PROJECT_PATH_SLUG}_${CI_COMMIT_SHA}_${CI_JOB_ID}.
+    If the tag exists at the same commit, that is success too. In a GitLab job the default name
+    is ${CI_PROJECT_PATH_SLUG}_${CI_COMMIT_SHA}_${CI_JOB_ID}.
     """
     # Imported here: what sends requests is slow to import, and --help does not need it.
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415

@@ -27,7 +27,7 @@ def update_release(gitlab: GitLab, project: Project, name: str, request: TagRequ
         The state of the release: `exists`, `updated` or `would be updated`.
 
     Raises:
-        CommandError: GitLab did not update it, or gave no usable answer.
+        CommandError: GitLab did not update it, or gave no usable response.
     """
     if request.release_notes is None and not request.assets:
         return "exists"

@@ -64,16 +64,16 @@ class TagRequest:
     Attributes:
         projects: The projects to tag: each one's path, numeric id, or URL.
         tag_name: Its name; None for the next version.
-        next: Which part of the version to count up, instead of a name; `auto` goes by the commits.
+        next: The part of the version to raise, instead of a name; `auto` reads it from the commits.
         prefix: The text before the version; None for that of the project's own versions.
         within: Only versions of this line count, such as `1.4`; None for all.
         ref: The branch, tag or SHA to tag; None for the default branch.
-        message: Makes the tag annotated, unless it is empty.
+        message: The message of an annotated tag; empty for a lightweight tag.
         release: Whether to create the release as well.
-        release_notes: The release's description, in Markdown; not None implies the release.
-        assets: Links of the release: name and URL; one implies the release.
+        release_notes: The release's description, in Markdown; if it is given, a release is created.
+        assets: Links of the release: name and URL; if there are any, a release is created.
         wait: How to wait for the end of the tag's pipeline; None not to wait.
-        dry_run: Whether only to return what would happen.
+        dry_run: Whether to return what would happen, and to change nothing.
     """
 
     projects: tuple[str, ...]

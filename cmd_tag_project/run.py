@@ -111,7 +111,7 @@ def create_tag(gitlab: GitLab, project: str, request: TagRequest) -> TagResult:
         ConflictError: The tag exists at another commit.
         ForbiddenError: A protected tag, the role or a hook does not allow it.
         RefusedError: The next version is not clear.
-        CommandError: GitLab gave no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     # The project is requested only if its default branch is needed, or in a dry run.
     asks = request.ref is None or request.dry_run

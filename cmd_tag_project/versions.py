@@ -80,7 +80,7 @@ def find_highest(gitlab: GitLab, project: Project, request: TagRequest) -> Highe
 
     Raises:
         RefusedError: No prefix was given, and the project has versions with and without `v`.
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     # `^` is GitLab's own way to search for names that start with a text.
     search = {"search": f"^{request.prefix}"} if request.prefix else {}
@@ -124,7 +124,7 @@ def part_by_commits(gitlab: GitLab, project: Project, highest: Highest, commit: 
         change counts as `minor`.
 
     Raises:
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     revisions = f"{highest.tag}..{commit}" if highest.tag else commit
     answers = gitlab.get_all(f"projects/{project.id}/repository/commits", ref_name=revisions)

@@ -70,11 +70,11 @@ def trigger_pipeline(
         inputs: Its inputs, by name; values of any JSON type.
         trigger_token: A pipeline trigger token of the project. Without one, the connection's
             token starts the pipeline; in addition to one, it only reads.
-        wait: Whether, or how, to wait for the pipeline's end.
+        wait: True or a policy to wait for the pipeline's end.
         reuse: In a retried GitLab job, whether to use the pipeline that an earlier run of the job
             started with the same refs, variables and inputs, instead of starting another.
         retry_failed: Whether to retry the failed jobs of the pipeline that `reuse` finds.
-        dry_run: Whether only to return what would happen.
+        dry_run: True to return what would happen, and to change nothing.
         connection: `base_url`; `api_access_token` or `job_token`; `ca_file`; `request_timeout`
             and `retry_for`, in seconds.
 

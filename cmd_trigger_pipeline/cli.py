@@ -111,8 +111,8 @@ def cli(
 ) -> int:
     """Start a pipeline in another project.
 
-    A trigger token, an access token and a job token each take the endpoint that GitLab has for
-    them. If the answer is lost, the pipeline is looked for, so that there is one and not two.
+    It uses the endpoint that GitLab has for the kind of token. If the response is lost, the
+    command checks whether the pipeline exists, so that it never starts a second one.
     """
     # Imported here: what sends requests is slow to import, and --help does not need it.
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415

@@ -58,7 +58,7 @@ class Endpoint:
         """Returns the user that the pipeline will belong to; None if that is not known.
 
         Raises:
-            CommandError: There was no usable answer.
+            CommandError: GitLab gave no usable response.
         """
         if self.reader is None or self.source == "trigger":
             return None  # the owner of the trigger token, whom GitLab does not tell

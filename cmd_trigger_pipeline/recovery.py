@@ -55,7 +55,7 @@ class Attempt:
         Raises:
             UnavailableError: The answer is not clear: nothing can be read, GitLab does not show
                 what was sent, several pipelines match, or one of another commit; they are named.
-            CommandError: There was no usable answer.
+            CommandError: GitLab gave no usable response.
         """
         if self.endpoint.reader is None:
             raise UnavailableError("These credentials cannot read the project's pipelines.")
@@ -119,7 +119,7 @@ def shown_variables(
 
     Raises:
         NotFoundError: There is no such pipeline, or this token cannot see it.
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     try:
         shown = reader.get_list(f"projects/{project.id}/pipelines/{pipeline.id}/variables")

@@ -29,7 +29,7 @@ class TriggerRequest:
         wait: How to wait for the pipeline's end; None not to wait.
         reuse: Whether a retried job uses the pipeline that it started before with this request.
         retry_failed: Whether to retry the failed jobs of that pipeline.
-        dry_run: Whether only to return what would happen.
+        dry_run: Whether to return what would happen, and to change nothing.
     """
 
     projects: tuple[str, ...]

@@ -103,7 +103,7 @@ def find_marked(endpoint: Endpoint, project: Project, mark: Mark) -> FoundPipeli
     Raises:
         ForbiddenError: The variables of a pipeline cannot be read.
         RefusedError: There are too many pipelines to read.
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     reader = _reader(endpoint)
     username = endpoint.username()

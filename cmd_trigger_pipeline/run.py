@@ -102,7 +102,7 @@ def trigger(
         NotFoundError: The project or the ref does not exist, or the token cannot see it.
         ForbiddenError: A role, a protected ref, an allowlist or a setting does not allow it.
         RefusedError: GitLab refused to create it; its `results` hold one that failed at once.
-        UnavailableError: GitLab gave no usable answer, or it is unknown whether it was created.
+        UnavailableError: GitLab gave no usable response, or it is unknown whether it was created.
         CommandError: Another reason.
     """
     found, refs = _find(endpoint, project, request)
@@ -206,7 +206,7 @@ def _plan(
 
     Raises:
         RefNotFoundError: The ref does not exist.
-        CommandError: There was no usable answer.
+        CommandError: GitLab gave no usable response.
     """
     sha = None
     if endpoint.reader:

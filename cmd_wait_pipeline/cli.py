@@ -106,9 +106,8 @@ def cli(
     """Wait for pipelines to end, and say how they ended.
 
     Name them by id or URL, or as the newest of a branch, a tag, a commit, a source or a merge
-    request. A pipeline
-    that does not exist yet is waited for; once it is found, it is known by its id. The exit code is
-    0 only if all of them succeed.
+    request. A pipeline that does not exist yet is waited for; once it is found, the command keeps
+    to its id. The exit code is 0 only if all of them succeed.
     """
     # Imported here: what sends requests is slow to import, and --help does not need it.
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415

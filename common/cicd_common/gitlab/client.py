@@ -124,7 +124,7 @@ class GitLab:
         return self._request("GET", path, query=query).content
 
     def download(self, path: str, target: BinaryIO, check: Callable[[int], None]) -> None:
-        """Download a file of any size, such as an archive of artifacts.
+        """Downloads a file of any size, such as an archive of artifacts.
 
         Args:
             path: The route.
@@ -260,7 +260,7 @@ class GitLab:
 
     @contextmanager
     def _explaining(self, method: str, path: str) -> Iterator[None]:
-        """Refuse a request that GitLab would treat as anonymous; explain GitLab's refusals."""
+        """Refuses a request that GitLab would treat as anonymous; explains GitLab's refusals."""
         if self.token_kind is TokenKind.JOB and not takes_job_token(method, path):
             raise AuthError(
                 f"GitLab ignores a CI job token for this request ({method} {path}).",

@@ -209,7 +209,7 @@ class SafeSession(requests.Session):
     def download(
         self, url: str, headers: dict[str, str], target: BinaryIO, check: Callable[[int], None]
     ) -> None:
-        """Download a file of any size; after a lost connection, continue it or begin again.
+        """Downloads a file of any size; after a lost connection continues it, or begins again.
 
         One redirect, such as to an object storage, is followed without `headers`. The time of
         `retry_for` starts again whenever a part has arrived.
@@ -269,7 +269,7 @@ class SafeSession(requests.Session):
                 raise _failure(error, _request_line(url), url, self.timeouts[1]) from error
 
     def _open(self, url: str, headers: dict[str, str]) -> requests.Response:
-        """Send one GET with no credential except those in the headers; do not read the body."""
+        """Sends one GET with no credential but those in the headers; does not read the body."""
         started = time.monotonic()
         try:
             response = super().request(
@@ -320,7 +320,7 @@ class SafeSession(requests.Session):
 
 
 def _request_line(url: str) -> str:
-    """Return a GET for messages, without the query, which can contain a signature."""
+    """Returns a GET for messages, without the query, which can contain a signature."""
     return f"GET {urlsplit(url).path}"
 
 
@@ -330,7 +330,7 @@ def _start_over(target: BinaryIO) -> None:
 
 
 def _storage_address(url: str, location: str) -> str:
-    """Return the address that a download is redirected to; http only if the server uses it."""
+    """Returns the address that a download is redirected to; http only if the server uses it."""
     try:
         address = urljoin(url, location)
         parts = urlsplit(address)

@@ -40,7 +40,7 @@ class Token:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the request headers that hold the token; empty for a trigger token."""
+        """Returns the request headers that hold the token; empty for a trigger token."""
         match self.kind:
             case TokenKind.ACCESS:
                 return {"PRIVATE-TOKEN": self.secret}

@@ -125,7 +125,7 @@ class _LimitedResponse(HTTPResponse):
 
 
 def limit_stalls(response: requests.Response, seconds: float) -> None:
-    """Limit the pauses within a response's body instead of its total time.
+    """Limits the pauses within a response's body instead of its total time.
 
     Args:
         response: A response whose body is not read yet.

@@ -70,13 +70,13 @@ class _Archive:
     folder: Path = Path()
 
     def __str__(self) -> str:
-        """Return the archive's name for messages."""
+        """Returns the archive's name for messages."""
         size = "" if self.size is None else f", {in_units(self.size)}"
         return f"artifacts of {self.job} ({self.filename}{size})"
 
 
 def check_folders(wanted: Mapping[str, Path]) -> None:
-    """Check, before anything is sent, that the folders for artifacts can be written.
+    """Checks, before anything is sent, that the folders for artifacts can be written.
 
     Args:
         wanted: The folder of each job's artifacts.
@@ -128,11 +128,11 @@ class Artifacts:
 
     @property
     def are_wanted(self) -> bool:
-        """Return True if there is anything to fetch."""
+        """Returns True if there is anything to fetch."""
         return bool(self._wanted or self._dotenv)
 
     def fetch(self, pipeline: Pipeline) -> Fetched:
-        """Fetch and check all wanted artifacts of a pipeline, then move them to their places.
+        """Fetches and checks all wanted artifacts of a pipeline, then moves them to their places.
 
         Args:
             pipeline: A finished pipeline.
@@ -161,7 +161,7 @@ class Artifacts:
         return fetched
 
     def stop(self) -> None:
-        """Prevent further moves of files; wait for moves that have begun."""
+        """Prevents further moves of files; waits for moves that have begun."""
         with self._lock:
             self._stopped = True
 
@@ -172,7 +172,7 @@ class Artifacts:
             raise unsafe(f"it is larger than {in_units(LARGEST_ARCHIVE)}")
 
     def _once_uploaded(self, read: Callable[[], T]) -> T:
-        """Read, and for some seconds read again if GitLab does not have it yet."""
+        """Reads; for some seconds reads again, if GitLab does not have it yet."""
         backoff = Backoff(min(UPLOAD_SECONDS, self._gitlab.connection.retry_for))
         while True:
             try:
@@ -199,7 +199,7 @@ class Artifacts:
         return [self._archive_of(*found) for found in self._jobs(pipeline, name)]
 
     def _jobs(self, pipeline: Pipeline, name: str) -> list[tuple[Pipeline, Job, JsonObject]]:
-        """Find jobs by name in a pipeline, or else in its nearest downstream pipelines."""
+        """Finds jobs by name in a pipeline, or else in its nearest downstream pipelines."""
         level, seen = [pipeline], {pipeline.id}
         while level:
             if found := [each for at in level for each in self._named(at, name)]:
@@ -240,7 +240,7 @@ class Artifacts:
         )
 
     def _absence(self, job: Job, answer: JsonObject) -> NotFoundError:
-        """Return the error that says why a job has no archive."""
+        """Returns the error that says why a job has no archive."""
         now = self._gitlab.now()
         erased = fields.optional_time(answer, "erased_at")
         expired = fields.optional_time(answer, "artifacts_expire_at")
@@ -268,7 +268,7 @@ class Artifacts:
     # Variables
 
     def _read_dotenv(self, pipeline: Pipeline) -> Fetched:
-        """Read the variables of all dotenv files; no two of them can have the same variable."""
+        """Reads the variables of all dotenv files; no two of them can have the same variable."""
         fetched = Fetched()
         for name, path in self._dotenv.items():
             for archive in self._once_uploaded(partial(self._archives, pipeline, name)):
@@ -350,7 +350,7 @@ class Artifacts:
 
 
 def _check_places(archive: _Archive, contents: Contents, taken: dict[Path, str]) -> None:
-    """Check that no link is followed and no folder or file of another archive is replaced.
+    """Checks that no link is followed and no folder or file of another archive is replaced.
 
     Args:
         archive: The archive.
@@ -377,7 +377,7 @@ def _check_places(archive: _Archive, contents: Contents, taken: dict[Path, str])
 
 @contextmanager
 def _explained(archive: _Archive) -> Iterator[None]:
-    """Add the archive's name to errors about its content."""
+    """Adds the archive's name to errors about its content."""
     try:
         yield
     except zipfile.BadZipFile as error:
@@ -396,7 +396,7 @@ def _explained(archive: _Archive) -> Iterator[None]:
 
 @contextmanager
 def _written() -> Iterator[None]:
-    """Turn an error of the file system into a usage error."""
+    """Turns an error of the file system into a usage error."""
     try:
         yield
     except OSError as error:
@@ -426,10 +426,10 @@ def _taken(archive: _Archive, place: Path, why: str) -> RefusedError:
 
 
 def _safe_name(job: str) -> str:
-    """Return a folder name for a job: `test-a-b` for `test: [a, b]`."""
+    """Returns a folder name for a job: `test-a-b` for `test: [a, b]`."""
     return re.sub(r"[^\w.+-]+", "-", job).strip("-.") or "job"
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder, or its nearest parent that exists."""
+    """Returns the folder, or its nearest parent that exists."""
     return next(place for place in (folder, *folder.parents) if os.path.lexists(place))

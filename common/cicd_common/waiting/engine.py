@@ -100,16 +100,16 @@ class Engine:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """Return how the waits ended, in the order of the targets."""
+        """Returns how the waits ended, in the order of the targets."""
         return [wait.outcome for wait in self._waits if wait.outcome is not None]
 
     @property
     def state(self) -> list[tuple[Target, Outcome]]:
-        """Return each target with its outcome so far."""
+        """Returns each target with its outcome so far."""
         return [(wait.target, wait.outcome or _interrupted(wait)) for wait in self._waits]
 
     def events(self) -> Iterator[Event]:
-        """Wait until every target has an outcome, and yield what happens meanwhile."""
+        """Waits until every target has an outcome, and yields what happens meanwhile."""
         for wait in self._waits:
             self._search(wait)
         while self._open():
@@ -124,13 +124,13 @@ class Engine:
             yield from self._tick()
 
     def cancel(self) -> Iterator[Event]:
-        """Cancel the active pipelines that this command started."""
+        """Cancels the active pipelines that this command started."""
         self._artifacts.stop()
         background = self._make_background(self._clock)
         yield from cancel_started(self._gitlab, self._open(), self._clock, background)
 
     def leave(self) -> Iterator[Event]:
-        """Report the pipelines that are still running when the wait stops early."""
+        """Reports the pipelines that are still running when the wait stops early."""
         self._artifacts.stop()
         for wait in self._open():
             if wait.pipeline is None:
@@ -147,7 +147,7 @@ class Engine:
         return self._started + self._limit
 
     def _learn_limit(self) -> Iterator[Event]:
-        """Set the time limit by the server's clock, which the first response tells."""
+        """Sets the time limit by the server's clock, which the first response tells."""
         if self._knows_limit:
             return
         self._knows_limit = True
@@ -263,7 +263,7 @@ class Engine:
             )
 
     def _needs_estimate(self) -> bool:
-        """Return whether the display, or an interval that is not fixed, uses an estimate."""
+        """Returns whether the display, or an interval that is not fixed, uses an estimate."""
         return self._presenter.shows_jobs or self._policy.interval is None
 
     def _estimated(self, group: Group, estimate: Estimate | CommandError | None) -> Iterator[Event]:
@@ -288,7 +288,7 @@ class Engine:
         ]
 
     def _schedule(self, group: Group) -> None:
-        """Decide when to poll a project next, unless a poll is under way."""
+        """Decides when to poll a project next, unless a poll is under way."""
         group.next_poll = None
         waits = self._watched(group)
         if group.polling or not waits:
@@ -325,7 +325,7 @@ class Engine:
         return self._push is not None and self._push.covers(wait.found.id)
 
     def _round(self, group: Group) -> int:
-        """Return how many polls are needed to see every possible change."""
+        """Returns how many polls are needed to see every possible change."""
         waits = self._watched(group)
         return group.poller.turns([wait.found for wait in waits]) if waits else 1
 
@@ -384,7 +384,7 @@ class Engine:
         self._schedule(group)
 
     def _is_ridden_out(self, error: CommandError) -> bool:
-        """Return whether to retry until the wait's own limit; --retry-for would set another one."""
+        """Returns whether to retry until the wait's own limit, as no --retry-for was given."""
         return error.retryable and not self._gitlab.connection.retry_for_given
 
     def _next_try(self, error: CommandError, waited: float) -> float:
@@ -393,7 +393,7 @@ class Engine:
         return self._clock.now() + max(self._floor, interval, asked)
 
     def _tell_failure(self, waits: list[Wait], error: CommandError) -> Iterator[Event]:
-        """Report once that GitLab cannot be read, however many retries follow."""
+        """Reports once that GitLab cannot be read, however many retries follow."""
         if any(wait.failure is None for wait in waits):
             left = in_words(max(0.0, self._deadline - self._clock.now()))
             yield Note(f"{error.message} The wait continues for up to {left}.", warning=True)
@@ -424,7 +424,7 @@ class Engine:
                 self._play(wait)
 
     def _play(self, wait: Wait) -> None:
-        """Start the blocking manual jobs, including those of the downstream pipelines it needs."""
+        """Starts the blocking manual jobs, including those of the downstream pipelines it needs."""
         pipeline = wait.found
         wanted = [
             job.id
@@ -442,7 +442,7 @@ class Engine:
             )
 
     def _can_be_retried(self, wait: Wait) -> bool:
-        """Return whether a failure, or a cancel, is too recent to count."""
+        """Returns whether a failure, or a cancel, is too recent to count."""
         status = status_of(wait.found, self._policy)
         if status not in _SETTLING or not self._policy.settle:
             return False
@@ -490,7 +490,7 @@ class Engine:
         yield from self._end(wait, replace(result, variables=fetched.variables))
 
     def _still_running(self, pipeline: Pipeline) -> Iterator[Event]:
-        """Report that a pipeline is still running after the jobs that were waited for."""
+        """Reports that a pipeline is still running after the jobs that were waited for."""
         running = [job.name for job in pipeline.jobs if not is_finished(job.status)]
         if self._policy.jobs and running:
             more = f", and {len(running) - MOST_NAMES} more" if len(running) > MOST_NAMES else ""
@@ -534,7 +534,7 @@ def _statuses(pipeline: Pipeline) -> dict[int, str]:
 
 
 def _interrupted(wait: Wait) -> Outcome:
-    """Return the outcome of a wait that was interrupted."""
+    """Returns the outcome of a wait that was interrupted."""
     if wait.pipeline is not None:
         return result_of(wait.pipeline)
     what = "was started, but" if wait.target.ours else "was not found:"

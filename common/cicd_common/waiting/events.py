@@ -91,7 +91,7 @@ Event = Searching | Found | Changed | Note | Tick | Finished
 
 
 def present() -> datetime:
-    """Return the time by this machine's clock, with its time zone."""
+    """Returns the time by this machine's clock, with its time zone."""
     return datetime.now(UTC)
 
 
@@ -111,7 +111,7 @@ class Presenter:
     now: Callable[[], datetime] = staticmethod(present)
 
     def __enter__(self) -> Self:
-        """Start showing."""
+        """Starts showing."""
         return self
 
     def __exit__(
@@ -120,7 +120,7 @@ class Presenter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop what was started, such as a live display, however the block ends."""
+        """Stops what was started, such as a live display, however the block ends."""
 
     def show(self, event: Event) -> None:
-        """Show one event."""
+        """Shows one event."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def check_lock(
     targets: Sequence[Target], policy: WaitPolicy, environment: Mapping[str, str]
 ) -> None:
-    """Make sure, before anything is sent, that a lock can work.
+    """Checks, before anything is sent, that a lock can work.
 
     Args:
         targets: What to wait for.
@@ -64,7 +64,7 @@ def check_lock(
 def hold_lock(
     target: Target, found: tuple[Pipeline, ...], policy: WaitPolicy
 ) -> tuple[tuple[Pipeline, ...], list[Note]]:
-    """Return the pipelines that a lock waits for, and what the user should know about it.
+    """Returns the pipelines that a lock waits for, and what the user should know about it.
 
     A pipeline that waits for a person is not running, so that a lock passes it over.
 

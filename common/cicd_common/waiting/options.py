@@ -40,7 +40,7 @@ def cancel_causes(text: str) -> frozenset[CancelOn]:
 def artifacts_of(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
-    """Parse each `JOB[=DIR]`; a callback for `click.option`."""
+    """Parses each `JOB[=DIR]`; a callback for `click.option`."""
     del ctx, param
     named = [text if "=" in text else f"{text}=." for text in values]
     return {job: Path(folder) for job, folder in _of_jobs(named, "JOB or JOB=DIR").items()}
@@ -49,7 +49,7 @@ def artifacts_of(
 def dotenv_files_of(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
-    """Parse each `JOB=FILE`; a callback for `click.option`."""
+    """Parses each `JOB=FILE`; a callback for `click.option`."""
     del ctx, param
     files = _of_jobs(values, "JOB=FILE")
     for file in files.values():
@@ -60,7 +60,7 @@ def dotenv_files_of(
 
 
 def _of_jobs(values: Sequence[str], form: str) -> dict[str, str]:
-    """Split each value at its last `=`: a job's name can contain one."""
+    """Splits each value at its last `=`: a job's name can contain one."""
     found: dict[str, str] = {}
     for text in values:
         job, _, rest = text.rpartition("=")

@@ -34,7 +34,7 @@ class Step(Enum):
 
 
 def blocked_pipelines(pipeline: Pipeline) -> tuple[Pipeline, ...]:
-    """Return the pipelines that cannot continue until someone starts a manual job.
+    """Returns the pipelines that cannot continue until someone starts a manual job.
 
     That is the pipeline itself, or the downstream pipelines that it waits for (`strategy:
     depend`) if no other job of it is active: GitLab then shows it as running.
@@ -52,20 +52,20 @@ def blocked_pipelines(pipeline: Pipeline) -> tuple[Pipeline, ...]:
 
 
 def _is_at_work(job: Job) -> bool:
-    """Return whether a job is active or blocks; a `created` job only waits for other jobs."""
+    """Returns whether a job is active or blocks; a `created` job only waits for other jobs."""
     if job.status == "manual":
         return not job.allow_failure and job.bridge
     return meaning_of(job.status).phase is Phase.ACTIVE and job.status != "created"
 
 
 def wanted_jobs(pipeline: Pipeline, name: str) -> list[Job]:
-    """Return the jobs of a name: one job, or all jobs of a matrix or of `parallel`."""
+    """Returns the jobs of a name: one job, or all jobs of a matrix or of `parallel`."""
     part = re.compile(re.escape(name) + r"( \d+/\d+|: \[.*\])?")
     return [job for job in pipeline.jobs if part.fullmatch(job.name)]
 
 
 def status_of(pipeline: Pipeline, policy: WaitPolicy) -> str:
-    """Return the status that counts: the pipeline's, or that of the jobs to wait for."""
+    """Returns the status that counts: the pipeline's, or that of the jobs to wait for."""
     if not policy.jobs:
         return pipeline.status
     jobs = [job for name in policy.jobs for job in wanted_jobs(pipeline, name)]
@@ -80,12 +80,12 @@ _WORST_FIRST = ("failed", "canceled", "manual", "skipped")
 
 
 def missing_jobs(pipeline: Pipeline, policy: WaitPolicy) -> list[str]:
-    """Return the names of the jobs to wait for that the pipeline does not have."""
+    """Returns the names of the jobs to wait for that the pipeline does not have."""
     return [name for name in policy.jobs if not wanted_jobs(pipeline, name)]
 
 
 def next_step(pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False) -> Step:
-    """Return what to do next about a pipeline.
+    """Returns what to do next about a pipeline.
 
     Args:
         pipeline: The pipeline as it was last read.
@@ -104,7 +104,7 @@ def next_step(pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False) -> 
 def outcome_of(
     pipeline: Pipeline, policy: WaitPolicy, *, lock: bool = False
 ) -> WaitResult | CommandError:
-    """Return the result or the error of a wait that ends with the pipeline as it is now.
+    """Returns the result or the error of a wait that ends with the pipeline as it is now.
 
     Args:
         pipeline: The pipeline with the jobs that are known.
@@ -146,7 +146,7 @@ def outcome_of(
 
 
 def _counted(pipeline: Pipeline, policy: WaitPolicy) -> list[FailedJob]:
-    """Return the failed jobs that make the pipeline fail."""
+    """Returns the failed jobs that make the pipeline fail."""
     failed = [job for job in failed_jobs(pipeline) if not job.allow_failure]
     if not policy.jobs:
         return failed
@@ -167,7 +167,7 @@ _HOW = {
 def _explain(
     pipeline: Pipeline, counted: list[FailedJob], error: type[CommandError]
 ) -> tuple[str, str]:
-    """Return why the pipeline ended so and what to do; empty if the error's own text is enough."""
+    """Returns why the pipeline ended so and what to do; empty if the error's own text is enough."""
     match error.kind:
         case "failed" if pipeline.yaml_errors:
             return f"Its configuration is invalid: {pipeline.yaml_errors}", "Fix .gitlab-ci.yml."
@@ -201,7 +201,7 @@ def _place(pipeline: Pipeline, job: FailedJob) -> str:
 
 
 def _blocking(pipeline: Pipeline) -> list[str]:
-    """Return the names of the jobs to start; for a downstream pipeline, its URL."""
+    """Returns the names of the jobs to start; for a downstream pipeline, its URL."""
     names = []
     for blocked in blocked_pipelines(pipeline):
         jobs = [job.name for job in blocked.jobs if _is_blocking(job)]
@@ -217,7 +217,7 @@ def _is_blocking(job: Job) -> bool:
 
 
 def _names(what: str, names: list[str]) -> str:
-    """Return a sentence such as `Failed: a, b, and 3 more.`; empty without names."""
+    """Returns a sentence such as `Failed: a, b, and 3 more.`; empty without names."""
     if not names:
         return ""
     more = f", and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
@@ -227,7 +227,7 @@ def _names(what: str, names: list[str]) -> str:
 def out_of_time(
     pipeline: Pipeline, policy: WaitPolicy, seconds: float, *, lock: bool = False
 ) -> WaitResult | CommandError:
-    """Return the result or the error of a wait that reaches its time limit.
+    """Returns the result or the error of a wait that reaches its time limit.
 
     Args:
         pipeline: The pipeline as it was last read.

@@ -290,7 +290,7 @@ def jobs_path(pipeline: Pipeline) -> str:
 def read_by_jobs(
     gitlab: GitLab, project_id: str, pipeline_id: int, *, every: bool = False
 ) -> Pipeline | None:
-    """Read a pipeline and its jobs from the list of the jobs, each of which shows the pipeline.
+    """Reads a pipeline and its jobs from the list of the jobs, each of which shows the pipeline.
 
     Every server accepts a job token for this request.
 
@@ -313,7 +313,7 @@ def read_by_jobs(
 
 
 def read_by_bridges(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
-    """Read a pipeline, its trigger jobs and their downstream pipelines, as `read_by_jobs` does.
+    """Reads a pipeline, its trigger jobs and their downstream pipelines, as `read_by_jobs` does.
 
     Raises:
         CommandError: GitLab gave no usable response.
@@ -325,7 +325,7 @@ def read_by_bridges(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeli
 
 
 def read_bridges(gitlab: GitLab, pipeline: Pipeline) -> tuple[Job, ...]:
-    """Read all trigger jobs of a pipeline, with their downstream pipelines.
+    """Reads all trigger jobs of a pipeline, with their downstream pipelines.
 
     Raises:
         CommandError: GitLab gave no usable response.
@@ -335,7 +335,7 @@ def read_bridges(gitlab: GitLab, pipeline: Pipeline) -> tuple[Job, ...]:
 
 
 def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
-    """Read a pipeline without its jobs.
+    """Reads a pipeline without its jobs.
 
     Args:
         gitlab: The client.
@@ -362,7 +362,7 @@ def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
 
 
 def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
-    """Read a pipeline with its first jobs, and with its trigger jobs unless it has finished.
+    """Reads a pipeline with its first jobs, and with its trigger jobs unless it has finished.
 
     If the jobs cannot be read, the pipeline's own status is enough.
 
@@ -385,7 +385,7 @@ def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline
 
 
 def parse_pipeline(gitlab: GitLab, answer: JsonObject) -> Pipeline:
-    """Read a pipeline from any of the JSON forms in which GitLab sends it.
+    """Reads a pipeline from any of the JSON forms in which GitLab sends it.
 
     Raises:
         UnavailableError: A field that every pipeline has is missing.
@@ -411,7 +411,7 @@ def parse_pipeline(gitlab: GitLab, answer: JsonObject) -> Pipeline:
 
 
 def parse_jobs(answers: Iterable[JsonObject]) -> tuple[Job, ...]:
-    """Read jobs, and trigger jobs without their downstream pipelines, from JSON.
+    """Reads jobs, and trigger jobs without their downstream pipelines, from JSON.
 
     Raises:
         UnavailableError: A field that every job has is missing.
@@ -420,7 +420,7 @@ def parse_jobs(answers: Iterable[JsonObject]) -> tuple[Job, ...]:
 
 
 def parse_bridges(gitlab: GitLab, answers: Iterable[JsonObject]) -> tuple[Job, ...]:
-    """Read trigger jobs, with their downstream pipelines if these exist, from JSON.
+    """Reads trigger jobs, with their downstream pipelines if these exist, from JSON.
 
     Raises:
         UnavailableError: A field that every job has is missing.

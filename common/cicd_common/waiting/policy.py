@@ -71,11 +71,11 @@ class WaitPolicy:
 
     @property
     def all_downstream(self) -> bool:
-        """Return whether to read the jobs of successful downstream pipelines too."""
+        """Returns whether to read the jobs of successful downstream pipelines too."""
         return self.junit is not None
 
     def limit(self, now: datetime) -> float:
-        """Return the time limit of a wait that begins now, in seconds.
+        """Returns the time limit of a wait that begins now, in seconds.
 
         Args:
             now: The time by the server's clock.
@@ -105,7 +105,7 @@ class WaitPolicy:
 
 
 def policy_of(wait: bool | WaitPolicy) -> WaitPolicy | None:
-    """Return the policy that the `wait` argument of a function means; None for no wait.
+    """Returns the policy that the `wait` argument of a function means; None for no wait.
 
     Args:
         wait: True for the default policy, False for no wait, or a policy.
@@ -114,7 +114,7 @@ def policy_of(wait: bool | WaitPolicy) -> WaitPolicy | None:
 
 
 def default_timeout(environment: Mapping[str, str], now: datetime) -> float:
-    """Return the default timeout: the time left in the job less a minute, or an hour outside a job.
+    """Returns the default timeout: the job's remaining time less a minute; outside a job an hour.
 
     Args:
         environment: The environment variables; `CI_JOB_STARTED_AT` and `CI_JOB_TIMEOUT` are used.

@@ -54,7 +54,7 @@ _SHARE_OF_AGE = 0.7  # the rest is for the jitter and the response
 def next_interval(
     age: float, estimate: Estimate | None, fixed: float | None, *, pushed: bool = False
 ) -> float:
-    """Return the interval before the next poll of a pipeline, in seconds.
+    """Returns the interval before the next poll of a pipeline, in seconds.
 
     Args:
         age: Seconds since its creation.
@@ -75,14 +75,14 @@ def next_interval(
 
 
 def shortest_interval(fixed: float | None) -> float:
-    """Return the shortest time between two polls of a project, in seconds."""
+    """Returns the shortest time between two polls of a project, in seconds."""
     return SHORTEST if fixed is None else min(fixed, SHORTEST)
 
 
 def next_poll(
     now: float, wanted: float, *, floor: float, deadline: float, random: Callable[[], float]
 ) -> float | None:
-    """Return when to poll next.
+    """Returns when to poll next.
 
     Args:
         now: When the previous poll was done.
@@ -102,7 +102,7 @@ def next_poll(
 
 
 def fresh_interval(max_age: float, turns: int) -> float:
-    """Return the interval that keeps everything shown newer than a maximum age.
+    """Returns the interval that keeps everything shown newer than a maximum age.
 
     Args:
         max_age: The maximum age in seconds, including the time of the responses.
@@ -112,7 +112,7 @@ def fresh_interval(max_age: float, turns: int) -> float:
 
 
 def appear_interval(waited: float, fixed: float | None) -> float:
-    """Return the seconds until the next search for a pipeline that has not appeared yet."""
+    """Returns the seconds until the next search for a pipeline that has not appeared yet."""
     return fixed if fixed is not None else min(SHORTEST + waited * _BY_AGE, LONGEST)
 
 
@@ -203,7 +203,7 @@ class ProjectPoller:
     def poll(
         self, pipelines: Sequence[Pipeline], unseen_for: float
     ) -> dict[int, Pipeline | NotFoundError]:
-        """Poll pipelines of the project once.
+        """Polls pipelines of the project once.
 
         Args:
             pipelines: The active pipelines, as they were last read.
@@ -230,7 +230,7 @@ class ProjectPoller:
         return self._poll_one(pipelines[place], turn)
 
     def turns(self, pipelines: Sequence[Pipeline]) -> int:
-        """Return how many polls it takes to read all of these pipelines with all their jobs."""
+        """Returns how many polls it takes to read all of these pipelines with all their jobs."""
         if len(pipelines) > 1 and self._may_list:
             return len(_kinds(pipelines))
         return len(pipelines) * max(len(self._routes(pipeline)) or 1 for pipeline in pipelines)
@@ -263,7 +263,7 @@ class ProjectPoller:
         return {} if seen is None else {before.id: seen}
 
     def _read_one(self, before: Pipeline, turn: int) -> Pipeline | None:
-        """Read a pipeline from its jobs or its trigger jobs, in turns; else read it directly."""
+        """Reads a pipeline from its jobs or its trigger jobs, in turns; else directly."""
         routes = self._routes(before)
         if not routes:
             return _update(before, read_alone(self._gitlab, self._project_id, before.id), ())
@@ -291,7 +291,7 @@ class ProjectPoller:
     def _poll_list(
         self, pipelines: Sequence[Pipeline], unseen_for: float
     ) -> dict[int, Pipeline | NotFoundError]:
-        """Poll with the list of pipelines that changed since the oldest change of these pipelines.
+        """Polls with the list of pipelines that changed since the oldest change of these pipelines.
 
         GitLab lists child pipelines separately, so that polls read the two lists in turns.
         """
@@ -331,7 +331,7 @@ class ProjectPoller:
         return {each.id: _update(watched[each.id], each, ()) for each in seen if each.id in watched}
 
     def _check_alone(self, pipelines: Sequence[Pipeline]) -> None:
-        """Find deleted pipelines in a busy project, where the list shows only those that changed.
+        """Finds deleted pipelines in a busy project, where the list shows only those that changed.
 
         Each pipeline is read directly from time to time.
         """
@@ -341,12 +341,12 @@ class ProjectPoller:
 
 
 def _kinds(pipelines: Iterable[Pipeline]) -> list[bool]:
-    """Return False if there are pipelines that are not children, and True if there are children."""
+    """Returns which kinds there are: False for parent pipelines, True for child pipelines."""
     return sorted({pipeline.source == CHILD for pipeline in pipelines})
 
 
 def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
-    """Return the time, by GitLab's clock, from which on changes are read again.
+    """Returns the time, by GitLab's clock, from which on changes are read again.
 
     It is the newest known change, less the time since the last read and an overlap.
     """
@@ -355,6 +355,6 @@ def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
 
 
 def _update(before: Pipeline, now: Pipeline, jobs: tuple[Job, ...]) -> Pipeline:
-    """Return the pipeline that a poll showed, with its known jobs and its fixed fields."""
+    """Returns the pipeline that a poll showed, with its known jobs and its fixed fields."""
     tag = before.tag if now.tag is None else now.tag
     return replace(now, tag=tag, stages=before.stages).with_jobs(jobs)

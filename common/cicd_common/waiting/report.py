@@ -49,7 +49,7 @@ _RAW_LINES_PER_LINE = 10
 
 
 def last_lines(log: str, count: int) -> tuple[str, ...]:
-    """Return the last lines of a log, without colours, section markers and overwritten text.
+    """Returns the last lines of a log, without colours, section markers and overwritten text.
 
     Args:
         log: The log as GitLab sent it, or its end.
@@ -74,7 +74,7 @@ def last_lines(log: str, count: int) -> tuple[str, ...]:
 
 
 def newest(lines: Sequence[str], size: int) -> tuple[str, ...]:
-    """Return as many of the last lines as fit; if some are left out, the first line says so.
+    """Returns as many of the last lines as fit; if some are left out, the first line says so.
 
     Args:
         lines: The lines.

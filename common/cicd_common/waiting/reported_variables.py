@@ -15,7 +15,7 @@ _KEY = re.compile(r"[a-zA-Z0-9_]{1,255}")
 
 
 def parse_variables(content: bytes, place: str) -> dict[str, str]:
-    """Read a dotenv file as GitLab does; empty lines are skipped.
+    """Reads a dotenv file as GitLab does; empty lines are skipped.
 
     Args:
         content: The file: lines of `KEY=value`, without quotes or expansion.

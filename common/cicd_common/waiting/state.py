@@ -58,19 +58,19 @@ class Wait:
 
     @property
     def is_lock(self) -> bool:
-        """Return whether it is enough that the pipeline is not running any more."""
+        """Returns whether it is enough that the pipeline is not running any more."""
         return isinstance(self.target, AllRunning)
 
     @property
     def name(self) -> str:
-        """Return the name of what is waited for, for messages."""
+        """Returns the name of what is waited for, for messages."""
         if self.pipeline is None:
             return str(self.target)
         return f"pipeline {self.pipeline.id} of {self.pipeline.project} ({self.pipeline.web_url})"
 
     @property
     def found(self) -> Pipeline:
-        """Return the pipeline; call this only after it was found."""
+        """Returns the pipeline; call this only after it was found."""
         if self.pipeline is None:
             raise LookupError(f"{self.target} was not found yet")
         return self.pipeline
@@ -105,5 +105,5 @@ class Group:
     pending: list[Wait] = field(default_factory=list)
 
     def estimate_for(self, pipeline: Pipeline) -> Estimate | None:
-        """Return the estimate for a pipeline; None if the history is of another ref."""
+        """Returns the estimate for a pipeline; None if the history is of another ref."""
         return self.estimate if pipeline.ref == self.ref else None

@@ -75,7 +75,7 @@ class OwnJob:
 
 
 def own_job(environment: Mapping[str, str]) -> OwnJob:
-    """Read which job this command runs in from GitLab's predefined variables."""
+    """Reads which job this command runs in from GitLab's predefined variables."""
     pipeline_id = _number(environment.get("CI_PIPELINE_ID", ""))
     if not pipeline_id:
         return OwnJob()
@@ -110,7 +110,7 @@ class ById:
     ours: bool = False
 
     def __str__(self) -> str:
-        """Return the name of the target, for messages."""
+        """Returns the name of the target, for messages."""
         return f"pipeline {self.id} of {self.project}"
 
 
@@ -140,7 +140,7 @@ class Newest:
     merge_request: int | None = None
 
     def __str__(self) -> str:
-        """Return the name of the target, for messages."""
+        """Returns the name of the target, for messages."""
         named = (
             ("ref", self.ref),
             ("tag", self.tag),
@@ -171,7 +171,7 @@ class AllRunning:
     ours: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        """Return the name of the target, for messages."""
+        """Returns the name of the target, for messages."""
         return f"the running pipelines of {self.ref or self.project}"
 
 
@@ -219,7 +219,7 @@ class Finder:
         self.notes: list[Note] = []
 
     def find(self) -> tuple[Pipeline, ...] | None:
-        """Return the pipelines as they are now; None while there is none.
+        """Returns the pipelines as they are now; None while there is none.
 
         Raises:
             CommandError: GitLab gave no usable response.
@@ -265,7 +265,7 @@ class Finder:
             )
 
     def absence(self, waited: float) -> NotFoundError:
-        """Return the error that says why no pipeline appeared within a number of seconds.
+        """Returns the error that says why no pipeline appeared within a number of seconds.
 
         Raises:
             CommandError: GitLab gave no usable response.
@@ -325,7 +325,7 @@ class Finder:
         return None
 
     def _candidates(self, target: Newest, query: Mapping[str, str | None]) -> list[Pipeline]:
-        """Return the pipelines that can match, the newest first."""
+        """Returns the pipelines that can match, the newest first."""
         if target.merge_request is None:
             listed = self._list(CANDIDATES, **query)
         else:
@@ -344,7 +344,7 @@ class Finder:
 
     @functools.cached_property
     def _full_sha(self) -> str | None:
-        """Return the full SHA, because GitLab's list of pipelines accepts no other."""
+        """Returns the full SHA, because GitLab's list of pipelines accepts no other."""
         sha = self._target.sha if isinstance(self._target, Newest) else None
         if sha is None or _FULL_SHA.fullmatch(sha):
             return sha
@@ -352,7 +352,7 @@ class Finder:
         return fields.text(commit, "id")
 
     def _is_meant(self, name: str, kind: str, pipeline: Pipeline) -> bool:
-        """Return whether the kind of ref matches: a branch and a tag can have the same name."""
+        """Returns whether the kind of ref matches: a branch and a tag can have the same name."""
         if kind:
             return bool(pipeline.tag) is (kind == _TAG)
         return not pipeline.tag or not self._is_branch(name)
@@ -365,7 +365,7 @@ class Finder:
     # All active pipelines
 
     def _running(self) -> tuple[Pipeline, ...]:
-        """Find the active pipelines by status, and then those that changed meanwhile."""
+        """Finds the active pipelines by status, and then those that changed meanwhile."""
         statuses = [status for status in STATUSES if not is_finished(status)]
         refs = self._refs()
         ref = next(iter(refs)) if refs and len(refs) == 1 else None
@@ -385,7 +385,7 @@ class Finder:
         )
 
     def _refs(self) -> frozenset[str] | None:
-        """Return the refs that the pipelines can have; None for any."""
+        """Returns the refs that the pipelines can have; None for any."""
         ref = self._target.ref if isinstance(self._target, AllRunning) else None
         if ref is None:
             return None
@@ -397,14 +397,14 @@ class Finder:
 
     @property
     def _is_own_project(self) -> bool:
-        """Return whether it is this job's project; by id, because a rename changes the path."""
+        """Returns whether it is this job's project; by id, because a rename changes the path."""
         return bool(self._own.pipeline_id) and self._target.project in {
             self._own.project,
             self._own.project_id,
         }
 
     def _is_left_out(self, pipeline: Pipeline) -> bool:
-        """Return whether a pipeline waits for this job: its own, a parent, or the next in line."""
+        """Returns whether a pipeline waits for this job: its own, a parent, or the next in line."""
         own = self._own
         if pipeline.id == own.pipeline_id:
             return True  # ids are unique on a server
@@ -415,7 +415,7 @@ class Finder:
         return own.source in {"", "pipeline", CHILD} and self._is_above(pipeline, _MOST_GENERATIONS)
 
     def _is_above(self, pipeline: Pipeline, generations: int) -> bool:
-        """Return whether a trigger job of a pipeline, or of one below it, started our pipeline."""
+        """Returns whether a trigger job of a pipeline, or of one below it, started our pipeline."""
         try:
             bridges = read_bridges(self._gitlab, pipeline)
         except (AuthError, ForbiddenError, NotFoundError):
@@ -432,7 +432,7 @@ class Finder:
         return False
 
     def _waits_for_lock(self, pipeline: Pipeline) -> bool:
-        """Return whether a newer pipeline waits for us: it has our job, which has not passed."""
+        """Returns whether a newer pipeline waits for us: it has our job, which has not passed."""
         if not self._own.name:
             self.notes.append(
                 Note(
@@ -449,7 +449,7 @@ class Finder:
         )
 
     def _list(self, count: int | None, **query: str | None) -> list[Pipeline]:
-        """Return the newest pipelines first; all of them if `count` is None."""
+        """Returns the newest pipelines first; all of them if `count` is None."""
         read = (
             functools.partial(self._gitlab.get_list, per_page=count)
             if count

@@ -35,7 +35,7 @@ class Contents:
 
 
 def unpack(archive: Path, folder: Path, check: Callable[[], None]) -> Contents:
-    """Unpack a zip archive into an empty folder.
+    """Unpacks a zip archive into an empty folder.
 
     Args:
         archive: The archive.
@@ -86,7 +86,7 @@ def _entries(infos: Sequence[zipfile.ZipInfo], size: int) -> dict[PurePosixPath,
 
 
 def _problem(info: zipfile.ZipInfo, path: PurePosixPath) -> str:
-    """Return why an entry is not safe; empty if it is."""
+    """Returns why an entry is not safe; empty if it is."""
     if not info.filename:
         return "has no name"
     kind = stat.S_IFMT(info.external_attr >> 16)
@@ -122,12 +122,12 @@ def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> Non
 
 
 def unsafe(why: str) -> RefusedError:
-    """Return the error for an archive that is not unpacked."""
+    """Returns the error for an archive that is not unpacked."""
     return RefusedError(f"{why}.")
 
 
 def in_units(size: float) -> str:
-    """Return a number of bytes in words: `12.3 MB`."""
+    """Returns a number of bytes in words: `12.3 MB`."""
     for unit in ("bytes", "KB", "MB"):
         if size < 1000:  # noqa: PLR2004 - a kilobyte
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"

@@ -38,10 +38,10 @@ class Started(Protocol):
     """Describes what a command started in one project: a pipeline, or a tag that starts one."""
 
     def target(self) -> Target | None:
-        """Return the pipeline to wait for; None if nothing was started."""
+        """Returns the pipeline to wait for; None if nothing was started."""
 
     def ended(self, end: Outcome) -> Any:
-        """Return what was started together with how its pipeline ended."""
+        """Returns what was started together with how its pipeline ended."""
 
 
 def start_each(
@@ -51,7 +51,7 @@ def start_each(
     policy: WaitPolicy | None,
     presenter: Presenter | None = None,
 ) -> list[Any]:
-    """Start something in every project, side by side, and wait for the pipelines if wanted.
+    """Starts something in every project in parallel, and waits for the pipelines if requested.
 
     Args:
         gitlab: The client.
@@ -87,7 +87,7 @@ def _start_and_wait(
     policy: WaitPolicy,
     presenter: Presenter | None,
 ) -> list[Any]:
-    """Do the work of `start_each`, with everything after the first write in one `try`."""
+    """Does the work of `start_each`, with everything after the first write in one `try`."""
     started: list[Started] = []
 
     def start_one(name: str) -> Started:
@@ -124,7 +124,7 @@ def _start_and_wait(
 
 
 def _joined(begun: Sequence[Started | CommandError], engine: Engine) -> list[Any]:
-    """Join what was started and how its pipeline ended."""
+    """Joins what was started and how its pipeline ended."""
     ends = dict(engine.state)
     joined: list[Any] = []
     for one in begun:
@@ -147,7 +147,7 @@ def wait_for(
     policy: WaitPolicy,
     presenter: Presenter | None = None,
 ) -> list[Outcome]:
-    """Wait for pipelines to end.
+    """Waits for pipelines to end.
 
     Args:
         gitlab: The client.
@@ -189,14 +189,14 @@ def wait_for(
 
 
 def _leave(engine: Engine, policy: WaitPolicy, shown: Presenter) -> None:
-    """Cancel what this command started after a signal, or report that it is still running."""
+    """After a signal, cancels what this command started, or reports that it is still running."""
     with suppress(Interrupted, KeyboardInterrupt):  # a second signal does not wait for responses
         for event in engine.cancel() if "signal" in policy.cancel_on else engine.leave():
             shown.show(event)
 
 
 def _shown(gitlab: GitLab, presenter: Presenter | None, policy: WaitPolicy) -> Presenter:
-    """Return the presenter, together with the JUnit report if one is wanted."""
+    """Returns the presenter, together with the JUnit report if one is wanted."""
     shown = presenter or Presenter()
     shown.now = gitlab.now
     return Together([shown, JUnitFile(policy.junit)]) if policy.junit else shown
@@ -209,7 +209,7 @@ def _listening(
 
 
 def find_pipelines(gitlab: GitLab, targets: Sequence[Target], policy: WaitPolicy) -> list[Outcome]:
-    """Find the pipelines that exist now, for a dry run, without waiting for them.
+    """Finds the pipelines that exist now, for a dry run, without waiting for them.
 
     Args:
         gitlab: The client.

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def failure_report(pipeline: Pipeline, budget: LogBudget | None = None) -> Iterator[str]:
-    """Return the lines that report what failed in a pipeline and downstream of it.
+    """Returns the lines that report what failed in a pipeline and downstream of it.
 
     Args:
         pipeline: The pipeline with its jobs, downstream jobs, and the ends of their logs.
@@ -106,7 +106,7 @@ class LogBudget:
         self._left = size
 
     def take(self, lines: Sequence[str]) -> tuple[str, ...]:
-        """Return the last lines that fit; if some are left out, the first line says so."""
+        """Returns the last lines that fit; if some are left out, the first line says so."""
         kept = newest(lines, self._left)
         self._left = max(0, self._left - sum(len(line.encode()) + 1 for line in kept))
         return kept
@@ -187,18 +187,18 @@ class Column:
 
     @property
     def is_new(self) -> bool:
-        """Return whether nothing was shown yet."""
+        """Returns whether nothing was shown yet."""
         return self._start is None
 
     def at(self, pipeline: Pipeline, moment: datetime) -> str:
-        """Return the beginning of a line about a pipeline."""
+        """Returns the beginning of a line about a pipeline."""
         self._start = self._start or pipeline.created_at
         self._last = max(self._last, (moment - self._start).total_seconds())
         return f"{elapsed(self._last)}  #{pipeline.id}"
 
 
 def found_lines(found: Found, now: datetime, column: Column) -> Iterator[str]:
-    """Yield the lines for a pipeline that was found: its name, its status and its estimate."""
+    """Yields the lines for a pipeline that was found: its name, its status and its estimate."""
     pipeline = found.pipeline
     is_first = column.is_new
     kind = "tag " if pipeline.tag else ""
@@ -215,7 +215,7 @@ def found_lines(found: Found, now: datetime, column: Column) -> Iterator[str]:
 
 
 def change_lines(change: Changed, now: datetime, column: Column) -> Iterator[str]:
-    """Yield the lines for what changed in a pipeline and its jobs."""
+    """Yields the lines for what changed in a pipeline and its jobs."""
     pipeline = change.pipeline
     before = {job.id: _news(job) for job in change.before.jobs}
     changed = (
@@ -231,7 +231,7 @@ def change_lines(change: Changed, now: datetime, column: Column) -> Iterator[str
 
 
 def ended_lines(pipeline: Pipeline, now: datetime, column: Column) -> Iterator[str]:
-    """Yield the line for the jobs of a pipeline when the wait for it is over.
+    """Yields the line for the jobs of a pipeline when the wait for it is over.
 
     The pipeline's own status stands in the result or the error, which follows.
     """
@@ -245,7 +245,7 @@ def ended_lines(pipeline: Pipeline, now: datetime, column: Column) -> Iterator[s
 
 
 def heartbeat_line(watched: Watched, now: datetime, column: Column) -> str:
-    """Return a line with the active jobs of a pipeline and the time it still needs."""
+    """Returns a line with the active jobs of a pipeline and the time it still needs."""
     pipeline = watched.pipeline
     jobs = sorted(filter(_is_at_work, pipeline.jobs), key=lambda job: urgency(job_style(job)))
     named = [_at_work(job, now) for job in jobs[:MOST_NAMED]]
@@ -262,7 +262,7 @@ def heartbeat_line(watched: Watched, now: datetime, column: Column) -> str:
 def _job_lines(
     pipeline: Pipeline, jobs: Iterable[Job], now: datetime, column: Column
 ) -> Iterator[str]:
-    """Yield a line for each job, in the order of the times that GitLab shows."""
+    """Yields a line for each job, in the order of the times that GitLab shows."""
     for moment, job in sorted(((_moment(job, now), job) for job in jobs), key=lambda pair: pair[0]):
         after = f" after {in_words(job.duration)}" if job.duration is not None else ""
         more = "".join(f", {text}" for text in (why_failed(job), _downstream(job)) if text)
@@ -270,13 +270,13 @@ def _job_lines(
 
 
 def _news(job: Job) -> tuple[str, int | None, bool]:
-    """Return what a line about a job shows; if it changes, the job gets a new line."""
+    """Returns what a line about a job shows; if it changes, the job gets a new line."""
     below = job.downstream
     return job.status, below.id if below else None, bool(below and below.status == "manual")
 
 
 def _downstream(job: Job) -> str:
-    """Return the name of the pipeline that a trigger job started, with its URL."""
+    """Returns the name of the pipeline that a trigger job started, with its URL."""
     below = job.downstream
     if below is None:
         return ""
@@ -285,12 +285,12 @@ def _downstream(job: Job) -> str:
 
 
 def _moment(job: Job, now: datetime) -> datetime:
-    """Return when a job got its current status."""
+    """Returns when a job got its current status."""
     return job.finished_at or (job.started_at if job.status == "running" else None) or now
 
 
 def _is_at_work(job: Job) -> bool:
-    """Return whether a job is running, is about to run, or blocks other jobs."""
+    """Returns whether a job is running, is about to run, or blocks other jobs."""
     style = job_style(job)
     return not is_finished(job.status) and style not in {STYLES["created"], STYLES[OPTIONAL]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import os
@@ -92,6 +93,20 @@ def test_every_parameter_arrives_and_does_nothing_by_default(
     assert len({repr(made) for made in found.values()}) == len(found)
     by_default = {name: default for name, default in parameters.items() if default}
     assert by_default.keys() <= {"project", "commit_message", "directory", "image"}
+
+
+REQUESTS = {
+    "cmd_bump_image_tag": "BumpRequest",
+    "cmd_tag_project": "TagRequest",
+    "cmd_trigger_pipeline": "TriggerRequest",
+    "cmd_wait_pipeline": "WaitRequest",
+}
+
+
+@each_package
+def test_a_request_asks_for_nothing_by_default(package: str) -> None:
+    request = getattr(importlib.import_module(f"{package}.request"), REQUESTS[package])
+    assert [field.name for field in dataclasses.fields(request) if field.default is True] == []
 
 
 TOKENS = {"api_access_token", "api_access_token_file", "job_token"}

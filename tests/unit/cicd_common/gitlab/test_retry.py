@@ -51,6 +51,17 @@ def test_pauses_grow_until_the_limit_and_then_the_failure_is_raised() -> None:
     assert time.slept[2] > time.slept[0]
 
 
+def test_a_bug_is_not_retried() -> None:
+    time = Time()
+
+    def read() -> None:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        retry(read, backoff_of(time, 20))
+    assert time.slept == []
+
+
 def test_without_a_limit_there_is_no_second_try() -> None:
     time = Time()
     with pytest.raises(UnavailableError):

@@ -103,6 +103,19 @@ def test_a_write_that_is_found_is_not_sent_again(*, refused: bool) -> None:
     assert (server.sent, server.finds) == (1, 1)
 
 
+def test_a_bug_is_not_taken_for_a_lost_response() -> None:
+    server = Server([LOST])
+
+    def find() -> str | None:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        server.write(find=find)
+    with pytest.raises(KeyError):
+        reconcile(find, server.find, backoff=Backoff(60), check="the tags")
+    assert (server.sent, server.finds) == (1, 0)
+
+
 def test_a_missing_write_is_sent_again_if_gitlab_refuses_duplicates() -> None:
     server = Server([LOST])
     assert server.write() == "sent"

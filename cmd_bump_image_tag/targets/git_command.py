@@ -36,6 +36,10 @@ log = logging.getLogger("cicd_common.bump")
 # A request can take this many times --request-timeout while its bytes keep arriving.
 PATIENCE_FACTOR = 10
 
+# How often a folder is removed that is not empty yet, and the seconds between.
+REMOVALS = 20
+REMOVAL_PAUSE = 0.05
+
 # The names under which the credential helper finds the credential: git asks a helper on its
 # stdin, and a shell's built-in `printf` has no arguments that others could see.
 _HELPER = """!f() { [ "$1" != get ] || printf 'username=%s\\npassword=%s\\n' \
@@ -334,13 +338,24 @@ def private_repository(remote: Remote) -> Iterator[Git]:
         UsageError: git is not installed, or the repository cannot be created.
     """
     try:
-        folder = tempfile.TemporaryDirectory(prefix="bump-")
+        folder = Path(tempfile.mkdtemp(prefix="bump-"))
     except OSError as error:
         raise UsageError(
             f"Cannot create a temporary repository: {error}",
             hint="In a read-only container, add a writable folder: docker run --tmpfs /tmp",
         ) from error
-    with folder as path:
-        git = Git(Path(path), remote)
+    try:
+        git = Git(folder, remote)
         git.init()
         yield git
+    finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder; after a signal, git's own child processes can still write to it."""
+    for _ in range(REMOVALS):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(REMOVAL_PAUSE)

@@ -105,7 +105,8 @@ class ConsoleScripts:
             assert process
             code = _number(connection, kill.after) if kill else None
             if kill and code is None:
-                os.kill(process, kill.signal)
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(process, kill.signal)
             if code is None:
                 code = _number(connection, limit)
             seconds = time.monotonic() - started

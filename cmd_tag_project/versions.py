@@ -15,7 +15,7 @@ from cicd_common.gitlab import fields
 from cicd_common.versions import parse_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from cicd_common.gitlab.client import GitLab
     from cicd_common.gitlab.projects import Project
@@ -88,8 +88,10 @@ def find_highest(gitlab: GitLab, project: Project, request: TagRequest) -> Highe
     names = [fields.word(tag, "name") for tag in tags]
     if request.prefix is not None:
         return Highest(request.prefix, _highest(names, request.prefix, request.within))
-    found = {prefix: _highest(names, prefix, request.within) for prefix in (DEFAULT_PREFIX, "")}
-    kinds = [Highest(prefix, version) for prefix, version in found.items() if version]
+    kinds = _kinds(names, request.within)
+    first_of_line = not kinds and request.within is not None
+    if first_of_line:
+        kinds = _kinds(names, None)
     if len(kinds) > 1:
         both = " and ".join(kind.tag for kind in kinds)
         raise RefusedError(
@@ -97,7 +99,15 @@ def find_highest(gitlab: GitLab, project: Project, request: TagRequest) -> Highe
             why="It is not clear which of them the next version follows.",
             hint="Give --prefix v, or --prefix '' for none.",
         )
+    if first_of_line and kinds:
+        return Highest(kinds[0].prefix, None)
     return kinds[0] if kinds else Highest(DEFAULT_PREFIX, None)
+
+
+def _kinds(names: Sequence[str], within: str | None) -> list[Highest]:
+    """Returns the highest version with `v`, and the one without, if they exist."""
+    found = {prefix: _highest(names, prefix, within) for prefix in (DEFAULT_PREFIX, "")}
+    return [Highest(prefix, version) for prefix, version in found.items() if version]
 
 
 def _highest(names: Iterable[str], prefix: str, within: str | None) -> Version | None:

@@ -68,9 +68,7 @@ def status_of(pipeline: Pipeline, policy: WaitPolicy) -> str:
     """Returns the status that counts: the pipeline's, or that of the jobs to wait for."""
     if not policy.jobs:
         return pipeline.status
-    jobs = [job for name in policy.jobs for job in wanted_jobs(pipeline, name)]
-    allowed = [job for job in jobs if job.status == "failed" and job.allow_failure]
-    statuses = {job.status for job in jobs if job not in allowed}
+    statuses = {job.status for name in policy.jobs for job in wanted_jobs(pipeline, name)}
     if any(meaning_of(status).phase is Phase.ACTIVE for status in statuses):
         return pipeline.status if is_finished(pipeline.status) else "running"
     return next((status for status in _WORST_FIRST if status in statuses), "success")
@@ -146,14 +144,18 @@ def outcome_of(
 
 
 def _counted(pipeline: Pipeline, policy: WaitPolicy) -> list[FailedJob]:
-    """Returns the failed jobs that make the pipeline fail."""
+    """Returns the failed jobs that make the pipeline fail, or those of the jobs to wait for."""
     failed = [job for job in failed_jobs(pipeline) if not job.allow_failure]
     if not policy.jobs:
         return failed
     wanted = [job for name in policy.jobs for job in wanted_jobs(pipeline, name)]
     ids = {job.id for job in wanted}
     below = any(job.bridge for job in wanted)
-    return [job for job in failed if job.id in ids or (below and job.pipeline_id != pipeline.id)]
+    return [
+        job
+        for job in failed_jobs(pipeline)
+        if job.id in ids or (below and job in failed and job.pipeline_id != pipeline.id)
+    ]
 
 
 _HOW = {

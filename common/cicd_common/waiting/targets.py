@@ -34,6 +34,8 @@ from cicd_common.waiting.statuses import STATUSES, is_finished
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cicd_common.gitlab.fields import JsonObject
+
 CANDIDATES = 20  # pipelines of a name to read; a tag's can be newer than the branch's
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 # A group can be called `pipelines`, so the URL form that GitLab uses today is tried first; old
@@ -324,13 +326,26 @@ class Finder:
             self._others.add(pipeline.id)
         return None
 
+    def _of_merge_request(self, target: Newest) -> list[JsonObject]:
+        path = f"{self._address}/merge_requests/{target.merge_request}/pipelines"
+        try:
+            return self._gitlab.get_list(path, per_page=PER_PAGE)
+        except NotFoundError as error:
+            raise NotFoundError(
+                error.message,
+                why=error.why
+                or f"{target.project} has no merge request !{target.merge_request} that this token "
+                "can see.",
+                hint=error.hint or "Check --project and --merge-request.",
+                answer=error.answer,
+            ) from error
+
     def _candidates(self, target: Newest, query: Mapping[str, str | None]) -> list[Pipeline]:
         """Returns the pipelines that can match, the newest first."""
         if target.merge_request is None:
             listed = self._list(CANDIDATES, **query)
         else:
-            path = f"{self._address}/merge_requests/{target.merge_request}/pipelines"
-            answers = self._gitlab.get_list(path, per_page=PER_PAGE)
+            answers = self._of_merge_request(target)
             ours = _merge_request_refs(target.merge_request)
             listed = [
                 pipeline

@@ -38,6 +38,7 @@ TAGS = r"/repository/tags$"
         (["v1.4.7", "v1.10.0", "v2.1.0"], ["--next", "minor", "--within", "1"], "v1.11.0"),
         (["v1.3.0"], ["--next", "patch", "--within", "1.4"], "v1.4.0"),
         (["1.4.0", "v2.0.0"], ["--next", "patch", "--within", "1"], "1.4.1"),
+        (["3.4.5", "3.4.4"], ["--next", "patch", "--within", "3.3"], "3.3.0"),
     ],
 )
 def test_next_counts_from_the_highest_version(
@@ -132,6 +133,17 @@ def test_12_versions_with_and_without_v_are_both_named(
     assert "v1.2.3 and 3.4.5" in ending.stderr
     assert "--prefix" in ending.stderr
     assert len(gitlab.tags(project)) == 4
+
+
+def test_12_a_new_line_in_a_project_with_both_kinds(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    for name in ("1.4.0", "v2.0.0"):
+        tag("--tag-name", name)
+    ending = tag("--next", "patch", "--within", "3")
+    assert ending.code == 12
+    assert "v2.0.0 and 1.4.0" in ending.stderr
+    assert len(gitlab.tags(project)) == 2
 
 
 @pytest.mark.parametrize(

@@ -597,3 +597,12 @@ def test_2_one_pipeline_named_by_the_projects_path_and_id_is_refused(
     ending = wait("--project", project.id, pipeline.id, url, job_token=token)
     assert ending.code == 2
     assert f"{project.path} is named twice" in ending.stderr
+
+
+def test_4_a_merge_request_that_does_not_exist_is_named(
+    gitlab: Sandbox, wait: Wait, project: Project
+) -> None:
+    ending = wait("--merge-request", 5)
+    assert ending.code == 4
+    assert f"{project.path} has no merge request !5" in ending.stderr
+    assert len(gitlab.requests) == 1

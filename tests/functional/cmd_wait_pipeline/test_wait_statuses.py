@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,8 @@ from sandbox.model import ScriptedJob, ScriptedPipeline
 from tests.functional.cmd_wait_pipeline.conftest import meanwhile
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sandbox import Sandbox
     from sandbox.model import Pipeline, Project, User
     from sandbox.testing import Api
@@ -274,6 +277,18 @@ def test_one_job_is_waited_for_and_the_exit_code_is_its_own(
     assert "Not finished yet: long" in ending.stderr
     if code:
         assert f"unit in pipeline {pipeline.id} of {pipeline.project.path}" in ending.stderr
+
+
+def test_a_job_that_can_fail_is_not_green_if_it_is_the_one_waited_for(
+    add: Add, wait: Wait, tmp_path: Path
+) -> None:
+    optional = ScriptedJob(name="unit", timeline=((0, "failed"),), allow_failure=True)
+    pipeline = add(jobs=(optional, ScriptedJob(name="other")))
+    ending = wait(pipeline.id, "--job", "unit", "--junit", str(tmp_path / "r.xml"))
+    assert ending.code == 1
+    assert "Failed: unit (script failure)." in ending.stderr
+    assert re.search(r'(failures|errors)="1"', (tmp_path / "r.xml").read_text())
+    assert wait(pipeline.id, "--job", "other").code == wait(pipeline.id).code == 0
 
 
 def test_several_jobs_are_all_waited_for_and_the_worst_result_counts(add: Add, wait: Wait) -> None:

@@ -17,16 +17,21 @@ from cmd_bump_image_tag.formats import (
 )
 from cmd_bump_image_tag.image_parts import (
     digests_beside,
+    exact,
+    in_registry,
     is_hexadecimal,
     names_of_parts,
     part_entries,
     part_of,
     read_kustomize,
+    read_oci,
     read_parts,
     tags_beside,
 )
 from cmd_bump_image_tag.image_reference import has_variable, is_digest, parse_template
 from cmd_bump_image_tag.images import Image
+from cmd_bump_image_tag.yaml_text.edit import content
+from cmd_bump_image_tag.yaml_text.keypaths import find
 from cmd_bump_image_tag.yaml_text.scan import Mapping, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -147,6 +152,7 @@ class _Finder:
         self.path = path
         self.roots: dict[Format, _Node] = {}
         self.entries: dict[Mapping, Entries] = {}
+        self.global_registry = ""  # of the Helm values that are being read
         self.done: set[int] = set()  # the mappings that were read together with their outer mapping
 
     def place(self, mapping: Mapping, outer: _Node | None) -> _Node:
@@ -170,7 +176,11 @@ class _Finder:
         own = part_entries(mapping, self.entries)
         if node.is_text:
             return
+        if node.outer is None:
+            self.global_registry = _global_registry(mapping) if node.format is VALUES else ""
         found = list(self._in_parts(mapping, node, own))
+        if self.global_registry:
+            found = [in_registry(image, self.global_registry) for image in found]
         yield from found
         names: set[Scalar] = set()
         free = own
@@ -190,7 +200,9 @@ class _Finder:
         if node.is_settings or mapping.number in self.done:
             return
         if Shape.KUSTOMIZE in node.shapes:
-            yield from read_kustomize(_exact(mapping))
+            yield from read_kustomize(exact(mapping))
+        elif Shape.OCI in node.shapes:
+            yield from read_oci(mapping)
         elif Shape.PARTS in node.shapes:
             yield from read_parts(own, is_image=_is_image_key(mapping.key))
             yield from self._split(mapping, own)
@@ -211,8 +223,11 @@ class _Finder:
                 yield from found
 
 
-def _exact(mapping: Mapping) -> Entries:
-    return {key.value: (key, value) for key, value in mapping.entries if isinstance(value, Scalar)}
+def _global_registry(root: Mapping) -> str:
+    """Returns the registry of all images; charts of Bitnami and ingress-nginx have such a key."""
+    paths = (("global", "imageRegistry"), ("global", "image", "registry"))
+    values = [find(root, path) for path in paths]
+    return next((content(each) for each in values if isinstance(each, Scalar)), "").rstrip("/")
 
 
 def _is_image_key(key: str) -> bool:

@@ -31,6 +31,7 @@ class Shape(Enum):
     PARTS = "name and tag in keys of their own"
     KUSTOMIZE = "`name`, `newName`, `newTag`, `digest`"
     VALUES = "Helm values"
+    OCI = "`url: oci://NAME`, `ref` with `tag` or `digest`"
     TEXT = "text"
     SETTINGS = "text, except mappings below it"
 
@@ -135,6 +136,12 @@ def _is_kustomization(mapping: Mapping, path: str) -> bool:
     )
 
 
+def _is_oci_repository(mapping: Mapping, _path: str) -> bool:
+    version = _text_of(mapping, "apiVersion")
+    is_flux = version.startswith("source.toolkit.fluxcd.io/")
+    return is_flux and _text_of(mapping, "kind") == "OCIRepository"
+
+
 def _has_path(pattern: str) -> Callable[[Mapping, str], bool]:
     return lambda _mapping, path: re.search(pattern, path) is not None
 
@@ -216,6 +223,15 @@ FORMATS = (
             Place("imageTag", Shape.KUSTOMIZE),
             Place("**.valuesInline", Shape.VALUES),
             Place("**", Shape.PARTS),
+        ),
+    ),
+    Format(
+        "Flux OCIRepository",
+        _is_oci_repository,
+        (
+            *_LABELS,
+            Place("**.{object's own}", Shape.TEXT),
+            Place("spec", Shape.OCI),
         ),
     ),
     Format(

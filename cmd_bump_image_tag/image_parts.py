@@ -321,9 +321,50 @@ def _joined(
         yield Image(bare, lines=lines, obstacle=f"can have its registry in {key!r}")
 
 
+def in_registry(image: Image, registry: str) -> Image:
+    """Returns an image of Helm values with its name in the chart's global registry.
+
+    Args:
+        image: An image in parts.
+        registry: The registry's host.
+    """
+    name = content(image.lines[1])
+    if _has_domain(name):
+        return image
+    return image._replace(in_global_registry=parse_template(f"{registry}/{name}"))
+
+
 def _has_domain(name: str) -> bool:
     head, slash, _ = name.partition("/")
     return bool(slash) and ("." in head or ":" in head or head == "localhost")
+
+
+def exact(mapping: Mapping) -> Entries:
+    """Returns the entries of a mapping whose values are scalars."""
+    return {key.value: (key, value) for key, value in mapping.entries if isinstance(value, Scalar)}
+
+
+def read_oci(mapping: Mapping) -> Iterator[Image]:
+    """Reads Flux's OCIRepository; a `semver` in its `ref` decides instead of the tag.
+
+    Source: https://fluxcd.io/flux/components/source/ocirepositories/#reference
+    """
+    url = exact(mapping).get("url")
+    refs = [value for key, value in mapping.entries if key.value == "ref"]
+    ref = exact(refs[-1]) if refs and isinstance(refs[-1], Mapping) else {}
+    tag, digest = ref.get("tag"), ref.get("digest")
+    if url is None or not url[1].value.startswith("oci://"):
+        return
+    reference = parse_template(url[1].value.removeprefix("oci://"))
+    if reference is None or reference.suffix or not (tag or digest):
+        return
+    yield Image(
+        reference,
+        tag=tag[1] if tag else None,
+        digest=digest[1] if digest else None,
+        lines=tuple(scalar for entry in (url, tag, digest) if entry for scalar in entry),
+        obstacle="is set by a `semver` beside it" if "semver" in ref else "",
+    )
 
 
 def read_kustomize(entries: Entries) -> Iterator[Image]:

@@ -126,6 +126,7 @@ class Image(NamedTuple):
         lines: Other scalars that belong to it, such as keys and the name; a comment on their
             lines freezes it too.
         obstacle: The reason why it cannot be set; empty if it can.
+        in_global_registry: Its name in the registry that `global` sets for all images of a chart.
     """
 
     name: ImageReference
@@ -139,6 +140,7 @@ class Image(NamedTuple):
     needs_digest: bool = False
     lines: tuple[Scalar, ...] = ()
     obstacle: str = ""
+    in_global_registry: ImageReference | None = None
 
     @property
     def scalars(self) -> tuple[Scalar, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from cmd_bump_image_tag.finder import find_images
+from cmd_bump_image_tag.image_parts import exact, part_of
 from cmd_bump_image_tag.image_reference import DIGEST, TAG, parse_template
 from cmd_bump_image_tag.matching import read_nested
 from cmd_bump_image_tag.result import Skipped
@@ -96,14 +98,16 @@ def find_leftovers(
         is_old: Returns True if a reference to the image counts.
         settled: The scalars that the bump has handled.
     """
-    found = [
-        each
+    naming = [
+        scalar
         for scalar in source.scan.scalars
         if update.word in scalar.value and scalar not in settled
-        for each in _in_scalar(source, scalar, update, is_old)
     ]
+    found = [each for scalar in naming for each in _in_scalar(source, scalar, update, is_old)]
+    if naming:
+        found += (each for each in _in_pairs(source, update, is_old) if each.scalar not in settled)
     paths = paths_to(source.scan, {each.scalar for each in found}) if found else {}
-    for each in found:
+    for each in sorted(found, key=attrgetter("line")):
         path = paths.get(each.scalar)
         remedy = "it is a part of a longer text"
         if path and each.inner is not None:
@@ -128,6 +132,35 @@ def _in_scalar(
             inner = "" if is_whole and not scalar.is_key else None
             line = first + line if is_block else first
             yield _Found(scalar, line, _written(mention.reference), inner)
+
+
+# The keys of a value in a list of parameters; Tekton has `default`.
+_VALUE_KEYS = ("value", "default")
+
+
+def _in_pairs(
+    source: Source, update: Update, is_old: Callable[[ImageReference], bool]
+) -> Iterator[_Found]:
+    """Yields the tags in lists of names and values, such as Helm parameters.
+
+    There `image.repository` and `image.tag` are items of one list.
+    """
+    lists: dict[tuple[int | None, str, str, str], dict[str, Scalar]] = {}
+    for mapping in source.scan.mappings:
+        entries = exact(mapping) if mapping.is_item else {}
+        values = [entries[key][1] for key in _VALUE_KEYS if key in entries]
+        if values and "name" in entries:
+            before, _, last = entries["name"][1].value.rpartition(".")
+            if part := part_of(last):
+                items = lists.setdefault((mapping.outer, mapping.key, before, part.prefix), {})
+                items[part.kind] = values[0]
+    for items in lists.values():
+        if "name" in items and "tag" in items:
+            registry = f"{items['registry'].value}/" if "registry" in items else ""
+            written = f"{registry}{items['name'].value}:{items['tag'].value}"
+            name = parse_template(written)
+            if name and name.repository == update.reference.repository and is_old(name):
+                yield _Found(items["tag"], source.line(items["tag"]), _written(name), "")
 
 
 def find_leftovers_in_text(
@@ -156,19 +189,26 @@ def _written(reference: ImageReference) -> str:
 def _in_nested(
     scalar: Scalar, update: Update, is_old: Callable[[ImageReference], bool]
 ) -> Iterator[tuple[int, str, str | None]]:
-    """Yields line (from 0), name and path of each image in YAML that a scalar holds as a string."""
+    """Yields line (from 0), name and path of each reference in YAML that a scalar holds."""
     nested = read_nested(scalar) if "\n" in scalar.value else None
     if nested is None:
         return
     key = scalar.key.value if scalar.key else ""
-    images = {
+    found = {
+        scalar: _written(mention.reference)
+        for scalar in nested.scan.scalars
+        if update.word in scalar.value and not scalar.is_key
+        for mention in find_mentions(scalar.value, update)
+        if len(scalar.value) == mention.end - mention.start and is_old(mention.reference)
+    }
+    found |= {
         place: _written(image.with_old_tag())
         for image in find_images(nested.scan, key if key.endswith((".yaml", ".yml")) else "")
         if image.name.repository == update.reference.repository and not image.obstacle
         if (place := image.reference or image.tag) is not None and is_old(image.with_old_tag())
     }
-    paths = paths_to(nested.scan, images.keys()) if images else {}
-    for place, name in images.items():
+    paths = paths_to(nested.scan, found.keys()) if found else {}
+    for place, name in found.items():
         yield nested.lines.of_scalar(place) - 1, name, paths.get(place)
 
 

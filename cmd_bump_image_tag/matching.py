@@ -230,6 +230,8 @@ def find_matches(source: Source, updates: Updates) -> list[Match]:
 
 def _match(image: Image, updates: Mapping[str, Update]) -> Match:
     update = updates.get(image.name.repository)
+    if update is None and image.in_global_registry:
+        update = updates.get(image.in_global_registry.repository)
     if update is None and has_variable(image.name.repository):
         for each in updates.values():
             if can_become(image.name, each.reference):

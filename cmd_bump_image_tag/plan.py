@@ -204,7 +204,7 @@ def _nearest(update: Update, sources: Iterable[Source]) -> list[str]:
     names: set[str] = set()
     for image in (image for source in sources for image in source.images):
         if not image.obstacle and len(names) < _MOST_NAMES:
-            names.add(image.name.familiar)
+            names.add((image.in_global_registry or image.name).familiar)
     last = update.reference.last_component
     akin = [name for name in names if last in name.rpartition("/")[2]]
     akin.sort(key=lambda name: (name.rpartition("/")[2] != last, name))

@@ -183,3 +183,65 @@ def test_a_named_file_can_start_with_a_document_of_text() -> None:
 @pytest.mark.timeout(20)
 def test_many_mentions_take_linear_time(text: str) -> None:
     plan({"a.yaml": text.encode(), "b.yaml": f"image: {WEB}:v1\n".encode()}, [UPDATE])
+
+
+PAIRS = {
+    "Helm parameters": (
+        (
+            "helm:\n  parameters:\n  - {name: image.tag, value: v1}\n"
+            f"  - {{name: image.repository, value: {WEB}}}\n"
+            "  - {name: api.image.tag, value: v1}\n"
+        ),
+        "3: --path 'helm.parameters[0].value'",
+    ),
+    "with a registry": (
+        (
+            "helm:\n  parameters:\n  - {name: web.image.registry, value: registry.example.com}\n"
+            "  - {name: web.image.name, value: shop/web}\n  - {name: web.image.tag, value: v1}\n"
+        ),
+        "5: --path 'helm.parameters[2].value'",
+    ),
+    "OpenShift parameters": (
+        f"parameters:\n- {{name: WEB_IMAGE, value: {WEB}}}\n- {{name: WEB_IMAGE_TAG, value: v1}}\n",
+        "3: --path 'parameters[1].value'",
+    ),
+    "Tekton parameters": (
+        f"params:\n- {{name: image, default: {WEB}}}\n- {{name: tag, default: v1}}\n",
+        "3: --path 'params[1].default'",
+    ),
+    "JSON patch": (
+        f"patches:\n- patch: |-\n    - op: replace\n      value: {WEB}:v1\n",
+        "4: --path 'patches[0].patch:[0].value'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_name_and_a_tag_in_a_list_of_parameters_are_named_and_the_path_sets_them(
+    name: str,
+) -> None:
+    text, expected = PAIRS[name]
+    files = {"a.yaml": text.encode(), "pod.yaml": f"image: {WEB}:v1\n".encode()}
+    result = plan(files, [UPDATE], named=["a.yaml"])
+    line, _, path = expected.partition(": ")
+    assert texts(result) == (f"a.yaml:{line}: Left behind: {WEB}:v1; {path} sets it.",)
+
+    path = path.removeprefix("--path '").removesuffix("'")
+    result = plan(files, [UPDATE], paths=[path], named=["a.yaml"])
+    assert {change.path for change in result.changes} == {"a.yaml", "pod.yaml"}
+    assert texts(result) == ()
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        f"{{name: a.repository, value: {WEB}}}, {{name: b.tag, value: v1}}",
+        f"{{name: a.repository, value: {WEB}}}, {{name: a.tag, value: v2}}",
+        f"{{name: a.repository, value: {WEB}-admin}}, {{name: a.tag, value: v1}}",
+        f"{{name: a.repository, value: {WEB}}}, {{name: a.tag, value: 'no tag'}}",
+        f"{{name: a.repository, value: {WEB}}}, {{name: a.tag}}",
+    ],
+)
+def test_parameters_of_another_image_are_not_named(items: str) -> None:
+    files = {"a.yaml": f"params: [{items}]\n".encode(), "pod.yaml": f"image: {WEB}:v1\n".encode()}
+    assert texts(plan(files, [UPDATE], strict=True)) == ()

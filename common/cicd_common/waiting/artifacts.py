@@ -90,7 +90,7 @@ def check_folders(wanted: Mapping[str, Path]) -> None:
             raise UsageError(
                 f"--artifacts {folder} cannot be written.",
                 why=f"{place} is not a folder, or is not writable here.",
-                hint="In a container, mount a folder that the image's user may write to.",
+                hint="In a container, mount a folder that the image's user can write to.",
             )
 
 
@@ -413,7 +413,7 @@ def _no_job(pipeline: Pipeline, name: str, why: str = "") -> NotFoundError:
         f"Pipeline {pipeline.id} of {pipeline.project} has no job {one_line(name)}, "
         "nor has one downstream of it.",
         why=why or (f"Its jobs: {', '.join(names)}." if names else ""),
-        hint="Check the name in --artifacts.",
+        hint="Check the name in --artifacts or --dotenv-from.",
     )
 
 

@@ -42,8 +42,8 @@ def artifacts_of(
 ) -> dict[str, Path]:
     """Parses each `JOB[=DIR]`; a callback for `click.option`."""
     del ctx, param
-    named = [text if "=" in text else f"{text}=." for text in values]
-    return {job: Path(folder) for job, folder in _of_jobs(named, "JOB or JOB=DIR").items()}
+    folders = _of_jobs(values, "JOB or JOB=DIR", default=".")
+    return {job: Path(folder) for job, folder in folders.items()}
 
 
 def dotenv_files_of(
@@ -54,16 +54,16 @@ def dotenv_files_of(
     files = _of_jobs(values, "JOB=FILE")
     for file in files.values():
         path = PurePosixPath(file)
-        if path.is_absolute() or ".." in path.parts:
+        if path.is_absolute() or not path.parts or ".." in path.parts:
             raise click.BadParameter(f"{file!r} is not a path within the artifacts.")
     return {job: str(PurePosixPath(file)) for job, file in files.items()}
 
 
-def _of_jobs(values: Sequence[str], form: str) -> dict[str, str]:
+def _of_jobs(values: Sequence[str], form: str, default: str = "") -> dict[str, str]:
     """Splits each value at its last `=`: a job's name can contain one."""
     found: dict[str, str] = {}
     for text in values:
-        job, _, rest = text.rpartition("=")
+        job, _, rest = text.rpartition("=") if "=" in text else (text, "", default)
         if not job or not rest:
             raise click.BadParameter(f"{text!r} is not {form}.")
         if job in found:

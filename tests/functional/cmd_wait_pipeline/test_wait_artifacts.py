@@ -283,6 +283,7 @@ def test_two_archives_never_share_a_file(add: Add, wait: Wait, here: Path) -> No
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (("--artifacts", ""), "'' is not JOB or JOB=DIR"),
         (("--artifacts", "=out"), "is not JOB or JOB=DIR"),
         (("--artifacts", "build="), "is not JOB or JOB=DIR"),
         (("--artifacts", "build", "--artifacts", "build=out"), "named twice"),

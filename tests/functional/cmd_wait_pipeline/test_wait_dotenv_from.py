@@ -134,12 +134,36 @@ def test_4_a_file_that_is_not_there(gitlab: Sandbox, add: Add, wait: Wait) -> No
 
 
 @pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault(path=FILE, truncate=True, nth=1), 0),
+        (Fault(path=FILE, reset="after", nth=1), 0),
+        (Fault(path=FILE, status=503, nth=1), 0),
+        (Fault(path=FILE, status=403), 6),
+        (Fault(path=FILE, status=404, body={"message": "404 Not found"}), 4),
+        (Fault(path=FILE, status=302, headers={"Location": "ftp://127.0.0.1/x"}), 8),
+        (Fault(path=FILE, status=200, body={"a": "b"}), 8),
+    ],
+    ids=["truncated", "reset", "503", "403", "404", "redirect", "JSON"],
+)
+def test_a_fault_is_retried_or_named(
+    gitlab: Sandbox, add: Add, wait: Wait, here: Path, fault: Fault, code: int
+) -> None:
+    gitlab.fault(fault)
+    options = ("--dotenv-from", "build=meta/build.env", "--dotenv", "p.env", "--retry-for", "20")
+    ending = wait(add(jobs=(job(),)).id, *options)
+    assert ending.code == code, ending.stderr
+    assert ("VERSION" in variables(here / "p.env")) == (code == 0)
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--dotenv-from", "build"), "is not JOB=FILE"),
         (("--dotenv-from", "build="), "is not JOB=FILE"),
         (("--dotenv-from", "=x"), "is not JOB=FILE"),
         (("--dotenv-from", "a=x", "--dotenv-from", "a=y"), "named twice"),
+        (("--dotenv-from", "a=."), "is not a path within the artifacts"),
         (("--dotenv-from", "a=/x"), "is not a path within the artifacts"),
         (("--dotenv-from", "a=b/../../x"), "is not a path within the artifacts"),
         (("--all-running", "--dotenv-from", "a=x"), "--dotenv-from does not go with --all-running"),

@@ -218,6 +218,7 @@ class Finder:
         self._address = f"projects/{quoted(target.project)}"
         self._others: set[int] = set()  # pipelines of the same name but another kind of ref
         self._is_first = True
+        self._saw_own = False
         self.notes: list[Note] = []
 
     def find(self) -> tuple[Pipeline, ...] | None:
@@ -287,6 +288,12 @@ class Finder:
                 why=f"{target.project} has no branch, tag or commit {ref}.",
                 hint="Check the name; see whether the push arrived.",
             )
+        if self._saw_own:
+            return NotFoundError(
+                message,
+                why=f"The only one is {self._own.pipeline_id}, which this job runs in.",
+                hint="Name another ref, commit or source; allow more with --appear-timeout.",
+            )
         hint = "See workflow:rules and the jobs' rules in .gitlab-ci.yml; "
         if isinstance(target, Newest) and target.ref and not target.ref.startswith(_MERGE_REQUEST):
             hint += "for the pipelines of a merge request give --merge-request; "
@@ -315,6 +322,8 @@ class Finder:
         name = name and name.removeprefix(kind)
         query = {"ref": name, "sha": self._full_sha, "source": target.source}
         for pipeline in self._candidates(target, query):
+            if pipeline.id == self._own.pipeline_id:
+                self._saw_own = True
             if pipeline.id in {self._own.pipeline_id, *self._others}:
                 continue
             try:

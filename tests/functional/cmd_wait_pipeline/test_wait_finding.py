@@ -606,3 +606,13 @@ def test_4_a_merge_request_that_does_not_exist_is_named(
     assert ending.code == 4
     assert f"{project.path} has no merge request !5" in ending.stderr
     assert len(gitlab.requests) == 1
+
+
+def test_4_the_only_pipeline_is_the_jobs_own(
+    add: Add, wait: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = add((0, "running"))
+    monkeypatch.setenv("CI_PIPELINE_ID", str(own.id))
+    ending = wait("--sha", own.sha, "--appear-timeout", "1")
+    assert ending.code == 4
+    assert f"The only one is {own.id}, which this job runs in." in ending.stderr

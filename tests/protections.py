@@ -183,6 +183,34 @@ PROTECTIONS = (
         "if False:",
         f"{UNIT}registry/test_client.py",
     ),
+    Protection(
+        "A retried job reuses only the pipeline of the same job and request",
+        "cmd_trigger_pipeline/reuse.py",
+        "if wanted in shown:",
+        "if shown:",
+        f"{TESTS}cmd_trigger_pipeline/test_trigger_reuse.py",
+    ),
+    Protection(
+        "A pipeline whose variables cannot be read is not guessed",
+        "cmd_trigger_pipeline/reuse.py",
+        "if shown is None:",
+        "if False:",
+        f"{TESTS}cmd_trigger_pipeline/test_trigger_reuse.py",
+    ),
+    Protection(
+        "No entry of an archive leads out of its folder",
+        "common/cicd_common/waiting/unpacking.py",
+        'if ".." in path.parts:',
+        "if False:",
+        f"{UNIT}waiting/test_unpacking.py",
+    ),
+    Protection(
+        "Another project's variable does not replace the command's own",
+        "common/cicd_common/waiting/reported_variables.py",
+        "if OWN_NAMES.fullmatch(key):",
+        "if False:",
+        f"{TESTS}cmd_wait_pipeline/test_wait_dotenv_from.py",
+    ),
 )
 
 

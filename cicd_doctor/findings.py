@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from cicd_common.registry.logins import checked_host
+
 if TYPE_CHECKING:
     from cicd_common.errors import CommandError
 
@@ -77,6 +79,9 @@ class Questions:
         source_project: The project whose job tokens need access.
         registry: `host[:port]` of a container registry.
         insecure_registry: Registries that are contacted over plain HTTP, as `host[:port]`.
+
+    Raises:
+        UsageError: A registry is not named so.
     """
 
     projects: tuple[str, ...] = ()
@@ -85,6 +90,13 @@ class Questions:
     source_project: str | None = None
     registry: str | None = None
     insecure_registry: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the registries."""
+        if self.registry is not None:
+            checked_host(self.registry)
+        for name in self.insecure_registry:
+            checked_host(name)
 
     @property
     def is_change(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
 from cicd_common.errors import UsageError
+from cicd_common.registry.logins import checked_host
 from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE, check_template
 from cmd_bump_image_tag.image_reference import has_variable
 from cmd_bump_image_tag.images import Update
@@ -130,15 +131,7 @@ class BumpRequest:
         """
         if not self.updates:
             raise UsageError("There is no image to bump.", hint="Give --image, or --path.")
-        for update in self.updates:
-            if (self.verify_image or self.pin_digest) and (
-                update.is_path or has_variable(update.name)
-            ):
-                raise UsageError(
-                    f"No registry can be asked for {update.name}.",
-                    why="Its name is not known.",
-                    hint="Leave out --verify-image and --pin-digest, or name the image.",
-                )
+        self._check_registries()
         check_template(self.commit_message)
         self._check_target()
         self._check_merge_request()
@@ -147,6 +140,20 @@ class BumpRequest:
             raise UsageError(f"{self.branch!r} cannot be a branch's name.")
         if self.repository is not None:
             _check_repository(self.repository)
+
+    def _check_registries(self) -> None:
+        for name in self.insecure_registry:
+            checked_host(name)
+        if not (self.verify_image or self.pin_digest):
+            return
+        for update in self.updates:
+            if update.is_path or has_variable(update.name):
+                raise UsageError(
+                    f"No registry can be asked for {update.name}.",
+                    why="Its name is not known.",
+                    hint="Leave out --verify-image and --pin-digest, or name the image.",
+                )
+            checked_host(update.reference.domain)
 
     def _check_target(self) -> None:
         remote = {

@@ -19,6 +19,7 @@ from cicd_common.errors import (
     UnavailableError,
 )
 from cicd_common.gitlab import retry
+from cicd_common.gitlab.session import origin
 from cicd_common.registry.access import (
     Bearer,
     RegistrySettings,
@@ -98,9 +99,11 @@ class Repository:
             AuthError: The registry requires a login, or another one.
             RefusedError: It is a manifest of schema 1, which has no digest to pin.
             TimeLimitError: The registry accepts no more requests for now.
-            UnavailableError: The registry cannot be reached, or its response is not a registry's.
+            UnavailableError: The registry cannot be reached, or its response is not a registry's or
+                of another manifest.
         """
         path = f"manifests/{reference}"
+        wanted = reference if ":" in reference else ""  # a tag has no colon
         accept = ", ".join(MANIFEST_TYPES)
         try:
             # Registries that limit pulls do not count a HEAD.
@@ -111,9 +114,10 @@ class Repository:
             if isinstance(failure, TimeLimitError):
                 self._session.retry_for = 0  # the HEAD has used that time
         else:
-            if is_manifest(head) and (digest := named_digest(head)):
+            digest = named_digest(head)
+            if is_manifest(head) and digest and wanted in {"", digest}:
                 return digest
-        return read_digest(self._ask("GET", path, accept))
+        return read_digest(self._ask("GET", path, accept), wanted)
 
     def tags(self) -> list[str]:
         """Returns the tags of the repository; if there are more than ten pages, the first ones.
@@ -129,7 +133,7 @@ class Repository:
             page = listed if isinstance(listed, list) else []
             tags += [tag for tag in page if isinstance(tag, str)]
             # The link's address can be that of another host: only its query counts.
-            query = urlsplit(answer.links.get("next", {}).get("url", "")).query
+            query = answer.links.get("next", {}).get("url", "").partition("?")[2]
             if not query:
                 break
             path = f"tags/list?{query}"
@@ -275,7 +279,7 @@ def _redirected(failure: UnavailableError, url: str) -> str:
     location = failure.answer.headers.get("Location", "")
     try:
         target = urljoin(url, location)
-        parts = urlsplit(target)
+        parts = urlsplit(origin(target))
         safe = parts.scheme in {"https", urlsplit(url).scheme} and bool(parts.hostname)
     except ValueError:
         return ""

@@ -20,8 +20,10 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from cicd_common import cleaning
+from cicd_common.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +40,9 @@ _HUB_NAMES = frozenset({DOCKER_HUB, "index.docker.io", HUB_SERVER})
 _NO_CREDENTIALS = "credentials not found"
 # The user name that a helper returns if the secret is an identity token.
 _TOKEN_USER = "<token>"  # noqa: S105 - a mark, not a secret
+# As in the names of images: https://github.com/distribution/reference
+_LABEL = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-f0-9:]+\])(?::[0-9]+)?")
 # Paths in a key that do not name a repository.
 _API_PATHS = frozenset({"", "v1", "v2"})
 
@@ -171,7 +176,9 @@ class Logins:
         """Yields the logins of one configuration: a helper's before those in the file itself."""
         config = _parsed(text)
         if config is None:
-            why = text.strerror if isinstance(text, OSError) else "It is not a configuration"
+            why = "it is not a Docker configuration"
+            if isinstance(text, OSError):
+                why = text.strerror or type(text).__name__
             log.warning("%s is ignored: %s.", source, why)
             return
         helpers = config.get("credHelpers")
@@ -210,6 +217,29 @@ def host_of(address: str) -> str:
     """
     host = re.sub(r"^\w+://", "", address.strip()).partition("/")[0].lower()
     return DOCKER_HUB if host in _HUB_NAMES else host
+
+
+def checked_host(address: str) -> str:
+    """Returns the host of a registry's address that a user gave.
+
+    Args:
+        address: As for `host_of`; a path is ignored.
+
+    Raises:
+        UsageError: It is not the address of a registry.
+    """
+    host = host_of(address)
+    try:
+        is_host = bool(_HOST.fullmatch(host)) and urlsplit(f"//{host}").port != 0
+    except ValueError:  # of the port, or of an IPv6 address
+        is_host = False
+    if not is_host:
+        shown = cleaning.one_line(address.rpartition("@")[2])
+        raise UsageError(
+            f"This is not the host of a registry: '{shown}'",
+            hint="Give host[:port], as in the names of images: registry.example.com:5000",
+        )
+    return host
 
 
 def _text_of(path: Path) -> Iterator[tuple[str, str | OSError]]:

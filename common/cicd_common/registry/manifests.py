@@ -53,12 +53,16 @@ def named_digest(response: requests.Response) -> str:
     return digest if _DIGEST.fullmatch(digest) else ""
 
 
-def read_digest(response: requests.Response) -> str:
+def read_digest(response: requests.Response, wanted: str = "") -> str:
     """Returns the digest of a manifest that was read completely.
+
+    Args:
+        response: The response to a GET.
+        wanted: The digest that was asked for; empty if it was a tag.
 
     Raises:
         RefusedError: The manifest is of schema 1.
-        UnavailableError: It is not a manifest, or the registry names another digest.
+        UnavailableError: It is not a manifest, or its digest is another one.
     """
     if _kind(response).startswith(SCHEMA_1):
         raise RefusedError(
@@ -76,10 +80,9 @@ def read_digest(response: requests.Response) -> str:
         f"{name}:{hashlib.new(name, response.content).hexdigest()}"
         for name in ("sha256", "sha384", "sha512")
     }
-    named = response.headers.get("Docker-Content-Digest")
-    if named is None:
-        return next(digest for digest in computed if digest.startswith("sha256:"))
-    digest = named_digest(response)
+    digest = wanted or named_digest(response)
+    if not digest and "Docker-Content-Digest" not in response.headers:
+        return next(each for each in computed if each.startswith("sha256:"))
     if digest not in computed:
         raise UnavailableError(
             "The digest that the registry sent does not match its manifest.",

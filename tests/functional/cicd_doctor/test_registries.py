@@ -12,6 +12,7 @@ from tests.registries.products import PRODUCTS, Product
 from tests.registries.server import Host, Reply, json_reply, serving
 
 if TYPE_CHECKING:
+    from sandbox import Sandbox
     from tests.functional.cicd_doctor.conftest import Doctor
     from tests.functional.conftest import Ending
     from tests.registries.server import Request
@@ -128,3 +129,14 @@ def test_a_registry_without_tls_is_checked_if_it_is_named(
         ending = doctor("--registry", name, "--insecure-registry", name, project=False)
     assert ending.code == 0, ending.stdout
     assert line(ending, "registry")[1].startswith(f"{name} accepts the login of me from ")
+
+
+@pytest.mark.parametrize("option", ["--registry", "--insecure-registry"])
+@pytest.mark.parametrize("host", ["$CI_REGISTRY", "registry.example.com:99999"])
+def test_what_is_not_a_registry_is_refused_before_anything_is_sent(
+    option: str, host: str, doctor: Doctor, gitlab: Sandbox
+) -> None:
+    ending = doctor(option, host)
+    assert ending.code == 2
+    assert f"This is not the host of a registry: '{host}'" in ending.stderr
+    assert not gitlab.requests

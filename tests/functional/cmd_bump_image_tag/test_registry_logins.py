@@ -216,3 +216,18 @@ def test_another_host_gets_plain_http_only_if_it_is_named(
         ending = verify(invoke, image, "--insecure-registry", "registry.internal:5000")
         assert ending.code == 0, ending.stderr
     assert [each.host for each in host.asked] == ["registry.internal:5000"]
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        ("registry.example.com:99999/shop/web", ()),
+        ("registry.example.com/shop/web", ("--insecure-registry", "$CI_REGISTRY")),
+    ],
+)
+def test_what_is_not_a_registry_is_refused_before_anything_is_sent(
+    image: str, options: tuple[str, ...], invoke: Invoke
+) -> None:
+    ending = verify(invoke, image, *options)
+    assert ending.code == 2
+    assert "This is not the host of a registry: " in ending.stderr

@@ -225,8 +225,10 @@ def test_the_login_is_not_sent_to_a_challenge_of_a_redirect_target() -> None:
     assert target.authorizations == ["", ""]
 
 
-@pytest.mark.parametrize("location", ["ftp://elsewhere.example.com/", ""])
-def test_a_redirect_without_an_address_is_an_error(location: str) -> None:
+@pytest.mark.parametrize(
+    "location", ["ftp://elsewhere.example.com/", "", "http://[", "https://h:99999/", "//h:x/"]
+)
+def test_a_redirect_without_a_valid_address_is_an_error(location: str) -> None:
     with (
         serving(lambda _: Reply(307, {"Location": location})) as host,
         pytest.raises(UnavailableError),
@@ -254,13 +256,14 @@ def test_the_error_for_a_missing_tag_suggests_similar_tags() -> None:
         (tags("latest"), "It has no similar tag."),
         (Reply(200, JSON, b'{"name": "group/web", "tags": null}'), "It has no similar tag."),
         (Reply(200, {}, b"nothing"), "It has no similar tag."),
+        (Reply(200, JSON | {"Link": '<http://[>; rel="next"'}, b"{}"), "It has no similar tag."),
         (Reply(403), "The registry does not list its tags."),
         (
             Reply(404),
             "The registry has no such repository, or does not show it to anyone without a login.",
         ),
     ],
-    ids=["nothing near", "no tags", "no list", "not allowed", "no repository"],
+    ids=["nothing near", "no tags", "no list", "wrong link", "not allowed", "no repository"],
 )
 def test_a_missing_tag_is_an_error_even_without_a_list_of_tags(listed: Reply, why: str) -> None:
     with (

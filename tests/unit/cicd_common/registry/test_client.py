@@ -349,6 +349,17 @@ def test_a_digest_that_does_not_match_the_manifest_is_refused() -> None:
         digest(host)
 
 
+def test_a_manifest_that_was_requested_by_its_digest_has_that_digest() -> None:
+    with serving(lambda _: FOUND) as host:
+        assert repository(host).digest_of(DIGEST) == DIGEST
+        with pytest.raises(UnavailableError, match="does not match its manifest"):
+            repository(host).digest_of(f"sha256:{'0' * 64}")
+        computed = f"sha512:{hashlib.sha512(MANIFEST).hexdigest()}"
+        assert repository(host).digest_of(computed) == computed
+    verbs = [request.verb for request in host.asked]
+    assert verbs == ["HEAD", "HEAD", "GET", "HEAD", "GET"]
+
+
 def test_the_error_for_a_schema_1_manifest_names_schema_1() -> None:
     kind = {"Content-Type": "application/vnd.docker.distribution.manifest.v1+prettyjws"}
     with (

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cicd_common.registry.logins import FoundLogins, Login, Logins, host_of
+from cicd_common.errors import UsageError
+from cicd_common.registry.logins import FoundLogins, Login, Logins, checked_host, host_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -369,3 +372,36 @@ def test_a_helper_can_return_an_identity_token(
 )
 def test_the_host_is_parsed_from_the_address(address: str, host: str) -> None:
     assert host_of(address) == host
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("https://Registry.example.com:5000/v2/", "registry.example.com:5000"),
+        ("docker.io", "docker.io"),
+        ("localhost", "localhost"),
+        ("[::1]:5000", "[::1]:5000"),
+        ("127.0.0.1:65535", "127.0.0.1:65535"),
+    ],
+)
+def test_the_host_of_a_registry_is_accepted(address: str, host: str) -> None:
+    assert checked_host(address) == host
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", " ", "http://", "/", "a b", "a\nb", "ä.example", "-x", "$CI_REGISTRY", "[::1", "h:x"),
+        *("h:0", "h:65536", "h:", "a..b", "[:::]", "me:secret@registry.example.com"),
+    ],
+)
+def test_what_is_not_the_host_of_a_registry_is_refused(address: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        checked_host(address)
+    assert "secret" not in caught.value.message
+
+
+@given(address=st.text())
+def test_any_address_has_a_host_or_is_refused(address: str) -> None:
+    with contextlib.suppress(UsageError):
+        assert urlsplit(f"//{checked_host(address)}").port != 0

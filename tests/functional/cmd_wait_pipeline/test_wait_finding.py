@@ -357,6 +357,32 @@ def test_in_a_child_pipeline_the_parent_is_not_waited_for_and_others_of_its_comm
     assert found(wait("--all-running", "--output", "json")) == [before.id]
 
 
+def test_the_way_up_from_a_child_pipeline_leads_through_active_pipelines_only(
+    gitlab: Sandbox,
+    project: Project,
+    executor: User,
+    wait: Wait,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    old = ScriptedPipeline(jobs=(ScriptedJob(name="unit", timeline=((0, "success"),)),))
+    ours = ScriptedPipeline(jobs=(ScriptedJob(name="lock", timeline=((0, "running"),)),))
+    bridges = (
+        ScriptedJob(name="ours", downstream=ours, timeline=((0, "running"),)),
+        ScriptedJob(name="old", downstream=old, timeline=((0, "success"),)),  # listed first
+    )
+    parent = gitlab.add_pipeline(project, ScriptedPipeline(jobs=bridges), user=executor)
+    children = [each for each in gitlab.pipelines(project) if each is not parent]
+    [finished] = [each for each in children if each.status == "success"]
+    [own] = [each for each in children if each is not finished]
+    monkeypatch.setenv("CI_PIPELINE_ID", str(own.id))
+    monkeypatch.setenv("CI_PIPELINE_SOURCE", "parent_pipeline")
+
+    assert found(wait("--all-running", "--output", "json")) == []
+    read = [request.path for request in gitlab.requests if "/bridges" in request.path]
+    assert any(f"/pipelines/{parent.id}/" in path for path in read)
+    assert not any(f"/pipelines/{finished.id}/" in path for path in read)
+
+
 def test_dry_run_says_how_they_are_and_waits_for_none(
     gitlab: Sandbox, add: Add, wait: Wait
 ) -> None:

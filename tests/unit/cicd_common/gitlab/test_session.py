@@ -322,6 +322,18 @@ def test_another_part_than_asked_for_is_not_taken() -> None:
         download(url)
 
 
+@pytest.mark.parametrize("place", ["bytes 0-1/7", "bytes 50-51/70", ""])
+def test_a_part_from_another_place_is_not_appended(place: str, requests_mock: Mocker) -> None:
+    requests_mock.get(
+        f"{BASE}/file", status_code=206, headers={"Content-Range": place}, content=b"xy"
+    )
+    target = io.BytesIO()
+    target.write(b"12345")
+    with pytest.raises(UnavailableError, match="another part"):
+        session(BASE, retry_for=0).download(f"{BASE}/file", {}, target, lambda _: None)
+    assert target.getvalue() == b""
+
+
 @pytest.mark.parametrize(
     "location", ["http://storage.example.com/x", "HTTP://x/", "file:///etc/passwd", "//["]
 )

@@ -17,13 +17,13 @@ from cicd_common.errors import CommandError, NotFoundError, TimeLimitError
 from cicd_common.waiting import poll
 from cicd_common.waiting.actions import cancel_started, play_blocking_jobs
 from cicd_common.waiting.artifacts import Artifacts
+from cicd_common.waiting.blocked import blocked_pipelines
 from cicd_common.waiting.clock import Background, Clock
 from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
-from cicd_common.waiting.lock import hold_lock
+from cicd_common.waiting.lock import hold_lock, passed_over
 from cicd_common.waiting.outcome import (
     MOST_NAMES,
     Step,
-    blocked_pipelines,
     next_step,
     out_of_time,
     outcome_of,
@@ -416,6 +416,8 @@ class Engine:
         match next_step(pipeline, self._policy, lock=wait.is_lock):
             case Step.FINISH if not self._can_be_retried(wait):
                 wait.watched = False
+                if wait.is_lock and not is_finished(pipeline.status):
+                    yield passed_over(pipeline)
                 self._background.start(
                     partial(read_report, self._gitlab, pipeline, self._policy),
                     partial(self._reported, wait),

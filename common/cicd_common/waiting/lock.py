@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import UsageError
+from cicd_common.waiting.blocked import blocked_pipelines
 from cicd_common.waiting.events import Note
 from cicd_common.waiting.targets import AllRunning, own_job
 
@@ -76,15 +77,18 @@ def hold_lock(
     running = tuple(
         pipeline for pipeline in found if pipeline.status != "manual" or policy.on_manual == "wait"
     )
-    notes = [
-        Note(
-            f"Pipeline {pipeline.id} of {pipeline.project} waits for a person and is passed over: "
-            f"{pipeline.web_url}"
-        )
-        for pipeline in found
-        if pipeline not in running
-    ]
+    notes = [passed_over(pipeline) for pipeline in found if pipeline not in running]
     if not running:
         ref = getattr(target, "ref", None)
         notes.append(Note(f"Nothing else runs in {target.project}{f' on {ref}' if ref else ''}."))
     return running, notes
+
+
+def passed_over(pipeline: Pipeline) -> Note:
+    """Returns the note on a pipeline that waits for a person, itself or downstream."""
+    below = [each for each in blocked_pipelines(pipeline) if each.id != pipeline.id]
+    where = f" in pipeline {below[0].id} of {below[0].project}" if below else ""
+    return Note(
+        f"Pipeline {pipeline.id} of {pipeline.project} waits for a person{where} and is passed "
+        f"over: {(below or [pipeline])[0].web_url}"
+    )

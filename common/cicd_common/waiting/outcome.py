@@ -7,6 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError, NotFoundError, PipelineFailedError, TimeLimitError
+from cicd_common.waiting.blocked import blocked_pipelines
 from cicd_common.waiting.pipelines import (
     FailedJob,
     Pipeline,
@@ -31,31 +32,6 @@ class Step(Enum):
     CONTINUE = "wait on"
     PLAY = "start the blocking manual jobs"
     FINISH = "finish"
-
-
-def blocked_pipelines(pipeline: Pipeline) -> tuple[Pipeline, ...]:
-    """Returns the pipelines that cannot continue until someone starts a manual job.
-
-    That is the pipeline itself, or the downstream pipelines that it waits for (`strategy:
-    depend`) if no other job of it is active: GitLab then shows it as running.
-
-    Args:
-        pipeline: The pipeline with the jobs and trigger jobs that are known.
-    """
-    at_work = [job for job in pipeline.jobs if _is_at_work(job)]
-    below = [blocked_pipelines(job.downstream) if job.downstream else () for job in at_work]
-    if pipeline.status == "manual":
-        return tuple(each for some in below for each in some) or (pipeline,)
-    if is_finished(pipeline.status) or not at_work or not all(below):
-        return ()
-    return tuple(each for some in below for each in some)
-
-
-def _is_at_work(job: Job) -> bool:
-    """Returns whether a job is active or blocks; a `created` job only waits for other jobs."""
-    if job.status == "manual":
-        return not job.allow_failure and job.bridge
-    return meaning_of(job.status).phase is Phase.ACTIVE and job.status != "created"
 
 
 def wanted_jobs(pipeline: Pipeline, name: str) -> list[Job]:

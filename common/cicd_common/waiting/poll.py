@@ -17,6 +17,12 @@ from cicd_common.errors import (
     UnavailableError,
 )
 from cicd_common.gitlab.client import PER_PAGE, GitLab
+from cicd_common.waiting.blocked import (
+    blocked_pipelines,
+    keep_downstream,
+    needs_downstream,
+    with_downstream,
+)
 from cicd_common.waiting.events import Note
 from cicd_common.waiting.pipelines import (
     CHILD,
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
 
     from cicd_common.gitlab.client import GitLab
     from cicd_common.waiting.pipelines import Job, Pipeline
+
+    Route = Callable[[Pipeline], Pipeline | None]
 
 
 SHORTEST = 1.0  # seconds between two polls of a project at least, whatever causes them
@@ -192,7 +200,7 @@ class ProjectPoller:
         self._project_id = project_id
         self._every_job = every_job
         self._without_jobs: set[int] = set()
-        self._with_bridges: set[int] = set()
+        self._has_bridges: dict[int, bool] = {}  # by the pipeline; True if that is not known
         self._missing: set[int] = set()
         self._since: dict[bool, datetime] = {}  # by whether it is the list of child pipelines
         self._may_list = by_list
@@ -220,11 +228,15 @@ class ProjectPoller:
         self.is_behind = False
         self.notes.clear()
         self._missing &= {pipeline.id for pipeline in pipelines}
+        for each in pipelines:
+            self._may_have_bridges(each)
         if missing := next((each for each in pipelines if each.id in self._missing), None):
             self._missing.discard(missing.id)
             self.is_behind = bool(self._missing)
             return self._poll_one(missing, 0)
         if len(pipelines) > 1 and self._may_list:
+            if below := self._next_below(pipelines):
+                return self._poll_below(below)
             return self._poll_list(pipelines, unseen_for)
         turn, place = divmod(self._turn, len(pipelines))
         return self._poll_one(pipelines[place], turn)
@@ -235,55 +247,63 @@ class ProjectPoller:
             return len(_kinds(pipelines))
         return len(pipelines) * max(len(self._routes(pipeline)) or 1 for pipeline in pipelines)
 
-    def _routes(
-        self, pipeline: Pipeline
-    ) -> Sequence[Callable[[GitLab, str, int], Pipeline | None]]:
-        if any(job.bridge for job in pipeline.jobs):
-            self._with_bridges.add(pipeline.id)
-        routes = [self._by_jobs] * (pipeline.id not in self._without_jobs)
-        return routes + [read_by_bridges] * (pipeline.id in self._with_bridges)
+    def _routes(self, pipeline: Pipeline) -> Sequence[Route]:
+        routes: list[Route] = []
+        if pipeline.id not in self._without_jobs:
+            routes.append(self._by_jobs)
+        if self._may_have_bridges(pipeline):
+            routes.append(self._by_bridges)
+        if needs_downstream(pipeline):
+            routes.append(self._by_downstream)
+        return routes
 
-    def _by_jobs(self, gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline | None:
-        return read_by_jobs(gitlab, project_id, pipeline_id, every=self._every_job)
+    def _may_have_bridges(self, pipeline: Pipeline) -> bool:
+        """Returns whether to read trigger jobs; those of a pipeline from a list are not known."""
+        known = bool(pipeline.jobs) and not any(job.bridge for job in pipeline.jobs)
+        return self._has_bridges.setdefault(pipeline.id, not known)
 
-    def _poll_one(self, before: Pipeline, turn: int) -> dict[int, Pipeline | NotFoundError]:
+    def _by_jobs(self, before: Pipeline) -> Pipeline | None:
         try:
-            seen = self._read_one(before, turn)
-        except NotFoundError as error:
-            return {
-                before.id: NotFoundError(
-                    f"Pipeline {before.id} of {before.project} no longer exists",
-                    why="It was deleted during the wait, or the token can no longer see the "
-                    "project.",
-                    hint="See the project's pipelines.",
-                    answer=error.answer,
-                    url=before.web_url,
-                )
-            }
-        return {} if seen is None else {before.id: seen}
-
-    def _read_one(self, before: Pipeline, turn: int) -> Pipeline | None:
-        """Reads a pipeline from its jobs or its trigger jobs, in turns; else directly."""
-        routes = self._routes(before)
-        if not routes:
-            return _update(before, read_alone(self._gitlab, self._project_id, before.id), ())
-        route = routes[turn % len(routes)]
-        by_jobs = route == self._by_jobs
-        try:
-            seen = route(self._gitlab, self._project_id, before.id)
+            seen = read_by_jobs(self._gitlab, self._project_id, before.id, every=self._every_job)
         except (ForbiddenError, UnavailableError) as error:
-            if not by_jobs:
-                raise
             # Only if the pipeline itself can be read: otherwise GitLab is down.
             seen = read_alone(self._gitlab, self._project_id, before.id)
             self._without_jobs.add(before.id)
             self._warn(f"The jobs of pipeline {before.id} cannot be read: {error.message}")
         if seen is None:
             self._without_jobs.add(before.id)
-            self.is_behind = True
             return None
-        others = tuple(job for job in before.jobs if job.bridge is by_jobs)
-        return _update(before, seen, (*seen.jobs, *others))
+        return _update(before, seen, (*seen.jobs, *(job for job in before.jobs if job.bridge)))
+
+    def _by_bridges(self, before: Pipeline) -> Pipeline | None:
+        try:
+            seen = read_by_bridges(self._gitlab, self._project_id, before.id)
+        except (AuthError, ForbiddenError):
+            seen = None  # older servers do not show them to a job token
+        if seen is None:
+            self._has_bridges[before.id] = False
+            return None
+        bridges = keep_downstream(seen.jobs, before.jobs)
+        return _update(before, seen, (*bridges, *(job for job in before.jobs if not job.bridge)))
+
+    def _by_downstream(self, before: Pipeline) -> Pipeline:
+        return with_downstream(self._gitlab, before)
+
+    def _poll_one(self, before: Pipeline, turn: int) -> dict[int, Pipeline | NotFoundError]:
+        try:
+            seen = self._read_one(before, turn)
+        except NotFoundError as error:
+            return {before.id: _gone(before, error)}
+        return {} if seen is None else {before.id: seen}
+
+    def _read_one(self, before: Pipeline, turn: int) -> Pipeline | None:
+        """Reads a pipeline by its jobs, trigger jobs or downstream, in turns; else directly."""
+        routes = self._routes(before)
+        if not routes:
+            return _update(before, read_alone(self._gitlab, self._project_id, before.id), ())
+        seen = routes[turn % len(routes)](before)
+        self.is_behind = self.is_behind or seen is None
+        return seen
 
     def _warn(self, text: str) -> None:
         self.notes.append(Note(text, warning=True))
@@ -330,6 +350,23 @@ class ProjectPoller:
         # A list shows no jobs, and they may have changed: they are left out.
         return {each.id: _update(watched[each.id], each, ()) for each in seen if each.id in watched}
 
+    def _next_below(self, pipelines: Sequence[Pipeline]) -> Pipeline | None:
+        """Returns a pipeline whose trigger jobs are to be read now; a list does not show them."""
+        turn, rest = divmod(self._turn, _ALONE_EVERY)
+        candidates = [each for each in pipelines if self._may_have_bridges(each)]
+        return candidates[turn % len(candidates)] if candidates and not rest else None
+
+    def _poll_below(self, before: Pipeline) -> dict[int, Pipeline | NotFoundError]:
+        """Finds out whether one of several pipelines waits for a person downstream."""
+        try:
+            seen = self._by_bridges(before)
+        except NotFoundError as error:
+            return {before.id: _gone(before, error)}
+        if seen is None or not blocked_pipelines(whole := self._by_downstream(seen)):
+            return {}
+        jobs = self._by_jobs(whole)  # an active job of it is not in the list of its trigger jobs
+        return {before.id: jobs or whole}
+
     def _check_alone(self, pipelines: Sequence[Pipeline]) -> None:
         """Finds deleted pipelines in a busy project, where the list shows only those that changed.
 
@@ -338,6 +375,16 @@ class ProjectPoller:
         if self._turn % _ALONE_EVERY == 0:
             place = self._turn // _ALONE_EVERY % len(pipelines)
             self._missing.add(pipelines[place].id)
+
+
+def _gone(pipeline: Pipeline, error: NotFoundError) -> NotFoundError:
+    return NotFoundError(
+        f"Pipeline {pipeline.id} of {pipeline.project} no longer exists",
+        why="It was deleted during the wait, or the token can no longer see the project.",
+        hint="See the project's pipelines.",
+        answer=error.answer,
+        url=pipeline.web_url,
+    )
 
 
 def _kinds(pipelines: Iterable[Pipeline]) -> list[bool]:

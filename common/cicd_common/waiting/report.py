@@ -12,6 +12,7 @@ from cicd_common.errors import AuthError, CommandError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import PER_PAGE, GitLab
 from cicd_common.parallel import side_by_side
+from cicd_common.waiting.blocked import keep_downstream
 from cicd_common.waiting.pipelines import (
     Job,
     Pipeline,
@@ -20,6 +21,7 @@ from cicd_common.waiting.pipelines import (
     parse_jobs,
     read_alone,
 )
+from cicd_common.waiting.statuses import is_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -169,8 +171,12 @@ class _Reader:
     def read(self, pipeline: Pipeline) -> Pipeline:
         self._seen.add(pipeline.id)
         jobs = self._jobs(pipeline)
-        if pipeline.status != "success" or self._policy.all_downstream or self._policy.jobs:
-            jobs = (*jobs, *self._bridges(pipeline))
+        bridges = tuple(job for job in pipeline.jobs if job.bridge)
+        known = (jobs or bridges) and all(is_finished(bridge.status) for bridge in bridges)
+        wanted = self._policy.all_downstream or self._policy.jobs
+        if pipeline.status != "success" or wanted or not known:
+            bridges = self._bridges(pipeline)
+        jobs = (*jobs, *bridges)
         return pipeline.with_jobs(self._with_logs(pipeline, jobs))
 
     def _jobs(self, pipeline: Pipeline) -> tuple[Job, ...]:
@@ -188,7 +194,7 @@ class _Reader:
         answers = self._list(path, f"the trigger jobs of {pipeline.web_url}")
         return tuple(
             replace(bridge, downstream=self._downstream(bridge.downstream))
-            for bridge in parse_bridges(self._gitlab, answers)
+            for bridge in keep_downstream(parse_bridges(self._gitlab, answers), pipeline.jobs)
         )
 
     def _downstream(self, pipeline: Pipeline | None) -> Pipeline | None:

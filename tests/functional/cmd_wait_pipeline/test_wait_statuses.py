@@ -235,6 +235,79 @@ def test_the_blocking_jobs_of_a_child_are_started_once(
     assert len(played) == 1
 
 
+def grandparent_of_gate(
+    gitlab: Sandbox, project: Project, user: User, *more: ScriptedJob
+) -> tuple[Pipeline, Pipeline]:
+    """A pipeline whose child waits for a child of its own, and that one, which is blocked."""
+    steps = ((0, "running"), (60, "success"))
+    inner = ScriptedJob(name="inner", downstream=GATE, timeline=steps)
+    middle = ScriptedPipeline(jobs=(inner, *more))
+    top = parent_of(gitlab, project, user, middle)
+    blocked = [each for each in gitlab.pipelines(project) if each.status == "manual"]
+    return top, blocked[-1]
+
+
+@pytest.mark.parametrize(("on_manual", "code"), [("fail", 11), ("pass", 0), ("wait", 0)])
+def test_a_grandchild_blocked_by_a_manual_job_blocks_too(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait, on_manual: str, code: int
+) -> None:
+    top, gate = grandparent_of_gate(gitlab, project, executor)
+    ending = wait("--pipeline-id", top.id, "--on-manual", on_manual)
+    assert ending.code == code, ending.stderr
+    assert f"below it {project.path} #{gate.id} waits for a person" in ending.stderr
+    assert (f"a job of pipeline {gate.id} of {project.path}" in ending.stderr) is (code == 11)
+
+
+def test_the_blocking_jobs_of_a_grandchild_are_started_once(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    top, _ = grandparent_of_gate(gitlab, project, executor)
+    ending = wait("--pipeline-id", top.id, "--on-manual", "play")
+    assert ending.code == 0, ending.stderr
+    played = [request for request in gitlab.requests if request.path.endswith("/play")]
+    assert len(played) == 1
+
+
+def test_a_child_with_an_active_job_is_not_blocked_by_its_own_child(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    unit = ScriptedJob(name="unit", timeline=((0, "running"), (20, "success")))
+    top, _ = grandparent_of_gate(gitlab, project, executor, unit)
+    assert wait("--pipeline-id", top.id, "--timeout", "1").code == 7
+
+
+def test_of_several_pipelines_those_that_wait_for_a_person_downstream_are_found(
+    gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
+) -> None:
+    top, gate = grandparent_of_gate(gitlab, project, executor)
+    other = add((0, "running"), (3, "success"))
+    ending = wait("--pipeline-id", top.id, "--pipeline-id", other.id)
+    assert ending.code == 11, ending.stderr
+    assert f"a job of pipeline {gate.id} of {project.path}" in ending.stderr
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_lock_passes_over_what_waits_for_a_person_downstream(
+    gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait, others: int
+) -> None:
+    top, gate = grandparent_of_gate(gitlab, project, executor)
+    for _ in range(others):
+        add((0, "running"), (30, "success"))
+    ending = wait("--all-running", "--timeout", "40")
+    assert ending.code == 0, ending.stderr
+    assert f"Pipeline {top.id} of {project.path} waits for a person in pipeline {gate.id}" in (
+        ending.stderr
+    )
+
+
+def test_a_pipeline_of_one_trigger_job_says_how_that_ended(
+    gitlab: Sandbox, project: Project, executor: User, wait: Wait
+) -> None:
+    child = ScriptedPipeline(jobs=(ScriptedJob(name="unit"),))
+    ending = wait("--pipeline-id", parent_of(gitlab, project, executor, child).id)
+    assert "ended: 1 success" in ending.stderr
+
+
 def test_a_parent_with_active_jobs_is_not_blocked(
     gitlab: Sandbox, project: Project, executor: User, wait: Wait
 ) -> None:

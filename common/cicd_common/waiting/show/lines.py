@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cicd_common.cleaning import one_line
 from cicd_common.cli import console
+from cicd_common.waiting.blocked import blocked_pipelines
 from cicd_common.waiting.events import (
     Changed,
     Finished,
@@ -269,10 +270,11 @@ def _job_lines(
         yield f"{column.at(pipeline, moment)} {title(job)}: {job_style(job)}{after}{more}"
 
 
-def _news(job: Job) -> tuple[str, int | None, bool]:
+def _news(job: Job) -> tuple[str, int | None, tuple[int, ...]]:
     """Returns what a line about a job shows; if it changes, the job gets a new line."""
     below = job.downstream
-    return job.status, below.id if below else None, bool(below and below.status == "manual")
+    blocked = blocked_pipelines(below) if below else ()
+    return job.status, below.id if below else None, tuple(each.id for each in blocked)
 
 
 def _downstream(job: Job) -> str:
@@ -280,8 +282,16 @@ def _downstream(job: Job) -> str:
     below = job.downstream
     if below is None:
         return ""
-    state = ", which waits for a person:" if below.status == "manual" else ""
-    return f"{one_line(below.project)} #{below.id}{state} {one_line(below.web_url)}"
+    blocked = blocked_pipelines(below)
+    deeper = [each for each in blocked if each.id != below.id]
+    state = ", which waits for a person:" if blocked and not deeper else ""
+    line = f"{one_line(below.project)} #{below.id}{state} {one_line(below.web_url)}"
+    for each in deeper:
+        line += (
+            f", below it {one_line(each.project)} #{each.id} waits for a person: "
+            f"{one_line(each.web_url)}"
+        )
+    return line
 
 
 def _moment(job: Job, now: datetime) -> datetime:
@@ -298,6 +308,7 @@ def _is_at_work(job: Job) -> bool:
 def _at_work(job: Job, now: datetime) -> str:
     seconds = seconds_of(job, now)
     since = "" if seconds is None else f" for {in_words(seconds)}"
-    if job.downstream and job.downstream.status == "manual":
-        since += f" (#{job.downstream.id} waits for a person)"
+    blocked = blocked_pipelines(job.downstream) if job.downstream else ()
+    if blocked:
+        since += f" ({', '.join(f'#{each.id}' for each in blocked)} waits for a person)"
     return f"{title(job)} {job_style(job).word}{since}"

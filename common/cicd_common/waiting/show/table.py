@@ -13,6 +13,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from cicd_common.cleaning import one_line
+from cicd_common.waiting.blocked import blocked_pipelines
 from cicd_common.waiting.pipelines import in_words
 from cicd_common.waiting.show.text import (
     FAILED,
@@ -205,8 +206,10 @@ def _is_urgent(job: Job) -> bool:
 def _row(job: Job, now: datetime, depth: int, stage: str) -> Row:
     below = job.downstream
     arrow = f" > {one_line(below.project)} #{below.id}" if below else ""
-    if below and below.status == "manual":
-        arrow += " waits for a person"
+    blocked = blocked_pipelines(below) if below else ()
+    if blocked:
+        deeper = [f"#{each.id}" for each in blocked if below and each.id != below.id]
+        arrow += f"{', below it ' if deeper else ''}{', '.join(deeper)} waits for a person"
     return Row(
         depth,
         one_line(stage),

@@ -117,7 +117,9 @@ def test_another_compression_is_refused(tmp_path: Path, method: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>", b"PK\x05\x06" + b"\xff" * 18, archive(("a", b"aaa"))[:-30]]
+    "content",
+    [b"", b"<html>", b"PK\x05\x06" + b"\xff" * 18, archive(("a", b"aaa"))[:-30]],
+    ids=["empty", "html", "end alone", "cut"],  # an archive has the time in it
 )
 def test_what_is_no_archive_is_damaged(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(zipfile.BadZipFile):

@@ -100,7 +100,16 @@ def downstream(gitlab: Sandbox) -> Project:
 
 
 @pytest.fixture
-def run(gitlab: Sandbox, executor: User, downstream: Project, invoke: Invoke) -> Run:
+def run(
+    gitlab: Sandbox,
+    executor: User,
+    downstream: Project,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Run:
+    monkeypatch.setenv("CI_PIPELINE_URL", f"{gitlab.url}/tech-lunch/shop/-/pipelines/1")
+    monkeypatch.setenv("CI_PIPELINE_CREATED_AT", gitlab.state.clock.now().isoformat())
+    monkeypatch.setenv("CI_JOB_NAME", "deploy")
     shop = gitlab.add_project("tech-lunch/shop", {"a": "b"}, members={executor: Access.OWNER})
 
     def credential(kind: str, scopes: tuple[str, ...]) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cmd_tag_project.cli import cli
-from sandbox import Access, Sandbox
+from sandbox import Access, Fault, Sandbox
 from sandbox.model import ProtectedRef
 
 if TYPE_CHECKING:
@@ -157,6 +157,24 @@ def test_6_a_protected_tag(tag: Callable[..., Ending], project: Project) -> None
     assert ending.code == 6
     assert "You are not allowed to create this tag as it is protected." in ending.stderr
     assert "Protected tags" in ending.stderr
+
+
+def test_6_a_refusal_stays_one_although_another_creates_the_tag_meanwhile(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    text = "You are not allowed to create this tag as it is protected."
+
+    def create() -> None:
+        gitlab.tag(project, "v1")
+
+    gitlab.fault(
+        Fault(
+            path=r"/tags$", method="POST", first=1,
+            meanwhile=create, status=400, body={"message": text},
+        )
+    )  # fmt: skip
+
+    assert tag("--tag-name", "v1").code == 6
 
 
 @pytest.mark.parametrize("words", ["", "Policy XY-1: no tags on Fridays"])

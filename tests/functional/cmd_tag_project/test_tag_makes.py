@@ -174,6 +174,17 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(
     assert writes() == []
 
 
+def test_a_dry_run_says_that_the_tag_already_exists(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    gitlab.tag(project, "v1")
+
+    ending = tag("--tag-name", "v1", "--dry-run")
+
+    assert ending.code == 0
+    assert "tag v1 already exists at" in ending.stdout
+
+
 def test_in_a_job_the_tag_is_named_after_it(
     tag: Callable[..., Ending],
     gitlab: Sandbox,

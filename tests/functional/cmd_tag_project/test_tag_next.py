@@ -202,6 +202,21 @@ def test_auto_reads_more_commits_than_fit_on_a_page(
     assert "tag v1.3.0 created" in ending.stdout, ending.stderr
 
 
+def test_auto_tags_the_commit_whose_history_it_read(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    tag("--tag-name", "v1.2.3")
+    fix = gitlab.commit(project, {"n": "1"}, message="fix: one")
+
+    def move() -> None:
+        gitlab.commit(project, {"n": "2"}, message="feat!: two")
+
+    gitlab.fault(Fault(path=TAGS, method="POST", nth=1, meanwhile=move))
+
+    assert "tag v1.2.4 created" in tag("--next", "auto").stdout
+    assert gitlab.tags(project)["v1.2.4"] == fix
+
+
 def test_auto_within_a_line_counts_on_the_branch_of_the_line(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project
 ) -> None:

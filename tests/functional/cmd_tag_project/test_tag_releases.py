@@ -61,6 +61,55 @@ def test_a_lost_response_to_a_release_leaves_one_release(
     assert len(writes()) == 1
 
 
+def test_a_release_that_was_not_created_before_the_connection_was_lost_is_sent_again(
+    writes: Callable[[], list[str]], tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    tag("--tag-name", "v1")
+    before = len(writes())
+    gitlab.fault(Fault(path=r"/releases$", method="POST", nth=1, reset="before"))
+
+    ending = tag("--tag-name", "v1", "--release")
+
+    assert ending.code == 0, ending.stderr
+    assert "release created" in ending.stdout
+    assert list(project.releases) == ["v1"]
+    assert len(writes()) == before + 2
+
+
+def test_a_release_is_of_the_commit_that_was_read_although_the_branch_moves(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    sha = gitlab.sha(project)
+
+    def move() -> None:
+        gitlab.commit(project, {"more": "work"})
+
+    gitlab.fault(Fault(path=r"/releases$", method="POST", nth=1, meanwhile=move))
+
+    assert tag("--tag-name", "v1", "--release", "--ref", "main").code == 0
+    assert gitlab.tags(project) == {"v1": sha}
+    assert gitlab.sha(project) != sha
+
+
+def test_with_a_job_token_a_tag_in_other_letters_is_another_tag(
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    executor: User,
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """GitLab's search ignores case."""
+    tag("--tag-name", "V1")
+    sha = gitlab.commit(project, {"more": "work"})
+    monkeypatch.setenv("COMMANDS_API_TOKEN", "")
+    monkeypatch.setenv("CI_JOB_TOKEN", gitlab.add_running_job(project, executor).token)
+
+    ending = tag("--tag-name", "v1", "--release", "--ref", "main")
+
+    assert ending.code == 0, ending.stderr
+    assert gitlab.tags(project)["v1"] == sha
+
+
 @every_server
 def test_with_a_job_token_a_release_is_the_one_way(
     tag: Callable[..., Ending],

@@ -145,6 +145,33 @@ def test_the_error_for_a_missing_image_names_the_images_in_the_files() -> None:
     assert "redis" in caught.value.why
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("image: shop/web-admin:1\nb: {image: redis:7}\n", "The nearest: shop/web-admin."),
+        ("image: registry.exampel.com/shop/wep:1\nb: {image: redis:7}\n", "shop/wep."),
+        ("image: redis:7\nb: {image: nginx:1}\n", "The nearest: nginx, redis."),
+        ("a: b\n", "The files name no image."),
+        ("a: $X\nimage: redis:$X\n", "The files name no image."),
+    ],
+)
+def test_the_nearest_names_are_shown_else_some_else_none(text: str, why: str) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        plan({"a.yaml": text.encode()}, [UPDATE])
+    assert caught.value.why.endswith(why)
+    assert ("redis" in caught.value.why) == (why == "The nearest: nginx, redis.")
+
+
+def test_in_yaml_in_a_string_only_the_old_reference_is_named() -> None:
+    text = (
+        f"image: {WEB}:v1\nvalues: |\n  image: {{repository: {WEB}, tag: v0}}\n"
+        f"  job: {{image: '{WEB}:v2'}}\n  web: {{image: {{repository: {WEB}}}}}\n"
+        f"  old: {{image: {{repository: {WEB}, tag: v1}}}}\n"
+    )
+    (found,) = texts(plan({"a.yaml": text.encode()}, [UPDATE]))
+    assert found == f"a.yaml:6: Left behind: {WEB}:v1; --path 'values:old.image.tag' sets it."
+
+
 def test_excluded_files_are_not_read() -> None:
     files = {
         path: f"image: {WEB}:v1".encode()

@@ -66,15 +66,18 @@ def merge_when_ready(requests: MergeRequests, iid: int, sha: str) -> MergeReques
         PipelineCanceledError: It was canceled, or the merge request was closed.
         PipelineSkippedError: It was skipped.
         PipelineManualError: It waits for a manual job.
-        NotFoundError: The project has CI, but no pipeline of that commit appeared.
+        NotFoundError: The project has CI, but no pipeline of that commit appeared, and GitLab
+            does not say that its rules start none.
         ForbiddenError: The token's user is not allowed to merge.
         ConflictError: The branch has another commit.
         RefusedError: It cannot be merged.
         TimeLimitError: GitLab did not determine in time whether it can be merged.
         CommandError: There was no usable answer.
     """
-    backoff = Backoff(requests.gitlab.connection.retry_for)
+    retry_for = requests.gitlab.connection.retry_for
+    backoff = Backoff(retry_for)
     has_ci: bool | None = None
+    is_asked = False
     while True:
         now = requests.get(iid)
         if now.state == "merged":
@@ -96,7 +99,13 @@ def merge_when_ready(requests: MergeRequests, iid: int, sha: str) -> MergeReques
                 if done.state == "merged" or done.auto_merge:
                     return done
                 problem = TimeLimitError(f"{now.web_url} is still being merged.")
-        backoff.wait(problem)
+        try:
+            backoff.wait(problem)
+        except NotFoundError as missing:
+            if is_asked:
+                raise
+            is_asked, backoff = True, Backoff(retry_for)
+            has_ci = _starts_pipeline(requests, now, missing)
 
 
 def _merge(
@@ -256,6 +265,45 @@ def _unready(now: MergeRequest, sha: str, *, misses_pipeline: bool) -> CommandEr
             hint="Check its rules for this branch, or allow more with --retry-for.",
         )
     return None
+
+
+# `Gitlab::Ci::Pipeline::Chain` says this if the rules of a configuration start nothing.
+_NO_PIPELINE = re.compile(
+    r"will not run for the selected trigger|filtered out by workflow rules|No stages / jobs"
+)
+
+
+def _starts_pipeline(requests: MergeRequests, now: MergeRequest, missing: CommandError) -> bool:
+    """Returns False if GitLab says that the rules start no pipeline, for branch and merge request.
+
+    GitLab can simulate the pipeline of a branch. It cannot simulate that of a merge request, so
+    that one is started: it is the check that the merge needs.
+
+    Sources: https://docs.gitlab.com/api/lint/ and
+    https://docs.gitlab.com/api/merge_requests/#create-merge-request-pipeline
+
+    Args:
+        requests: The project's merge requests.
+        now: The merge request.
+        missing: The error for a pipeline that did not appear.
+
+    Raises:
+        CommandError: `missing`, if GitLab does not answer that.
+    """
+    query = {"content_ref": now.sha, "dry_run": True, "dry_run_ref": now.branch}
+    try:
+        checked = requests.gitlab.get(f"projects/{requests.project.id}/ci/lint", **query)
+    except (NotFoundError, ForbiddenError):
+        raise missing from None
+    if not any(_NO_PIPELINE.search(error) for error in fields.texts(checked, "errors")):
+        raise missing
+    try:
+        requests.start_pipeline(now)
+    except (RefusedError, ForbiddenError, NotFoundError) as refusal:
+        if _NO_PIPELINE.search(refusal.message):
+            return False
+        raise missing from None
+    return True
 
 
 def _runs_pipelines(requests: MergeRequests, sha: str) -> bool:

@@ -54,6 +54,7 @@ class MergeRequest:
     Attributes:
         iid: Its number in the project.
         web_url: Its page.
+        branch: Its source branch.
         sha: The newest commit of its branch that GitLab has noticed.
         state: `opened`, `closed`, `locked` or `merged`.
         auto_merge: Whether GitLab merges it once its checks have passed.
@@ -70,6 +71,7 @@ class MergeRequest:
 
     iid: int
     web_url: str
+    branch: str
     sha: str
     state: str
     auto_merge: bool
@@ -101,6 +103,7 @@ class MergeRequest:
         return cls(
             iid=fields.number(answer, "iid"),
             web_url=fields.url(answer, "web_url"),
+            branch=fields.optional_text(answer, "source_branch"),
             sha=fields.optional_text(answer, "sha"),
             state=fields.text(answer, "state"),
             auto_merge=fields.flag(answer, "merge_when_pipeline_succeeds"),
@@ -380,6 +383,30 @@ class MergeRequests:
         """Returns the commits of a branch that another lacks, the newest first."""
         span = f"refs/heads/{since}..refs/heads/{until}"
         return self.gitlab.get_list(f"{self._repository}/commits", ref_name=span, **query)
+
+    def start_pipeline(self, found: MergeRequest) -> HeadPipeline:
+        """Starts the merge request's own pipeline.
+
+        Args:
+            found: The merge request.
+
+        Raises:
+            RefusedError: Its rules start no job in such a pipeline.
+            CommandError: GitLab refused it for another reason, or gave no usable answer.
+        """
+        path = f"{self.path}/{found.iid}/pipelines"
+
+        def find() -> HeadPipeline | None:
+            started = map(_read_pipeline, self.gitlab.get_list(path))
+            return next((each for each in started if each.sha == found.sha), None)
+
+        return self.gitlab.write(
+            *("POST", path, {}),
+            read=_read_pipeline,
+            find=find,
+            check=found.web_url,
+            second_is_refused=False,
+        )
 
     def put_merge(self, found: MergeRequest, sha: str, *, auto_merge: bool) -> MergeRequest:
         """Merges a merge request now, or sets auto-merge.

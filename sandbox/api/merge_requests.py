@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any
 
-from sandbox import contents, entities, git, merge_requests, versions
+from sandbox import contents, entities, git, merge_requests, pushes, versions
+from sandbox.ci import create_pipeline, reasons_against
 from sandbox.model import Access
 from sandbox.paging import paginate
 from sandbox.routes import Routes
@@ -366,6 +367,33 @@ def pipelines(call: Call) -> Response:
     project = call.code()
     found = merge_requests.pipelines(call.state, project, _find(call, project))
     return paginate(call, found, lambda pipeline: entities.pipeline_basic(call.state, pipeline))
+
+
+@routes.on("POST", "/projects/:id/merge_requests/:iid/pipelines", "create_merge_request_pipeline")
+def start_pipeline(call: Call) -> Response:
+    """Starts the merge request's own pipeline, unless its rules start no job.
+
+    Source: `API::MergeRequests`, which answers 200 with the pipeline.
+    """
+    project = call.code(Access.DEVELOPER)
+    request = _find(call, project)
+    ref, sha = pushes.head_ref(request), request.sha or ""
+    pipeline = create_pipeline(
+        call.state,
+        project,
+        ref=ref,
+        sha=sha,
+        tag=False,
+        source="merge_request_event",
+        user=call.user,
+        merge_request=request,
+    )
+    if pipeline is None:
+        reasons = reasons_against(
+            call.state, project, call.user, ref=ref, sha=sha, merge_request=request
+        )
+        raise refuse(400, {"base": reasons})
+    return as_json(entities.pipeline(call.state, pipeline))
 
 
 def _find(call: Call, project: Project) -> MergeRequest:

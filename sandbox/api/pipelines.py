@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sandbox import entities, git, pipelines, versions
-from sandbox.ci import PipelineRefused
+from sandbox.ci import PipelineRefused, reasons_against
 from sandbox.model import STATUSES, Access, Variable
 from sandbox.paging import paginate
 from sandbox.routes import Routes
-from sandbox.web import Response, as_json, forbidden, invalid, no_record, refuse
+from sandbox.web import Response, as_json, forbidden, invalid, no_record, not_found, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -276,6 +276,23 @@ def create(call: Call) -> Response:
     except PipelineRefused as refusal:
         raise refuse(400, {refusal.field: refusal.messages}) from None
     return as_json(entities.pipeline(call.state, pipeline), 201)
+
+
+@routes.on("GET", "/projects/:id/ci/lint", "read_ci_config")
+def lint(call: Call) -> dict[str, object]:
+    """Checks a commit's configuration; with `dry_run`, whether a push to a branch starts jobs.
+
+    Source: `API::Lint`. The sandbox simulates only, and returns no merged configuration.
+    """
+    project, params = call.project(Access.DEVELOPER), call.params
+    if not params.flag("dry_run"):
+        raise invalid("the sandbox only simulates: dry_run must be true")
+    ref, content = params.text("dry_run_ref"), params.text("content_ref")
+    sha = git.resolve(project.repository, content)
+    if sha is None:
+        raise not_found("404 Commit Not Found")
+    errors = reasons_against(call.state, project, call.user, ref=ref, sha=sha)
+    return {"valid": not errors, "errors": errors, "warnings": [], "includes": []}
 
 
 def _read_variables(call: Call) -> list[Variable]:

@@ -107,6 +107,34 @@ def create_pipeline(
     return pipeline
 
 
+def reasons_against(
+    state: State,
+    project: Project,
+    user: User,
+    *,
+    ref: str,
+    sha: str,
+    merge_request: MergeRequest | None = None,
+) -> list[str]:
+    """Why a commit would have no pipeline, in GitLab's words; empty if it would have one.
+
+    Args:
+        state: The records.
+        project: Whose pipeline.
+        user: Who would start it.
+        ref: The name of the branch, or a merge request's ref.
+        sha: The full SHA of its commit.
+        merge_request: What the pipeline would be about; None for a push.
+    """
+    source = "merge_request_event" if merge_request else "push"
+    request = Request(project, ref, sha, False, source, user, NO_COMMIT, merge_request)
+    try:
+        _read(Circumstances(state, request, ()), None, {})
+    except (_Filtered, ConfigError) as reason:
+        return [str(reason)]
+    return []
+
+
 def new_job(state: State, pipeline: Pipeline, plan: JobPlan, user: User) -> Job:
     """A job as its plan says, not yet registered."""
     return Job(

@@ -256,3 +256,22 @@ def test_a_merge_request_takes_comments_and_closes_no_issue(project: Project, ap
     assert api.post(f"{REQUEST}/notes", json={"body": "Released."}).status_code == 201
     assert api.post(f"{REQUEST}/notes", json={}).status_code == 400
     assert project.merge_requests[0].notes == ["Released."]
+
+
+def test_it_says_whether_the_rules_start_a_pipeline(
+    gitlab: Sandbox, project: Project, api: Api, feature: str
+) -> None:
+    filtered = "The rules configuration prevented any jobs from being added to the pipeline."
+    lint = f"{PROJECT}/ci/lint?dry_run=true&content_ref={feature}&dry_run_ref=feature"
+    open_request(api)
+    for words, config in ((filtered, "a: {script: [x], only: [main]}\n"), ("", CONFIG)):
+        sha = gitlab.commit(project, {".gitlab-ci.yml": config}, branch="feature")
+        checked = api.get(lint.replace(feature, sha)).json()
+        assert checked["valid"] == (not words)
+        assert words in "".join(checked["errors"])
+        started = api.post(f"{REQUEST}/pipelines")
+        assert started.status_code == (400 if words else 200)
+        assert words in started.text
+    assert started.json()["source"] == "merge_request_event"
+    assert api.get(lint.replace(feature, "0" * 40)).status_code == 404
+    assert api.get(f"{PROJECT}/ci/lint").status_code == 400

@@ -9,6 +9,7 @@ import pytest
 
 from cicd_common.gitlab.writes import SERVER_LIMIT
 from sandbox import Access, Fault, ScriptedJob, ScriptedPipeline
+from sandbox.agenda import Slow
 from tests.functional.cmd_bump_image_tag.conftest import (
     BUMPED,
     DEPLOYMENT,
@@ -113,15 +114,76 @@ def test_the_pipeline_of_an_older_commit_says_nothing(
 
 
 @every_server
-def test_4_a_pipeline_that_never_appears_is_not_a_success(
+def test_if_the_rules_start_no_pipeline_it_is_merged(
     run: Run, gitlab: Sandbox, project: Project
 ) -> None:
     gitlab.commit(project, {CONFIGURATION: "test: {script: ['true'], only: [main]}\n"})
 
-    ending = run(*MERGE, "--retry-for", "60")
+    ending = run(*MERGE)
+
+    assert ending.code == 0, ending.stderr
+    assert only(project).state == "merged"
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        "test: {script: ['true'], rules: [{if: $CI_COMMIT_BRANCH == 'main'}]}\n",
+        (
+            "workflow: {rules: [{if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH}]}\n"
+            "test: {script: ['true']}\n"
+        ),
+    ],
+    ids=["rules", "workflow"],
+)
+def test_it_is_merged_whichever_rules_start_no_pipeline(
+    run: Run, gitlab: Sandbox, project: Project, configuration: str
+) -> None:
+    gitlab.commit(project, {CONFIGURATION: configuration})
+
+    assert run(*MERGE).code == 0
+    assert only(project).state == "merged"
+
+
+def test_if_pipelines_must_succeed_nothing_is_merged_without_one(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
+    gitlab.commit(project, {CONFIGURATION: "test: {script: ['true'], only: [main]}\n"})
+    project.pipelines_must_succeed = True
+
+    ending = run(*MERGE, "--retry-for", "5")
+
+    assert only(project).state == "opened"
+    assert (ending.code == 0) == only(project).auto_merge, ending.stderr
+
+
+VERY_SLOW = pytest.mark.parametrize(
+    "server_settings", [{"slow": Slow(pipeline=100)}], indirect=True
+)
+
+
+@VERY_SLOW
+def test_4_a_pipeline_that_does_not_appear_in_time_is_not_a_success(
+    run: Run, with_ci: Project
+) -> None:
+    ending = run(*MERGE, "--retry-for", "5")
 
     assert ending.code == 4, ending.stderr
-    assert only(project).state == "opened"
+    assert (only(with_ci).state, only(with_ci).auto_merge) == ("opened", False)
+
+
+@VERY_SLOW
+def test_a_pipeline_of_the_merge_request_that_does_not_appear_is_started_and_decides(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
+    gitlab.commit(project, {CONFIGURATION: "test: {script: ['true'], only: [merge_requests]}\n"})
+
+    ending = run(*MERGE, "--retry-for", "5")
+
+    assert ending.code == 0, ending.stderr
+    assert (only(project).state, only(project).auto_merge) == ("opened", True)
+    [started] = gitlab.pipelines(project)
+    assert started.source == "merge_request_event"
 
 
 @every_server

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests_mock as requests_mock_module
 
-from cicd_common.errors import CommandError, ConflictError
+from cicd_common.errors import CommandError, ConflictError, NotFoundError
 from cicd_common.gitlab import retry
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
@@ -72,6 +72,7 @@ def show(server: Mocker, *answers: dict[str, Any]) -> None:
 def with_ci(server: Mocker, **settings: Any) -> None:
     server.get(API, json={"id": 7, "builds_access_level": "enabled", **settings})
     server.get(f"{API}/repository/files/.gitlab-ci.yml/raw", text="test: {script: [x]}")
+    server.get(f"{API}/ci/lint", json={"valid": True, "errors": []})
 
 
 MERGED_RESULT = "refs/merge-requests/1/merge"
@@ -186,6 +187,66 @@ def test_a_project_without_ci_is_recognized_by_its_settings(
         with pytest.raises(CommandError, match="No pipeline of commit"):
             merge_when_ready(requests, 1, SHA)
         assert not merge.called
+
+
+NONE = (
+    "Pipeline will not run for the selected trigger. "
+    "The rules configuration prevented any jobs from being added to the pipeline."
+)
+REFUSED = {"status_code": 400, "json": {"message": {"base": [NONE]}}}
+
+
+@pytest.mark.parametrize(
+    ("lint", "start", "merges"),
+    [
+        ({"json": {"valid": False, "errors": [NONE]}}, REFUSED, True),
+        (
+            {"json": {"valid": False, "errors": ["Pipeline filtered out by workflow rules."]}},
+            {"status_code": 400, "json": {"message": {"base": ["No stages / jobs for this."]}}},
+            True,
+        ),
+        ({"json": {"valid": False, "errors": ["jobs:a config is wrong"]}}, REFUSED, False),
+        ({"json": {"valid": True, "errors": []}}, REFUSED, False),
+        ({"status_code": 403, "json": {"message": "403 Forbidden"}}, REFUSED, False),
+        ({"status_code": 404, "json": {"message": "404 Not Found"}}, REFUSED, False),
+        (
+            {"json": {"valid": False, "errors": [NONE]}},
+            {"status_code": 400, "json": {"message": {"base": ["Reference not found"]}}},
+            False,
+        ),
+        (
+            {"json": {"valid": False, "errors": [NONE]}},
+            {"status_code": 403, "json": {"message": "403 Forbidden"}},
+            False,
+        ),
+        ({"json": {"valid": False, "errors": [NONE]}}, {"json": pipeline("created")}, False),
+    ],
+)
+def test_without_a_pipeline_it_is_merged_only_if_gitlab_says_that_none_will_come(
+    server: Mocker,
+    requests: MergeRequests,
+    lint: dict[str, Any],
+    start: dict[str, Any],
+    *,
+    merges: bool,
+) -> None:
+    show(server, request(source_branch="bump"))
+    with_ci(server)
+    server.get(f"{URL}/api/v4/personal_access_tokens/self", status_code=404)
+    checked = server.get(f"{API}/ci/lint", **lint)
+    started = server.post(f"{API}/merge_requests/1/pipelines", **start)
+    merge = server.put(f"{API}/merge_requests/1/merge", json=request(state="merged"))
+
+    if merges:
+        assert merge_when_ready(requests, 1, SHA).state == "merged"
+    else:
+        with pytest.raises(NotFoundError, match="No pipeline of commit"):
+            merge_when_ready(requests, 1, SHA)
+    assert merge.called == merges
+    query = {"content_ref": [SHA], "dry_run": ["true"], "dry_run_ref": ["bump"]}
+    assert checked.request_history[0].qs == query
+    assert checked.call_count == 1
+    assert started.call_count <= 1
 
 
 def test_a_pipeline_that_appears_in_time_decides_the_merge(

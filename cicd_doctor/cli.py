@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,18 +9,16 @@ import click
 from cicd_common.cli.main import run
 from cicd_common.cli.options import (
     Command,
-    Settings,
     insecure_registry_option,
     option,
     project_option,
     ref_option,
     shared_options,
 )
-from cicd_common.cli.output import print_lines
 from cicd_common.errors import ALL_ERRORS
-from cicd_doctor.findings import Questions, Verdict
 
 if TYPE_CHECKING:
+    from cicd_common.cli.settings import Settings
     from cicd_common.errors import CommandError
     from cicd_doctor.findings import Finding
 
@@ -72,7 +69,11 @@ def cli(
     Changes nothing. The exit code is that of the first check that failed.
     """
     # Imported here: python-gitlab is slow to import; --help and a wrong option do not need it.
+    from dataclasses import replace  # noqa: PLC0415
+
+    from cicd_common.cli.output import print_lines  # noqa: PLC0415
     from cicd_doctor.checks import run_checks  # noqa: PLC0415
+    from cicd_doctor.findings import Questions, Verdict  # noqa: PLC0415
     from cicd_doctor.table import table  # noqa: PLC0415
 
     questions = Questions(project, tag_name, ref, source_project, registry, insecure_registry)

@@ -12,21 +12,30 @@ From Python:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE
-from cmd_bump_image_tag.result import BumpResult, Change, Skipped
+from cicd_common.lazy import lazily
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
     from cicd_common.waiting.policy import WaitPolicy
     from cmd_bump_image_tag.request import Via
+    from cmd_bump_image_tag.result import BumpResult, Change, Skipped
 
 __all__ = ["BumpResult", "Change", "Skipped", "bump_image_tag"]
+
+# What bumps is slow to import, and the console script's --help does not need it.
+__getattr__ = lazily(
+    __name__,
+    BumpResult="cmd_bump_image_tag.result",
+    Change="cmd_bump_image_tag.result",
+    Skipped="cmd_bump_image_tag.result",
+)
+DEFAULT_TEMPLATE = "Update image tag to {tag}"
 
 
 def bump_image_tag(
@@ -111,6 +120,8 @@ def bump_image_tag(
         cicd_common.errors.CommandError: The bump failed; the subclass says why.
     """
     # Imported here, so that the console script can show its help without python-gitlab.
+    from pathlib import Path  # noqa: PLC0415
+
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
     from cicd_common.waiting.policy import policy_of  # noqa: PLC0415
     from cmd_bump_image_tag.request import BumpRequest  # noqa: PLC0415

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cicd_common.cli.main import run
 from cicd_common.cli.options import (
     Command,
-    Settings,
     insecure_registry_option,
     option,
     positive_seconds,
@@ -18,7 +17,10 @@ from cicd_common.cli.options import (
     shared_options,
 )
 from cicd_common.errors import UsageError
-from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE
+from cmd_bump_image_tag import DEFAULT_TEMPLATE
+
+if TYPE_CHECKING:
+    from cicd_common.cli.settings import Settings
 
 EXAMPLES = {
     "In the working directory": "cmd-bump-image-tag --image registry.example.com/web --tag v1.2.3",

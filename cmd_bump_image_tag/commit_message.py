@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from cmd_bump_image_tag.result import Change
 
 
-DEFAULT_TEMPLATE = "Update image tag to {tag}"
 # GitLab starts no pipeline for a commit with this: https://docs.gitlab.com/ci/pipelines/#skip-a-pipeline
 SKIP_CI = " [skip ci]"
 _SKIPS_CI = re.compile(r"\[(skip[ _-]ci|ci[ _-]skip)\]", re.IGNORECASE)

@@ -11,7 +11,8 @@ from urllib.parse import unquote
 
 from cicd_common.errors import UsageError
 from cicd_common.registry.logins import checked_host
-from cmd_bump_image_tag.commit_message import DEFAULT_TEMPLATE, check_template
+from cmd_bump_image_tag import DEFAULT_TEMPLATE
+from cmd_bump_image_tag.commit_message import check_template
 from cmd_bump_image_tag.image_reference import has_variable
 from cmd_bump_image_tag.images import Update
 

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 from cicd_common import errors
 from cicd_common.errors import *  # noqa: F403 - every exception, for those who catch it
 from cicd_common.lazy import lazily
-from cicd_common.waiting.policy import WaitPolicy, policy_of
-from cmd_tag_project.request import TagRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
     from cicd_common.gitlab.connection import ConnectionOptions
     from cicd_common.waiting.pipelines import WaitResult
+    from cicd_common.waiting.policy import WaitPolicy
     from cmd_tag_project.request import Next
     from cmd_tag_project.result import TagResult
 
@@ -34,7 +33,10 @@ __all__ += errors.__all__
 
 # What sends requests is slow to import, and the console script's --help does not need it.
 __getattr__ = lazily(
-    __name__, TagResult="cmd_tag_project.result", WaitResult="cicd_common.waiting.pipelines"
+    __name__,
+    TagResult="cmd_tag_project.result",
+    WaitPolicy="cicd_common.waiting.policy",
+    WaitResult="cicd_common.waiting.pipelines",
 )
 
 
@@ -83,6 +85,8 @@ def tag_project(
     """
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
     from cicd_common.parallel import results_of  # noqa: PLC0415
+    from cicd_common.waiting.policy import policy_of  # noqa: PLC0415
+    from cmd_tag_project.request import TagRequest  # noqa: PLC0415
     from cmd_tag_project.run import run  # noqa: PLC0415
 
     request = TagRequest(

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cicd_common.cli import main as process
 from cicd_common.cli.options import (
     Command,
-    Settings,
     option,
     project_option,
     ref_option,
     shared_options,
     text_file,
 )
-from cicd_common.cli.output import PIPELINE_VARIABLES
 from cicd_common.waiting.options import optional_wait_options
-from cmd_tag_project.request import Next, TagRequest
+
+if TYPE_CHECKING:
+    from cicd_common.cli.settings import Settings
+    from cmd_tag_project.request import Next
 
 TAG_VARIABLES = 4
 JOB_TAG_NAME = ("CI_PROJECT_PATH_SLUG", "CI_COMMIT_SHA", "CI_JOB_ID")
@@ -58,7 +59,7 @@ def asset(text: str) -> tuple[str, str]:
 )
 @option(
     "--next",
-    type=click.Choice(get_args(Next)),
+    type=click.Choice(["major", "minor", "patch", "auto"]),
     help="Name the tag after the next version; auto reads the commits since the highest one.",
 )
 @option(
@@ -104,7 +105,9 @@ def cli(
     is ${CI_PROJECT_PATH_SLUG}_${CI_COMMIT_SHA}_${CI_JOB_ID}.
     """
     # Imported here: what sends requests is slow to import, and --help does not need it.
+    from cicd_common.cli.output import PIPELINE_VARIABLES  # noqa: PLC0415
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
+    from cmd_tag_project.request import TagRequest  # noqa: PLC0415
     from cmd_tag_project.run import run as tag  # noqa: PLC0415
 
     request = TagRequest(

@@ -12,23 +12,20 @@ From Python:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cicd_common import errors
 from cicd_common.errors import *  # noqa: F403 - every exception, for those who catch it
-from cicd_common.gitlab.tokens import TokenKind, token_of
 from cicd_common.lazy import lazily
-from cicd_common.waiting.policy import WaitPolicy, policy_of
-from cmd_trigger_pipeline.request import TriggerRequest
-from cmd_trigger_pipeline.variables import Variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from typing import Unpack
 
     from cicd_common.gitlab.connection import ConnectionOptions
     from cicd_common.waiting.pipelines import WaitResult
+    from cicd_common.waiting.policy import WaitPolicy
     from cmd_trigger_pipeline.result import PipelineResult
 
 __all__ = ["PipelineResult", "WaitPolicy", "WaitResult", "trigger_pipeline"]
@@ -38,6 +35,7 @@ __all__ += errors.__all__
 __getattr__ = lazily(
     __name__,
     PipelineResult="cmd_trigger_pipeline.result",
+    WaitPolicy="cicd_common.waiting.policy",
     WaitResult="cicd_common.waiting.pipelines",
 )
 
@@ -85,10 +83,16 @@ def trigger_pipeline(
         CommandError: It was not started, or did not succeed; the subclass says why, and its
             `results` hold the pipeline, if there is one.
     """
+    from pathlib import Path  # noqa: PLC0415
+
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
+    from cicd_common.gitlab.tokens import TokenKind, token_of  # noqa: PLC0415
     from cicd_common.parallel import results_of  # noqa: PLC0415
+    from cicd_common.waiting.policy import policy_of  # noqa: PLC0415
+    from cmd_trigger_pipeline.request import TriggerRequest  # noqa: PLC0415
     from cmd_trigger_pipeline.run import run  # noqa: PLC0415
     from cmd_trigger_pipeline.variable_files import collect_variables  # noqa: PLC0415
+    from cmd_trigger_pipeline.variables import Variable  # noqa: PLC0415
 
     request = TriggerRequest(
         projects=(project,),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -11,18 +10,19 @@ from click.core import ParameterSource
 from cicd_common.cli import main as process
 from cicd_common.cli.options import (
     Command,
-    Settings,
+    FilePath,
     option,
     project_option,
     ref_option,
     shared_options,
 )
-from cicd_common.cli.output import PIPELINE_VARIABLES
-from cicd_common.gitlab.tokens import Token, TokenKind, token_of
 from cicd_common.waiting.options import optional_wait_options
-from cmd_trigger_pipeline.request import TriggerRequest
-from cmd_trigger_pipeline.variable_files import collect_variables
-from cmd_trigger_pipeline.variables import parse_file_variable, parse_inputs, parse_variable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cicd_common.cli.settings import Settings
+    from cicd_common.gitlab.tokens import Token
 
 EXAMPLES = {
     "Start a pipeline with variables": (
@@ -75,7 +75,7 @@ EXAMPLES = {
     "--variables-from",
     metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="File of variables for the pipeline: .env, JSON or YAML. Can be repeated.",
 )
 @option(
@@ -115,8 +115,16 @@ def cli(
     command checks whether the pipeline exists, so that it never starts a second one.
     """
     # Imported here: what sends requests is slow to import, and --help does not need it.
+    from cicd_common.cli.output import PIPELINE_VARIABLES  # noqa: PLC0415
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
+    from cmd_trigger_pipeline.request import TriggerRequest  # noqa: PLC0415
     from cmd_trigger_pipeline.run import run as trigger  # noqa: PLC0415
+    from cmd_trigger_pipeline.variable_files import collect_variables  # noqa: PLC0415
+    from cmd_trigger_pipeline.variables import (  # noqa: PLC0415
+        parse_file_variable,
+        parse_inputs,
+        parse_variable,
+    )
 
     request = TriggerRequest(
         projects=project,
@@ -136,6 +144,8 @@ def cli(
 
 
 def _trigger_token(secret: str | None) -> Token | None:
+    from cicd_common.gitlab.tokens import TokenKind, token_of  # noqa: PLC0415 - as above
+
     if secret is None:
         return None
     source = click.get_current_context().get_parameter_source("trigger_token")

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal, overload
 from cicd_common import errors
 from cicd_common.errors import *  # noqa: F403 - every exception, for those who catch it
 from cicd_common.lazy import lazily
-from cicd_common.waiting.policy import WaitPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,12 +24,17 @@ if TYPE_CHECKING:
 
     from cicd_common.gitlab.connection import ConnectionOptions
     from cicd_common.waiting.pipelines import WaitResult
+    from cicd_common.waiting.policy import WaitPolicy
 
 __all__ = ["WaitPolicy", "WaitResult", "wait_pipeline"]
 __all__ += errors.__all__
 
 # What sends requests is slow to import, and the console script's --help does not need it.
-__getattr__ = lazily(__name__, WaitResult="cicd_common.waiting.pipelines")
+__getattr__ = lazily(
+    __name__,
+    WaitPolicy="cicd_common.waiting.policy",
+    WaitResult="cicd_common.waiting.pipelines",
+)
 
 
 @overload
@@ -114,6 +118,7 @@ def wait_pipeline(
     """
     from cicd_common.gitlab.connection import connection_from  # noqa: PLC0415
     from cicd_common.parallel import results_of  # noqa: PLC0415
+    from cicd_common.waiting.policy import WaitPolicy  # noqa: PLC0415
     from cmd_wait_pipeline.request import WaitRequest  # noqa: PLC0415
     from cmd_wait_pipeline.run import run  # noqa: PLC0415
 

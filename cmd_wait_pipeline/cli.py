@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cicd_common.cli import main as process
 from cicd_common.cli.options import (
     Command,
-    Settings,
     option,
     project_option,
     ref_option,
     shared_options,
 )
-from cicd_common.cli.output import PIPELINE_VARIABLES
 from cicd_common.waiting.options import wait_options
+
+if TYPE_CHECKING:
+    from cicd_common.cli.settings import Settings
 
 MOST_DIGITS = 18  # the highest id: GitLab's database stores it in 8 bytes
 
@@ -110,6 +111,7 @@ def cli(
     to its id. The exit code is 0 only if all of them succeed.
     """
     # Imported here: what sends requests is slow to import, and --help does not need it.
+    from cicd_common.cli.output import PIPELINE_VARIABLES  # noqa: PLC0415
     from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_wait_pipeline.request import WaitRequest  # noqa: PLC0415
     from cmd_wait_pipeline.run import run as wait  # noqa: PLC0415

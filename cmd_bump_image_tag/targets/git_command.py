@@ -17,9 +17,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cicd_common import cleaning
+from cicd_common import DEFAULT_REQUEST_TIMEOUT, DEFAULT_RETRY_FOR, cleaning
 from cicd_common.errors import NotFoundError, UnavailableError, UsageError
-from cicd_common.gitlab.connection import DEFAULT_REQUEST_TIMEOUT, DEFAULT_RETRY_FOR
 from cicd_common.gitlab.session import origin, same_origin
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.gitlab.transport import is_loopback

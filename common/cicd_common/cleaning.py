@@ -6,11 +6,8 @@ first is that no message contains a secret, or unchanged text from another syste
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote, quote_plus, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,6 +92,8 @@ def without_credentials(address: str) -> str:
 
 
 def _password_of(address: str) -> str:
+    from urllib.parse import urlsplit  # noqa: PLC0415 - slow to import; --help does not need it
+
     try:
         return urlsplit(address).password or ""
     except ValueError:
@@ -102,6 +101,10 @@ def _password_of(address: str) -> str:
 
 
 def _spellings_of(secret: str) -> set[str]:
+    # Slow to import, and --help does not need them.
+    import json  # noqa: PLC0415
+    from urllib.parse import quote, quote_plus  # noqa: PLC0415
+
     spellings = {
         secret,
         quote(secret, safe=""),
@@ -119,6 +122,8 @@ def _base64_spellings(secret: bytes) -> set[str]:
 
     A secret is usually encoded with other text, such as the `user:` of Basic authentication.
     """
+    import base64  # noqa: PLC0415
+
     spellings = set()
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret)

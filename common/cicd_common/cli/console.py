@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -15,36 +14,8 @@ from cicd_common import cleaning
 if TYPE_CHECKING:
     from typing import TextIO
 
-# Each -v adds 1; -q subtracts 1.
-LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
-TRACE = 5  # -vv also shows tracebacks
-
 # The colours of `styled`: the only control characters that are allowed in the output.
 _STYLE = re.compile(r"(\x1b\[(?:0|1|3[0-7])m)")
-
-
-def set_verbosity(steps: int) -> None:
-    """Sets how much is written to stderr.
-
-    Args:
-        steps: -1 for only warnings and errors, 0 for the default, 1 for requests, 2 for tracebacks.
-    """
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter())
-    logger = logging.getLogger("cicd_common")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel(LEVELS.get(max(steps, -1), TRACE))
-
-
-def is_quiet() -> bool:
-    """Returns whether -q was given."""
-    return not logging.getLogger("cicd_common").isEnabledFor(logging.INFO)
-
-
-def shows_tracebacks() -> bool:
-    """Returns whether -vv was given."""
-    return logging.getLogger("cicd_common").isEnabledFor(TRACE)
 
 
 def colored(stream: object) -> bool:
@@ -84,21 +55,3 @@ def write(stream: TextIO, text: str) -> None:
     # A message must not fail because of an ASCII terminal, or an argument that is not UTF-8.
     line = "".join(parts).encode(encoding, "backslashreplace").decode(encoding)
     print(line, file=stream, flush=True)
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        text = cleaning.lines(record.getMessage())
-        if getattr(record, "is_diff", False):
-            return "\n".join(map(_diff_line, text.split("\n")))
-        return (
-            styled("warning:", "yellow") + f" {text}" if record.levelno >= logging.WARNING else text
-        )
-
-
-def _diff_line(line: str) -> str:
-    """Returns a line of a diff in the colours of git."""
-    if line.startswith(("--- ", "+++ ")):
-        return click.style(line, bold=True) if colored(sys.stderr) else line
-    color = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
-    return click.style(line, fg=color) if color and colored(sys.stderr) else line

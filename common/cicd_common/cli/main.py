@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn
 
@@ -13,11 +12,12 @@ import click
 
 from cicd_common import cleaning
 from cicd_common.cli import console
-from cicd_common.cli.output import Output
 from cicd_common.errors import CommandError, Interrupted, UsageError
 
 if TYPE_CHECKING:
     from types import FrameType
+
+    from cicd_common.cli.output import Output
 
 # sysexits.h: an internal software error. The contract does not list it, because it is a bug.
 EX_SOFTWARE = 70
@@ -61,8 +61,8 @@ def _run(command: click.Command, arguments: list[str]) -> int:
 
 
 def _outcome(command: click.Command, arguments: list[str]) -> int:
-    # The last one is used; the command adds its own as soon as its options are parsed.
-    outputs = [Output("json" if _asks_for_json(arguments) else "text")]
+    # The command adds its own as soon as its options are parsed.
+    outputs: list[Output] = []
     try:
         code = command.main(arguments, prog_name=command.name, standalone_mode=False, obj=outputs)
         return int(code or 0)
@@ -71,17 +71,22 @@ def _outcome(command: click.Command, arguments: list[str]) -> int:
     except click.ClickException as error:
         failure = UsageError(error.format_message(), hint=f"See {command.name} --help.")
     except Interrupted as signaled:
-        return _report_signal(command, outputs[-1], signaled)
+        return _report_signal(command, _output(outputs, arguments), signaled)
     except BrokenPipeError:
         raise
     except Exception as bug:  # noqa: BLE001 - the last handler: there is nothing above it
         # Python 3.11 wraps what `__set_name__` of a descriptor raises in a RuntimeError.
         if isinstance(bug.__cause__, Interrupted):
-            return _report_signal(command, outputs[-1], bug.__cause__)
+            return _report_signal(command, _output(outputs, arguments), bug.__cause__)
         return _report_bug(command, bug)
-    if console.shows_tracebacks():
-        console.say("".join(traceback.format_exception(failure)))
-    return outputs[-1].finish([failure])
+    _show_traceback(failure)
+    return _output(outputs, arguments).finish([failure])
+
+
+def _output(outputs: list[Output], arguments: list[str]) -> Output:
+    from cicd_common.cli.output import Output  # noqa: PLC0415 - slow to import
+
+    return outputs[-1] if outputs else Output("json" if _asks_for_json(arguments) else "text")
 
 
 def _asks_for_json(arguments: list[str]) -> bool:
@@ -102,9 +107,17 @@ def _report_bug(command: click.Command, bug: Exception) -> int:
     console.say(f"{console.styled('bug:', 'red')} {type(bug).__name__}: {bug}")
     console.say(f"  why: This is a bug in {command.name}.")
     console.say("   do: Run it again with -vv, and report what it prints.")
-    if console.shows_tracebacks():
-        console.say("".join(traceback.format_exception(bug)))
+    _show_traceback(bug)
     return EX_SOFTWARE
+
+
+def _show_traceback(error: Exception) -> None:
+    import traceback  # noqa: PLC0415 - slow to import
+
+    from cicd_common.cli.verbosity import shows_tracebacks  # noqa: PLC0415
+
+    if shows_tracebacks():
+        console.say("".join(traceback.format_exception(error)))
 
 
 _received: list[int] = []

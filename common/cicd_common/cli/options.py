@@ -1,35 +1,26 @@
-"""Defines each option that commands share, and how its value is read, in one place.
+"""Defines each option that commands share in one place.
 
-`@shared_options` adds the options and reads them: the command gets one `Settings`.
+`@shared_options` adds the options, and `settings.py` reads them: the command gets one `Settings`.
+Each command imports this module for `--help`, so what is slow to import is imported in functions.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from cicd_common import __version__
+from cicd_common import DEFAULT_REQUEST_TIMEOUT, DEFAULT_RETRY_FOR, __version__
 from cicd_common.cli import console
-from cicd_common.cli.output import Output
 from cicd_common.errors import ALL_ERRORS, UsageError
-from cicd_common.files import UnreadableError, read_text
-from cicd_common.gitlab.connection import (
-    DEFAULT_REQUEST_TIMEOUT,
-    DEFAULT_RETRY_FOR,
-    Connection,
-    connection_of,
-)
-from cicd_common.gitlab.tokens import Token, TokenKind, read_token_file, token_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from click.types import OptionHelpExtra
 
@@ -37,24 +28,6 @@ if TYPE_CHECKING:
 CONNECTION = "Connection"
 OUTPUT = "Output"
 FIRST_COLUMN = 29  # characters of the help, for the names of the options
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Holds the values of the shared options.
-
-    Attributes:
-        connection: The server, the token and the time limits; its base URL is empty if no server
-            was given, because some commands need none.
-        output: Writes the results.
-        dry_run: Whether to change nothing and only show what would be done.
-        quiet: Whether to show only warnings and errors.
-    """
-
-    connection: Connection
-    output: Output
-    dry_run: bool
-    quiet: bool = False
 
 
 # `90s`, `5m`, `1h30m`: kubectl, docker and flux accept the same forms.
@@ -88,8 +61,22 @@ def positive_seconds(given: str | float) -> float:
     return value
 
 
+class FilePath(click.Path):
+    """Converts a value to a `pathlib.Path`, which is slow to import; a type for `click.option`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Returns the path, after the checks of `click.Path`."""
+        from pathlib import Path  # noqa: PLC0415
+
+        return Path(os.fsdecode(super().convert(value, param, ctx)))
+
+
 def text_file(path: str) -> str:
     """Reads a UTF-8 text file, or stdin for `-`; a type for `click.option`."""
+    from pathlib import Path  # noqa: PLC0415
+
+    from cicd_common.files import UnreadableError, read_text  # noqa: PLC0415
+
     try:
         return read_text(Path(path))
     except UnreadableError as error:
@@ -207,15 +194,20 @@ class Command(click.Command):
 
 
 def _page(command: str) -> str:
-    """Returns the address of a command's page: its URL beside that of all pages, or its path."""
-    from importlib.metadata import metadata  # noqa: PLC0415 - slow to import; only --help needs it
+    """Returns the address of a command's page: its URL from the wheel, or its path."""
+    name = f"{command.removeprefix('cicd-')}.md"
+    # importlib.metadata and pathlib take longer to import than the help takes to show.
+    package = __file__.removesuffix("cicd_common/cli/options.py")
+    metadata = f"{package}ci_cd_commands-{__version__}.dist-info/METADATA"
+    with contextlib.suppress(OSError), open(metadata, encoding="utf-8") as lines:  # noqa: PTH123
+        for line in lines:
+            if line.startswith(_DOCUMENTATION):
+                return f"{line.removeprefix(_DOCUMENTATION).rpartition('/')[0]}/{name}"
+    return f"docs/{name} in the repository of ci-cd-commands"
 
-    page = f"{command.removeprefix('cicd-')}.md"
-    for link in metadata("ci-cd-commands").get_all("Project-URL") or ():
-        name, _, address = link.partition(", ")
-        if name.lower() == "documentation":
-            return f"{address.rpartition('/')[0]}/{page}"
-    return f"docs/{page} in the repository of ci-cd-commands"
+
+# In a wheel's metadata, if hatch_build.py knew it; the address ends with `/README.md`.
+_DOCUMENTATION = "Project-URL: Documentation, "
 
 
 def _broken(line: str, width: int) -> str:
@@ -258,7 +250,7 @@ _SHARED = (
         "--api-access-token-file",
         metavar="FILE",
         envvar="COMMANDS_API_TOKEN_FILE",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         help="File with an access token, such as a Docker secret or a GitLab file variable.",
     ),
     _connection_option(
@@ -277,7 +269,7 @@ _SHARED = (
         "--ca-file",
         metavar="FILE",
         envvar="CI_SERVER_TLS_CA_FILE",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=FilePath(exists=True, dir_okay=False),
         help="Extra certificate authorities to trust, in PEM.",
     ),
     _connection_option(
@@ -308,7 +300,7 @@ _SHARED = (
     _output_option(
         "--dotenv",
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         help="Also write the result to this file as KEY=value lines, for artifacts:reports:dotenv.",
     ),
     _output_option(
@@ -343,79 +335,13 @@ def shared_options(command: Callable[..., int]) -> Callable[..., int]:
     """Adds the options that every command has, and passes their values as one `settings`."""
 
     @functools.wraps(command)
-    def with_settings(
-        *,
-        output_format: Any,
-        dotenv: Path | None,
-        dotenv_prefix: str,
-        dry_run: bool,
-        quiet: bool,
-        verbose: int,
-        **options: Any,
-    ) -> int:
-        console.set_verbosity(-1 if quiet else verbose)
+    def with_settings(**options: Any) -> int:
+        from cicd_common.cli.settings import read_settings  # noqa: PLC0415
+
         ctx = click.get_current_context()
-        output = Output(output_format, dotenv, dotenv_prefix, dry_run)
-        output.prepare()
-        if isinstance(ctx.obj, list):  # the list of cli/main.py
-            ctx.obj.append(output)
-        connection = _connection(ctx)
         for param in ctx.command.params:
-            if getattr(param, "group", None) == CONNECTION:
-                del options[param.name]
-        return command(settings=Settings(connection, output, dry_run, quiet), **options)
+            if getattr(param, "group", None) in {CONNECTION, OUTPUT}:
+                del options[str(param.name)]
+        return command(settings=read_settings(ctx), **options)
 
     return with_options(_SHARED, with_settings)
-
-
-def _connection(ctx: click.Context) -> Connection:
-    """Chooses one server and at most one token.
-
-    Options take precedence over environment variables, and these over the configuration file;
-    an access token takes precedence over a job token.
-    """
-    by_default = ctx.get_parameter_source("retry_for") is ParameterSource.DEFAULT
-    return connection_of(
-        base_url=ctx.params["base_url"] or "",
-        token=_given_token(ctx),
-        section=ctx.params["config_section"],
-        ca_file=ctx.params["ca_file"],
-        request_timeout=ctx.params["request_timeout"],
-        retry_for=None if by_default else ctx.params["retry_for"],
-    )
-
-
-def _given_token(ctx: click.Context) -> Token | None:
-    """Returns the token that an option or a variable gives: options and access tokens first."""
-    by_option = {
-        name
-        for name in ("api_access_token", "api_access_token_file")
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    if len(by_option) > 1:
-        raise UsageError(
-            "Both --api-access-token and --api-access-token-file were given.",
-            hint="Give one of them.",
-        )
-    names = ["api_access_token", "api_access_token_file", "job_token"]
-    # An access token from an option takes precedence over one from a variable.
-    names.sort(key=lambda name: (name == "job_token", name not in by_option))
-    for name in names:
-        value = ctx.params[name]
-        if value is None:
-            continue
-        source = _source(ctx, name)
-        if name == "api_access_token_file":
-            return read_token_file(value, source)
-        kind = TokenKind.JOB if name == "job_token" else TokenKind.ACCESS
-        return token_of(kind, value, source)
-    return None
-
-
-def _source(ctx: click.Context, name: str) -> str:
-    """Returns the option or the variable that a parameter's value came from, for messages."""
-    param = next(param for param in ctx.command.params if param.name == name)
-    if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-        return max(param.opts, key=len)
-    variables = [param.envvar] if isinstance(param.envvar, str) else param.envvar or ()
-    return next(variable for variable in variables if os.environ.get(variable))

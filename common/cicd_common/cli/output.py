@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from cicd_common import cleaning
 from cicd_common.cli import console
+from cicd_common.cli.verbosity import is_quiet
 from cicd_common.errors import CommandError, UsageError
 
 if TYPE_CHECKING:
@@ -353,7 +354,7 @@ def show_error(error: CommandError) -> None:
     unless -q was given: stderr showed it when the pipeline was found.
     """
     message = error.message
-    if error.url and not console.is_quiet():
+    if error.url and not is_quiet():
         message = f"{message.removesuffix(f': {error.url}')}."
     console.say(f"{console.styled('error:', 'red')} {cleaning.one_line(message)}")
     if error.why:

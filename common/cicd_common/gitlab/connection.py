@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import urlsplit
 
-from cicd_common import cleaning
+from cicd_common import DEFAULT_REQUEST_TIMEOUT, DEFAULT_RETRY_FOR, cleaning
 from cicd_common.errors import UsageError
 from cicd_common.gitlab.tokens import Token, TokenKind, read_token_file, token_of
 
 if TYPE_CHECKING:
     from gitlab.config import GitlabConfigParser
-
-DEFAULT_REQUEST_TIMEOUT = 30.0
-DEFAULT_RETRY_FOR = 60.0
 
 
 @dataclass(frozen=True)

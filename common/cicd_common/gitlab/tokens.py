@@ -99,21 +99,18 @@ def read_token_file(path: Path, source: str) -> Token:
 # source. On any other route GitLab ignores a job token and the request is anonymous, which ends in
 # a puzzling 404 or 401.
 _PROJECT = r"projects/[^/]+"
-_JOB_TOKEN_ROUTES = tuple(
-    (re.compile(pattern), since)
-    for pattern, since in (
-        (r"GET job", ""),
-        (rf"GET {_PROJECT}/repository/(tags|branches|commits/[^/]+|files/[^/]+/raw)", ""),
-        (rf"GET {_PROJECT}/repository/tags/[^/]+", "18.8"),
-        (rf"GET {_PROJECT}/pipelines/\d+/jobs", "18.4"),
-        (rf"GET {_PROJECT}/jobs/\d+/artifacts(/.+)?", ""),
-        (rf"GET {_PROJECT}/pipelines(/\d+(/bridges|/trigger_jobs)?)?", "19.0"),
-        (rf"GET {_PROJECT}/merge_requests", "18.3"),
-        (rf"GET {_PROJECT}/releases(/[^/]+)?", ""),
-        (rf"POST {_PROJECT}/(releases|trigger/pipeline)", ""),
-        (rf"PUT {_PROJECT}/releases/[^/]+", ""),
-        (rf"(POST|PUT) {_PROJECT}/releases/[^/]+/assets/links(/\d+)?", ""),
-    )
+_JOB_TOKEN_ROUTES = (
+    (r"GET job", ""),
+    (rf"GET {_PROJECT}/repository/(tags|branches|commits/[^/]+|files/[^/]+/raw)", ""),
+    (rf"GET {_PROJECT}/repository/tags/[^/]+", "18.8"),
+    (rf"GET {_PROJECT}/pipelines/\d+/jobs", "18.4"),
+    (rf"GET {_PROJECT}/jobs/\d+/artifacts(/.+)?", ""),
+    (rf"GET {_PROJECT}/pipelines(/\d+(/bridges|/trigger_jobs)?)?", "19.0"),
+    (rf"GET {_PROJECT}/merge_requests", "18.3"),
+    (rf"GET {_PROJECT}/releases(/[^/]+)?", ""),
+    (rf"POST {_PROJECT}/(releases|trigger/pipeline)", ""),
+    (rf"PUT {_PROJECT}/releases/[^/]+", ""),
+    (rf"(POST|PUT) {_PROJECT}/releases/[^/]+/assets/links(/\d+)?", ""),
 )
 
 
@@ -139,5 +136,5 @@ def job_token_since(method: str, path: str) -> str:
 
 def _route(method: str, path: str) -> str | None:
     request = f"{method} {path}"
-    found = (since for pattern, since in _JOB_TOKEN_ROUTES if pattern.fullmatch(request))
+    found = (since for pattern, since in _JOB_TOKEN_ROUTES if re.fullmatch(pattern, request))
     return next(found, None)

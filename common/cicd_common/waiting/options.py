@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 from dataclasses import fields
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 from click.core import ParameterSource
 
-from cicd_common.cli.options import option, positive_seconds, seconds, with_options
-from cicd_common.cli.output import check_writable
+from cicd_common.cli.options import FilePath, option, positive_seconds, seconds, with_options
 from cicd_common.errors import UsageError
 from cicd_common.waiting.policy import (
     DEFAULT_APPEAR_TIMEOUT,
@@ -25,6 +23,7 @@ from cicd_common.waiting.policy import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 WAITING = "Waiting"
 
@@ -41,6 +40,8 @@ def artifacts_of(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
     """Parses each `JOB[=DIR]`; a callback for `click.option`."""
+    from pathlib import Path  # noqa: PLC0415 - slow to import, and --help does not need it
+
     del ctx, param
     folders = _of_jobs(values, "JOB or JOB=DIR", default=".")
     return {job: Path(folder) for job, folder in folders.items()}
@@ -50,6 +51,8 @@ def dotenv_files_of(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, str]:
     """Parses each `JOB=FILE`; a callback for `click.option`."""
+    from pathlib import PurePosixPath  # noqa: PLC0415 - as above
+
     del ctx, param
     files = _of_jobs(values, "JOB=FILE")
     for file in files.values():
@@ -157,7 +160,7 @@ _OPTIONS = (
     _option(
         "--junit",
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=FilePath(),
         help="Write a JUnit report of the jobs, those of downstream pipelines included.",
     ),
 )
@@ -224,6 +227,8 @@ def _take(options: dict[str, Any]) -> WaitPolicy:
 
 def _clear_report(junit: Path, dotenv: Path | None) -> None:
     """Deletes an old report before anything is sent, so that nothing takes it for this run's."""
+    from cicd_common.cli.output import check_writable  # noqa: PLC0415 - as above
+
     if dotenv is not None and junit.resolve() == dotenv.resolve():
         raise UsageError(
             "--junit and --dotenv name the same file.", hint="Give each a file of its own."

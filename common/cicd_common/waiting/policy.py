@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from cicd_common.errors import AuthError
-from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from cicd_common.gitlab.tokens import TokenKind
 
 OnManual = Literal["fail", "wait", "pass", "play"]
 OnSkipped = Literal["fail", "pass"]
@@ -88,6 +89,8 @@ class WaitPolicy:
         Raises:
             AuthError: It is a job token, which GitLab does not accept for this.
         """
+        from cicd_common.gitlab.tokens import TokenKind  # noqa: PLC0415 - --help does not need it
+
         if token is not TokenKind.JOB:
             return
         if self.on_manual == "play":

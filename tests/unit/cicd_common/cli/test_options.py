@@ -9,13 +9,15 @@ import pytest
 
 from cicd_common.cli import console
 from cicd_common.cli.main import EX_SOFTWARE, run
-from cicd_common.cli.options import Command, Settings, option, shared_options
+from cicd_common.cli.options import Command, option, shared_options
 from cicd_common.errors import ALL_ERRORS, CommandError, Interrupted, NotFoundError, UsageError
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from cicd_common.cli.settings import Settings
 
 CONFIG = """\
 [global]

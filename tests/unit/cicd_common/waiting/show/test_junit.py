@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cicd_common.cleaning import hide
-from cicd_common.cli import console
+from cicd_common.cli.verbosity import set_verbosity
 from cicd_common.errors import Interrupted, NotFoundError, PipelineFailedError
 from cicd_common.waiting.events import Changed, Finished, Found
 from cicd_common.waiting.show.junit import JUnitFile, Waited, junit_report
@@ -243,7 +243,7 @@ def test_a_wait_without_pipelines_writes_an_empty_report(tmp_path: Path) -> None
 def test_a_file_that_cannot_be_written_is_a_warning(
     tmp_path: Path, stderr: Callable[[], list[str]]
 ) -> None:
-    console.set_verbosity(0)
+    set_verbosity(0)
     with JUnitFile(tmp_path):
         pass
     assert stderr() == [f"warning: --junit {tmp_path} was not written: Is a directory"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cicd_common.cli import console
+from cicd_common.cli.verbosity import set_verbosity
 from cicd_common.errors import NotFoundError, PipelineFailedError
 from cicd_common.waiting.events import Changed, Finished, Found, Note, Searching, Tick
 from cicd_common.waiting.pipelines import Estimate, ReportedTests, result_of
@@ -223,7 +223,7 @@ def test_an_invalid_configuration_is_reported(scene: Scene, lines: Lines, stderr
 
 
 def test_quiet_reports_only_warnings_and_failures(scene: Scene, stderr: Stderr) -> None:
-    console.set_verbosity(0)
+    set_verbosity(0)
     lines = Lines(quiet=True, now=scene.now)
     pipeline = scene.failed_downstream()
     lines.show(Searching("the pipeline of tag v1 in group/api", 60))

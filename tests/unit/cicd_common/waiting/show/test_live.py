@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from cicd_common.cli import console
+from cicd_common.cli.verbosity import set_verbosity
 from cicd_common.errors import PipelineFailedError
 from cicd_common.waiting.events import Changed, Finished, Found, Note, Searching, Tick
 from cicd_common.waiting.show.live import HIDE_CURSOR, SHOW_CURSOR, Live
@@ -112,7 +113,7 @@ def test_only_the_last_table_stays_on_the_screen(scene: Scene, terminal: Termina
 
 
 def test_text_written_to_stderr_is_above_the_table(scene: Scene, terminal: Terminal) -> None:
-    console.set_verbosity(1)
+    set_verbosity(1)
     with terminal.live as live:
         live.show(Found(scene.pipeline("pending")))
         console.say("from elsewhere")
@@ -163,7 +164,7 @@ def test_failures_are_reported_at_the_end_on_the_original_stderr(
 def test_a_failure_during_the_live_table_restores_terminal_and_logging(
     scene: Scene, terminal: Terminal
 ) -> None:
-    console.set_verbosity(0)
+    set_verbosity(0)
     [handler] = [
         handler
         for handler in logging.getLogger("cicd_common").handlers

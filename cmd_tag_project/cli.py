@@ -106,7 +106,6 @@ def cli(
     """
     # Imported here: what sends requests is slow to import, and --help does not need it.
     from cicd_common.cli.output import PIPELINE_VARIABLES  # noqa: PLC0415
-    from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_tag_project.request import TagRequest  # noqa: PLC0415
     from cmd_tag_project.run import run as tag  # noqa: PLC0415
 
@@ -120,7 +119,12 @@ def cli(
     settings.output.expect(
         len(project), TAG_VARIABLES + (PIPELINE_VARIABLES if request.wait else 0)
     )
-    tags = tag(request, settings.connection, presenter(quiet=settings.quiet))
+    shown = None
+    if request.wait:
+        from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
+
+        shown = presenter(quiet=settings.quiet, as_json=settings.output.format == "json")
+    tags = tag(request, settings.connection, shown)
     return settings.output.finish(tags, asked=project)
 
 

@@ -6,9 +6,9 @@ from dataclasses import InitVar, dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from cicd_common.errors import CommandError
-from cicd_common.waiting.pipelines import WaitResult
 
 if TYPE_CHECKING:
+    from cicd_common.waiting.pipelines import WaitResult
     from cicd_common.waiting.targets import Newest
 
 
@@ -74,6 +74,8 @@ class TagResult:
         Args:
             end: How the wait ended; an error's `results` hold the pipeline, if it was found.
         """
+        from cicd_common.waiting.pipelines import WaitResult  # noqa: PLC0415 - only --wait needs it
+
         if isinstance(end, CommandError):
             pipelines = [result for result in end.results if isinstance(result, WaitResult)]
             end.results = (replace(self, pipeline=pipelines[0] if pipelines else None),)

@@ -28,11 +28,9 @@ from cicd_common.gitlab.projects import (
 from cicd_common.gitlab.responses import MOVED_TEXT
 from cicd_common.gitlab.retry import Backoff
 from cicd_common.gitlab.tokens import TokenKind
-from cicd_common.waiting.targets import Newest
-from cicd_common.waiting.wait import start_each
+from cicd_common.waiting.start import start_each
 from cmd_tag_project.releases import update_release
 from cmd_tag_project.result import TagResult
-from cmd_tag_project.versions import find_highest, part_by_commits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from cicd_common.gitlab.connection import Connection
     from cicd_common.gitlab.fields import JsonObject
     from cicd_common.waiting.events import Presenter
+    from cicd_common.waiting.targets import Newest
     from cmd_tag_project.request import TagRequest
     from cmd_tag_project.versions import Highest
 
@@ -137,6 +136,9 @@ class _Tagging:
         if self.request.tag_name is not None:
             return self._ensure(self.request.tag_name, None)
         commit = self._commit() if self.request.next == "auto" else None
+        # Imported here: it is slow to import, and only --next needs it.
+        from cmd_tag_project.versions import find_highest, part_by_commits  # noqa: PLC0415
+
         # Each loss of a race means that another tag was created: a short pause is enough.
         backoff = Backoff(self.gitlab.connection.retry_for, first=0.05, longest=1.0)
         while True:
@@ -230,13 +232,19 @@ class _Tagging:
             if tag.project
             else self._page(name),
             release=release,
-            awaited=Newest(
-                project,
-                tag=name,
-                sha=tag.commit,
-                ours=tag.is_new and tag.is_answered,
-                newer_than=newest if tag.is_new else 0,
-            ),
+            awaited=self._awaited(project, name, tag, newest) if self.request.wait else None,
+        )
+
+    @staticmethod
+    def _awaited(project: str, name: str, tag: _Tag, newest: int) -> Newest:
+        from cicd_common.waiting.targets import Newest  # noqa: PLC0415 - only --wait needs it
+
+        return Newest(
+            project,
+            tag=name,
+            sha=tag.commit,
+            ours=tag.is_new and tag.is_answered,
+            newer_than=newest if tag.is_new else 0,
         )
 
     def _post_tag(self, name: str, ref: str) -> _Tag:

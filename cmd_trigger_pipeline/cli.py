@@ -116,7 +116,6 @@ def cli(
     """
     # Imported here: what sends requests is slow to import, and --help does not need it.
     from cicd_common.cli.output import PIPELINE_VARIABLES  # noqa: PLC0415
-    from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
     from cmd_trigger_pipeline.request import TriggerRequest  # noqa: PLC0415
     from cmd_trigger_pipeline.run import run as trigger  # noqa: PLC0415
     from cmd_trigger_pipeline.variable_files import collect_variables  # noqa: PLC0415
@@ -139,7 +138,12 @@ def cli(
         **options,
     )
     settings.output.expect(len(project), PIPELINE_VARIABLES)
-    pipelines = trigger(request, settings.connection, presenter(quiet=settings.quiet))
+    shown = None
+    if request.wait:
+        from cicd_common.waiting.show.presenter import presenter  # noqa: PLC0415
+
+        shown = presenter(quiet=settings.quiet, as_json=settings.output.format == "json")
+    pipelines = trigger(request, settings.connection, shown)
     return settings.output.finish(pipelines, asked=project)
 
 

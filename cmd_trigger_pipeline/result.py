@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 from cicd_common.cli.output import pipeline_variables
 from cicd_common.errors import CommandError
 from cicd_common.gitlab import fields
-from cicd_common.waiting.targets import ById
 
 if TYPE_CHECKING:
     from cicd_common.gitlab.fields import JsonObject
     from cicd_common.waiting.pipelines import WaitResult
+    from cicd_common.waiting.targets import ById
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class PipelineResult:
         """
         if self.id is None:
             raise ValueError("a dry run starts no pipeline")
+        from cicd_common.waiting.targets import ById  # noqa: PLC0415 - only --wait needs it
+
         return ById(self.project, self.id, ours=self.ours)
 
     def ended(self, end: WaitResult | CommandError) -> WaitResult | CommandError:

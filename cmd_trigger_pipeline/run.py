@@ -21,7 +21,7 @@ from cicd_common.gitlab.projects import (
     name_project,
 )
 from cicd_common.gitlab.responses import MOVED_TEXT
-from cicd_common.waiting.wait import start_each
+from cicd_common.waiting.start import start_each
 from cmd_trigger_pipeline.endpoint import endpoint_for
 from cmd_trigger_pipeline.recovery import Attempt
 from cmd_trigger_pipeline.refusals import RefNotFoundError, explain, explain_not_found

@@ -120,7 +120,8 @@ def cli(
         pipelines=(*pipelines, *pipeline_ids, *pipeline_urls), dry_run=settings.dry_run, **options
     )
     settings.output.expect(len(request.pipelines), PIPELINE_VARIABLES)
-    outcomes = wait(request, settings.connection, presenter(quiet=settings.quiet))
+    shown = presenter(quiet=settings.quiet, as_json=settings.output.format == "json")
+    outcomes = wait(request, settings.connection, shown)
     return settings.output.finish(
         outcomes,
         asked=request.asked(settings.connection.base_url, len(outcomes)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import random
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from cicd_common.waiting.artifacts import Artifacts
 from cicd_common.waiting.blocked import blocked_pipelines
 from cicd_common.waiting.clock import Background, Clock
 from cicd_common.waiting.events import Changed, Finished, Found, Note, Presenter, Searching, Tick
+from cicd_common.waiting.listing import Listing
 from cicd_common.waiting.lock import hold_lock, passed_over
 from cicd_common.waiting.outcome import (
     MOST_NAMES,
@@ -89,7 +91,11 @@ class Engine:
         self._artifacts = Artifacts(gitlab, policy.artifacts, policy.dotenv_from)
         self._floor = poll.shortest_interval(policy.interval)
         own = own or OwnJob()
-        self._waits = [Wait(target, Finder(gitlab, target, own)) for target in targets]
+        listings = self._listings(targets)
+        self._waits = [
+            Wait(target, Finder(gitlab, target, own, listings.get(target.project)))
+            for target in targets
+        ]
         self._groups: dict[str, Group] = {}
         self._unknown_statuses: set[str] = set()
         self._started = self._clock.now()
@@ -97,6 +103,18 @@ class Engine:
         self._knows_limit = policy.timeout is not None
         every = self._presenter.every
         self._next_tick = self._started + every if every else math.inf
+
+    def _listings(self, targets: Sequence[Target]) -> dict[str, Listing]:
+        """Return a listing for each project with several pipelines, if nothing shows their jobs."""
+        if self._presenter.shows_jobs or self._policy.jobs:
+            return {}
+        counts = Counter(target.project for target in targets)
+        by_bridges = self._policy.on_manual != "wait"
+        return {
+            project: Listing(self._gitlab, project, by_bridges=by_bridges)
+            for project, count in counts.items()
+            if count > 1
+        }
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -419,7 +437,13 @@ class Engine:
                 if wait.is_lock and not is_finished(pipeline.status):
                     yield passed_over(pipeline)
                 self._background.start(
-                    partial(read_report, self._gitlab, pipeline, self._policy),
+                    partial(
+                        read_report,
+                        self._gitlab,
+                        pipeline,
+                        self._policy,
+                        shown=self._presenter.shows_ends,
+                    ),
                     partial(self._reported, wait),
                 )
             case Step.PLAY:

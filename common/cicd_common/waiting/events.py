@@ -101,12 +101,15 @@ class Presenter:
     Attributes:
         every: Seconds between the `Tick`s that it needs; None for no ticks.
         shows_jobs: Whether it shows the jobs of a pipeline, so that all must be read.
+        shows_ends: Whether it shows the jobs and the tests of a pipeline that has succeeded, or the
+            caller gets them; else they are not read.
         max_age: The greatest age, in seconds, of what it shows; None if the age does not matter.
         now: Returns the time; during a wait it is the server's.
     """
 
     every: float | None = None
     shows_jobs: bool = False
+    shows_ends: bool = True
     max_age: float | None = None
     now: Callable[[], datetime] = staticmethod(present)
 

@@ -123,19 +123,29 @@ class Report:
     gaps: list[str] = field(default_factory=list)
 
 
-def read_report(gitlab: GitLab, pipeline: Pipeline, policy: WaitPolicy) -> Report:
+def read_report(
+    gitlab: GitLab, pipeline: Pipeline, policy: WaitPolicy, *, shown: bool = True
+) -> Report:
     """Reads the report of a finished pipeline; if a part cannot be read, it is listed as a gap.
 
     Args:
         gitlab: The client.
         pipeline: The pipeline as the last poll showed it.
         policy: How much of the logs and of successful downstream pipelines to read.
+        shown: Whether the jobs and the tests of a success, and the tests of a failure, are shown;
+            else nothing is requested for them.
     """
+    if pipeline.status == "success" and not (
+        shown or policy.jobs or policy.artifacts or policy.dotenv_from
+    ):
+        known = pipeline.jobs if len(pipeline.jobs) < PER_PAGE else ()
+        return Report(replace(pipeline, duration=running_seconds(known)))
     reader = _Reader(gitlab, policy)
     found = reader.read(pipeline)
     if pipeline.status == "failed" and not found.jobs:
         found = replace(found, yaml_errors=reader.read_yaml_errors(pipeline))
-    found = replace(found, duration=running_seconds(found.jobs), tests=reader.read_tests(pipeline))
+    tests = reader.read_tests(pipeline) if shown else None
+    found = replace(found, duration=running_seconds(found.jobs), tests=tests)
     return Report(found, list(dict.fromkeys(reader.gaps)))
 
 

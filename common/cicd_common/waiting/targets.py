@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cicd_common.gitlab.fields import JsonObject
+    from cicd_common.waiting.listing import Listing
 
 CANDIDATES = 20  # pipelines of a name to read; a tag's can be newer than the branch's
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -206,14 +207,18 @@ class Finder:
         gitlab: The client.
         target: The pipelines to find.
         own: The job that this command runs in.
+        listing: The newest pipelines of the project, to find one by its id; None to read it itself.
 
     Attributes:
         notes: What the user should know about the last search.
     """
 
-    def __init__(self, gitlab: GitLab, target: Target, own: OwnJob) -> None:
+    def __init__(
+        self, gitlab: GitLab, target: Target, own: OwnJob, listing: Listing | None = None
+    ) -> None:
         self._gitlab = gitlab
         self._target = target
+        self._listing = listing
         self._own = own if not own.server or same_origin(own.server, gitlab.base_url) else OwnJob()
         self._address = f"projects/{quoted(target.project)}"
         self._others: set[int] = set()  # pipelines of the same name but another kind of ref
@@ -243,7 +248,8 @@ class Finder:
 
     def _by_id(self, target: ById) -> Pipeline | None:
         try:
-            return read_pipeline(self._gitlab, quoted(target.project), target.id)
+            listed = self._listing.find(target.id) if self._listing else None
+            return listed or read_pipeline(self._gitlab, quoted(target.project), target.id)
         except NotFoundError as error:
             if target.ours and _NO_PROJECT not in error.message:
                 return None  # a replica may not have it yet

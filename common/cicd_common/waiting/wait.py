@@ -1,15 +1,15 @@
-"""Start pipelines and wait for their end, in one call."""
+"""Waits for pipelines, and starts them before that if wanted, in one call."""
 
 from __future__ import annotations
 
 import logging
 import os
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cicd_common.cleaning import one_line
 from cicd_common.errors import CommandError, Interrupted
-from cicd_common.gitlab.projects import check_distinct, parse_projects
+from cicd_common.gitlab.projects import check_distinct
 from cicd_common.parallel import WRITE_GRACE, side_by_side
 from cicd_common.waiting.artifacts import check_folders
 from cicd_common.waiting.clock import Clock
@@ -28,66 +28,36 @@ if TYPE_CHECKING:
 
     from cicd_common.gitlab.client import GitLab
     from cicd_common.waiting.policy import WaitPolicy
+    from cicd_common.waiting.start import Started
     from cicd_common.waiting.state import Outcome
     from cicd_common.waiting.targets import Target
 
 log = logging.getLogger(__name__)
 
 
-class Started(Protocol):
-    """Describes what a command started in one project: a pipeline, or a tag that starts one."""
-
-    def target(self) -> Target | None:
-        """Returns the pipeline to wait for; None if nothing was started."""
-
-    def ended(self, end: Outcome) -> Any:
-        """Returns what was started together with how its pipeline ended."""
-
-
-def start_each(
-    gitlab: GitLab,
-    projects: Sequence[str],
-    start: Callable[[str], Started],
-    policy: WaitPolicy | None,
-    presenter: Presenter | None = None,
-) -> list[Any]:
-    """Starts something in every project in parallel, and waits for the pipelines if requested.
-
-    Args:
-        gitlab: The client.
-        projects: The projects, as the user named them.
-        start: Starts it in one project.
-        policy: How to wait, and what counts as a failure; None not to wait.
-        presenter: Shows what happens; default: nothing is shown.
-
-    Returns:
-        For each project, in their order: what was started and how it ended, or the error that
-        prevented it.
-
-    Raises:
-        UsageError: A project is not on this server, or is named twice.
-        AuthError: The token cannot do what the policy asks for.
-        Interrupted: A signal arrived. Started pipelines are canceled if the policy says so, and are
-            in its `outcomes`.
-    """
-    names = parse_projects(projects, gitlab.base_url)
-    if policy is not None:
-        policy.check(gitlab.token_kind)
-        check_folders(policy.artifacts)
-    check_distinct(gitlab, names)
-    if policy is None:
-        return side_by_side(names, start, grace=WRITE_GRACE)
-    return _start_and_wait(gitlab, names, start, policy, presenter)
-
-
-def _start_and_wait(
+def start_and_wait(
     gitlab: GitLab,
     names: Sequence[str],
     start: Callable[[str], Started],
     policy: WaitPolicy,
     presenter: Presenter | None,
 ) -> list[Any]:
-    """Does the work of `start_each`, with everything after the first write in one `try`."""
+    """Does the work of `start_each` with a policy, all after the first write in one `try`.
+
+    Args:
+        gitlab: The client.
+        names: The projects.
+        start: Starts it in one project.
+        policy: How to wait, and what counts as a failure.
+        presenter: Shows what happens; None for nothing.
+
+    Raises:
+        AuthError: The token cannot do what the policy asks for.
+        Interrupted: As for `start_each`.
+    """
+    policy.check(gitlab.token_kind)
+    check_folders(policy.artifacts)
+    check_distinct(gitlab, names)
     started: list[Started] = []
 
     def start_one(name: str) -> Started:

@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from cicd_common.waiting.events import Event
 
 
-def presenter(*, quiet: bool = False) -> Presenter:
+def presenter(*, quiet: bool = False, as_json: bool = False) -> Presenter:
     """Returns the presenter that suits this process.
 
     Args:
         quiet: Whether to show only warnings and failures.
+        as_json: Whether the result is written as JSON, with its tests and failed jobs.
 
     Returns:
         A live table if stderr is a terminal, else lines.
     """
     if quiet or not is_live_place(sys.stderr, os.environ):
-        return Lines(quiet=quiet)
+        lines = Lines(quiet=quiet)
+        lines.shows_ends = as_json or not quiet
+        return lines
     from cicd_common.waiting.show.live import Live  # noqa: PLC0415 - rich is slow to import
 
     return Live()
@@ -58,6 +61,7 @@ class Together(Presenter):
         wishes = [presenter.every for presenter in presenters if presenter.every is not None]
         self.every: float | None = min(wishes, default=None)
         self.shows_jobs = any(presenter.shows_jobs for presenter in presenters)
+        self.shows_ends = any(presenter.shows_ends for presenter in presenters)
         ages = [presenter.max_age for presenter in presenters if presenter.max_age is not None]
         self.max_age: float | None = min(ages, default=None)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.docker
 
 ROOT = Path(__file__).parents[2]
+MOST_ADDED = 40 * 10**6  # bytes: our code and its dependencies, with their bytecode
 HOME = "/opt/ci-cd-commands"
 LOCKED_DOWN = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
 
@@ -159,6 +160,18 @@ def test_it_adds_our_code_and_the_locked_wheels_to_its_base_and_nothing_else(run
     # Nobody may write there: a module that is not compiled is compiled anew at every start.
     modules = {path for path in installed if path.endswith(".py")}
     assert len(compiled) == len(modules)
+
+
+def test_it_adds_one_layer_of_at_most_40_mb_to_its_base(
+    engine: DockerClient, images: dict[str, str], command: str
+) -> None:
+    base, own = (engine.images.get(image).attrs for image in (base_image(), images[command]))
+    beneath, layers = (each["RootFS"]["Layers"] for each in (base, own))
+    assert layers[: len(beneath)] == beneath
+    # That of the bump installs git where the base has none.
+    assert len(layers) - len(beneath) <= 1 + (command == "cmd-bump-image-tag")
+    added = own["Size"] - base["Size"]
+    assert command == "cmd-bump-image-tag" or added <= MOST_ADDED
 
 
 @pytest.mark.timeout(300)  # builds without the cache

@@ -369,8 +369,7 @@ def test_quiet_reads_no_more_than_a_hundred_jobs_each_time(
     )
     pipeline = gitlab.add_pipeline(project, ScriptedPipeline(jobs=jobs), user=executor)
     assert wait("--pipeline-id", pipeline.id, "-q").code == 0
-    pages = [request.path for request in gitlab.requests if "page=2" in request.path]
-    assert len(pages) == 1  # the report's
+    assert not any("page=2" in request.path for request in gitlab.requests)
 
 
 def test_a_log_that_hangs_does_not_delay_the_verdict(

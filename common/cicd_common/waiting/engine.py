@@ -105,7 +105,7 @@ class Engine:
         self._next_tick = self._started + every if every else math.inf
 
     def _listings(self, targets: Sequence[Target]) -> dict[str, Listing]:
-        """Return a listing for each project with several pipelines, if nothing shows their jobs."""
+        """Returns a listing for each project with several pipelines, if nothing shows their jobs."""
         if self._presenter.shows_jobs or self._policy.jobs:
             return {}
         counts = Counter(target.project for target in targets)

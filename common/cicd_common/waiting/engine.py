@@ -105,16 +105,11 @@ class Engine:
         self._next_tick = self._started + every if every else math.inf
 
     def _listings(self, targets: Sequence[Target]) -> dict[str, Listing]:
-        """Returns a listing for each project with several pipelines, if nothing shows their jobs."""
+        """Returns a listing for each project of several pipelines, if nothing shows their jobs."""
         if self._presenter.shows_jobs or self._policy.jobs:
             return {}
         counts = Counter(target.project for target in targets)
-        by_bridges = self._policy.on_manual != "wait"
-        return {
-            project: Listing(self._gitlab, project, by_bridges=by_bridges)
-            for project, count in counts.items()
-            if count > 1
-        }
+        return {each: Listing(self._gitlab, each) for each, count in counts.items() if count > 1}
 
     @property
     def outcomes(self) -> list[Outcome]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cicd_common.errors import AuthError, ForbiddenError, NotFoundError
 from cicd_common.gitlab.client import PER_PAGE, quoted
-from cicd_common.waiting.pipelines import parse_pipeline, read_bridges
+from cicd_common.waiting.pipelines import parse_pipeline
 
 if TYPE_CHECKING:
     from cicd_common.gitlab.client import GitLab
@@ -15,24 +15,21 @@ if TYPE_CHECKING:
 
 
 class Listing:
-    """Finds several pipelines of a project with one request for its newest; threads can share it.
+    """Finds pipelines of a project with one request for its newest; threads can share it.
 
     Args:
         gitlab: The client.
         project: The project's path or numeric id.
-        by_bridges: Whether to read the trigger jobs of running pipelines too, because a pipeline
-            downstream of them can wait for a manual job.
     """
 
-    def __init__(self, gitlab: GitLab, project: str, *, by_bridges: bool) -> None:
+    def __init__(self, gitlab: GitLab, project: str) -> None:
         self._gitlab = gitlab
         self._project = project
-        self._by_bridges = by_bridges
         self._lock = threading.Lock()
         self._newest: dict[int, Pipeline] | None = None
 
     def find(self, pipeline_id: int) -> Pipeline | None:
-        """Returns a pipeline; None if it is not among the newest, or the token cannot list them.
+        """Returns a pipeline without its jobs; None if the list does not show it.
 
         Raises:
             CommandError: GitLab gave no usable response.
@@ -40,13 +37,7 @@ class Listing:
         with self._lock:
             if self._newest is None:
                 self._newest = self._list()
-        found = self._newest.get(pipeline_id)
-        if found is None or not self._by_bridges or found.status not in {"running", "manual"}:
-            return found
-        try:
-            return found.with_jobs(read_bridges(self._gitlab, found))
-        except (AuthError, ForbiddenError, NotFoundError):
-            return found
+        return self._newest.get(pipeline_id)
 
     def _list(self) -> dict[int, Pipeline]:
         try:

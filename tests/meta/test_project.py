@@ -45,6 +45,25 @@ def test_every_tool_knows_every_command(listed: list[str]) -> None:
     assert set(listed) >= PACKAGES
 
 
+def test_only_these_places_catch_every_exception() -> None:
+    """Elsewhere a bug must not be taken for a failure that is expected."""
+    catch_all = re.compile(r"^ *except (Base)?Exception\b|^ *except:", re.MULTILINE)
+    folders = [*PACKAGES, "cicd_doctor", "common/cicd_common"]
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    found = {
+        str(file.relative_to(ROOT)): len(catch_all.findall(file.read_text())) for file in files
+    }
+    assert {file: number for file, number in found.items() if number} == {
+        "common/cicd_common/cli/main.py": 1,
+        "common/cicd_common/gitlab/session.py": 1,
+        "common/cicd_common/gitlab/transport.py": 2,
+        "common/cicd_common/parallel.py": 1,
+        "common/cicd_common/waiting/clock.py": 1,
+        "common/cicd_common/waiting/push/listener.py": 1,
+        "common/cicd_common/waiting/push/websocket.py": 1,
+    }
+
+
 def test_every_command_has_a_target_in_the_dockerfile() -> None:
     dockerfile = (ROOT / "dockerfiles/Dockerfile").read_text()
     targets = set(re.findall(r"^FROM runtime AS (\S+)$", dockerfile, re.MULTILINE))

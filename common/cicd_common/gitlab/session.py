@@ -281,7 +281,7 @@ class SafeSession(requests.Session):
                 allow_redirects=False,
                 stream=True,
             )
-        except Exception as error:
+        except (OSError, ValueError) as error:
             raise _failure(error, _request_line(url), url, self.timeouts[1]) from error
         log.debug("%s %d %.0f ms", _request_line(url), response.status_code, _ms(started))
         return response

@@ -181,13 +181,18 @@ def test_4_an_empty_repository(trigger: Trigger, gitlab: Sandbox, executor: User
     assert trigger(project="tech-lunch/empty").code == 4
 
 
-def test_4_a_project_that_the_token_cannot_see(trigger: Trigger, gitlab: Sandbox) -> None:
+@pytest.mark.parametrize("ref", [[], ["--ref", "main"]], ids=" ".join)
+def test_4_a_project_that_the_token_cannot_see(
+    trigger: Trigger, gitlab: Sandbox, ref: list[str]
+) -> None:
     gitlab.add_project("secret/plans", {"a": "b"})
 
-    ending = trigger(project="secret/plans")
+    ending = trigger(*ref, project="secret/plans")
 
     assert ending.code == 4
     assert "cannot see it" in ending.stderr
+    assert "member of the project" in ending.stderr
+    assert "job token" not in ending.stderr
 
 
 def test_4_a_trigger_token_of_another_project(

@@ -117,7 +117,8 @@ def trigger(
         try:
             return step(endpoint, found, ref, request)
         except RefNotFoundError as error:
-            log.info("%s has no branch or tag %s.", found.path, ref)
+            if len(refs) > 1:
+                log.info("%s has no branch or tag %s.", found.path, ref)
             missing.append(error)
     if len(missing) == 1:
         raise missing[0]

@@ -245,6 +245,12 @@ def test_the_first_ref_that_exists_is_used(
     assert f"{project.path} has no branch or tag nowhere." in ending.stderr
 
 
+def test_a_single_ref_that_does_not_exist_is_reported_once(trigger: Trigger) -> None:
+    ending = trigger("--ref", "nowhere")
+    assert ending.code == 4
+    assert len(ending.stderr.splitlines()) == 3, ending.stderr
+
+
 @every_server
 def test_a_tag_is_a_ref_and_a_full_name_tells_it_from_a_branch(
     trigger: Trigger, gitlab: Sandbox, project: Project, only: Only

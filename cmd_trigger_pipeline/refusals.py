@@ -46,7 +46,7 @@ _REFUSALS = (
     Refusal(
         r"Reference not found",
         RefNotFoundError,
-        "The project has no branch or tag of this name; a commit SHA is not enough.",
+        "{project} has no branch or tag {ref}. A commit SHA is not enough.",
         "Check --ref.",
     ),
     Refusal(
@@ -164,10 +164,15 @@ def explain(
         row = _MARK
     elif row is _VARIABLES and not attempt.request.variables:
         row = _PAYLOAD
+    names = {
+        "source": attempt.endpoint.source,
+        "project": attempt.project.path,
+        "ref": attempt.ref,
+    }
     return row.make(
         message,
-        why=row.why.format(source=attempt.endpoint.source),
-        hint=row.hint.format(source=attempt.endpoint.source),
+        why=row.why.format(**names),
+        hint=row.hint.format(**names),
         answer=refusal.answer,
         results=saved,
     )

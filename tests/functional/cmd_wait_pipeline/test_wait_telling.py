@@ -338,6 +338,7 @@ def test_the_end_of_each_job_is_reported_also_beside_a_trigger_job(
     said = wait("--pipeline-id", pipeline.id).stderr.splitlines()
     for name in ("part-0", "part-1", "part-2", "suite"):
         assert sum(f"{name}: success" in line for line in said) == 1, said
+    assert said[-1].endswith(f"#{pipeline.id} ended: 4 success")
     times = [line[:8] for line in said if line[2:3] == ":"]
     assert times == sorted(times)
 

@@ -137,10 +137,17 @@ class Engine:
             yield from self._tick()
 
     def cancel(self) -> Iterator[Event]:
-        """Cancels the active pipelines that this command started."""
+        """Cancels the active pipelines that this command started, and names those of others."""
         self._artifacts.stop()
         background = self._make_background(self._clock)
         yield from cancel_started(self._gitlab, self._open(), self._clock, background)
+        for wait in self._open():
+            pipeline = wait.pipeline
+            if pipeline and not wait.target.ours and not is_finished(pipeline.status):
+                yield Note(
+                    f"Pipeline {pipeline.id} of {pipeline.project} is not canceled, because this "
+                    "call did not start it."
+                )
 
     def leave(self) -> Iterator[Event]:
         """Reports the pipelines that are still running when the wait stops early."""

@@ -346,6 +346,7 @@ def test_a_pipeline_that_was_found_is_never_canceled(
     ending = trigger("--wait", "--interval", "0.1", "--timeout", "1", "--cancel-on", "timeout")
 
     assert ending.code == 7
+    assert f"Pipeline {started[0].id} of {project.path} is not canceled" in ending.stderr
     assert f"pipelines/{started[0].id}" in ending.stderr
     assert started[0].status == "running"
     assert not any(request.path.endswith("/cancel") for request in gitlab.requests)

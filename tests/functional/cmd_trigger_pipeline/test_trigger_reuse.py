@@ -144,6 +144,18 @@ def test_failed_jobs_are_retried(trigger: Trigger, gitlab: Sandbox, project: Pro
 
 
 @pytest.mark.usefixtures("in_job")
+def test_a_reused_pipeline_is_not_canceled_and_named(
+    trigger: Trigger, gitlab: Sandbox, project: Project
+) -> None:
+    project.script = ScriptedPipeline(timeline=((0, "running"),))
+    trigger("--reuse")
+    ending = trigger("--reuse", *WAIT, "--timeout", "1", "--cancel-on", "timeout")
+    [pipeline] = gitlab.pipelines(project)
+    assert (ending.code, pipeline.status) == (7, "running")
+    assert f"Pipeline {pipeline.id} of {project.path} is not canceled" in ending.stderr
+
+
+@pytest.mark.usefixtures("in_job")
 def test_a_dry_run_names_the_earlier_pipeline_and_retries_nothing(
     trigger: Trigger, gitlab: Sandbox, project: Project
 ) -> None:

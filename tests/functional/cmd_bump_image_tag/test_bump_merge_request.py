@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cmd_bump_image_tag import bump_image_tag
-from sandbox import Fault
+from sandbox import Fault, git
 from tests.functional.cmd_bump_image_tag.conftest import (
     BUMPED,
     DEPLOYMENT,
@@ -399,5 +399,8 @@ def test_3_a_job_token_cannot_open_one(
     monkeypatch.setenv("COMMANDS_API_TOKEN", "")
     monkeypatch.setenv("CI_JOB_TOKEN", gitlab.add_running_job(project, executor).token)
 
-    assert run(*BUMP, "--via", "git").code == 3
-    assert run(*BUMP).code == 3
+    by_git, by_api = run(*BUMP, "--via", "git"), run(*BUMP)
+
+    assert (by_git.code, by_api.code) == (3, 3)
+    assert "A CI job token cannot open a merge request." in by_git.stderr
+    assert list(git.refs(project.repository, "refs/heads/")) == ["refs/heads/main"]

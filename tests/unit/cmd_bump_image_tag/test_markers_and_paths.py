@@ -249,9 +249,25 @@ def test_a_bare_tag_below_image_is_set_by_its_path(check: Check) -> None:
     check("mod:\n  image: ⟦1.0.0→1.0.1⟧\n", "mod=1.0.1", paths=["mod.image"])
 
 
-def test_a_path_without_a_matching_key_is_not_found() -> None:
-    with pytest.raises(NotFoundError, match=r"image\.tog"):
-        plan({"a.yaml": b"image: {tag: v1}"}, [Update("web", "v2")], paths=["image.tog"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "image.tog",
+        "image.tag.x",
+        "image[0]",
+        "images[1].tag",
+        "images[name=api].tag",
+        "images.name.tag",
+        "[1]:image.tag",
+        "Pod/web:image.tag",
+        "image.tag:x",
+    ],
+)
+def test_a_path_without_a_matching_key_is_not_found(path: str) -> None:
+    text = b"image: {tag: v1, x: y, name: z}\nimages: [{name: web, tag: v1}]\n"
+    with pytest.raises(NotFoundError, match="No file has the key") as caught:
+        plan({"a.yaml": text}, [Update("web", "v2")], paths=[path])
+    assert path in caught.value.message
 
 
 @pytest.mark.parametrize("text", ["a: {b: c}", "a: api:1", "a: x y", "a: ${TAG}", f"a: {OLD}"])

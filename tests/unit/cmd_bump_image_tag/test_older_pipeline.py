@@ -26,6 +26,7 @@ def message(pipeline: str, *images: str) -> str:
         # Only the last commit of the image counts: somebody has gone back on purpose.
         [message(f"{HERE}/6", "example.com/web"), message(f"{HERE}/8", "example.com/web")],
         [message("no address", "example.com/web")],
+        [message(f"{HERE}/8", CHANGE.image) + trailers(f"{HERE}/6", [CHANGE.image])],
         ["Upstream-Pipeline:\nBumped-Image:\n"],
     ],
 )
@@ -39,6 +40,8 @@ def test_a_run_is_allowed_if_no_newer_pipeline_has_bumped_the_image(messages: li
         [message(f"{HERE}/8", "example.com/web")],
         [message(f"{HERE}/10", "example.com/api", "example.com/web")],
         ["By hand", message(f"{HERE}/6", "example.com/api"), message(f"{HERE}/8/", CHANGE.image)],
+        # A squashed commit has the trailers of several: the last counts.
+        [message(f"{HERE}/6", CHANGE.image) + trailers(f"{HERE}/8", [CHANGE.image])],
     ],
 )
 def test_a_run_is_refused_if_a_newer_pipeline_has_bumped_the_image(messages: list[str]) -> None:

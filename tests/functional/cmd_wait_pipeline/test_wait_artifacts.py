@@ -148,6 +148,14 @@ def test_all_jobs_of_a_matrix_are_each_in_a_folder(add: Add, wait: Wait, here: P
     assert tree(here / "all") == FILES
 
 
+def test_a_job_of_the_very_name_comes_before_the_parts_of_a_matrix(
+    add: Add, wait: Wait, here: Path
+) -> None:
+    pipeline = add(jobs=(build("build: [a]", f=b"a"), build(f=b"1"), build("build: [b]", f=b"b")))
+    assert wait("--pipeline-id", pipeline.id, "--artifacts", "build=out").code == 0
+    assert tree(here / "out") == {"f": b"1"}
+
+
 def test_jobs_of_downstream_pipelines_are_found_at_any_depth(
     add: Add, wait: Wait, here: Path
 ) -> None:

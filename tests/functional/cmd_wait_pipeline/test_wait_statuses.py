@@ -337,6 +337,12 @@ def jobs_of(**statuses: tuple[tuple[float, str], ...]) -> tuple[ScriptedJob, ...
     )
 
 
+def test_nothing_is_not_finished_after_the_last_job(add: Add, wait: Wait) -> None:
+    ending = wait("--pipeline-id", add(jobs=jobs_of(unit=((1, "success"),))).id, "--job", "unit")
+    assert ending.code == 0
+    assert "Not finished yet" not in ending.stderr
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [("success", 0), ("failed", 1), ("canceled", 9), ("skipped", 10)]
 )

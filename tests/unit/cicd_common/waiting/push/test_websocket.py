@@ -16,6 +16,7 @@ import pytest
 
 from cicd_common.errors import UsageError
 from cicd_common.gitlab.transport import whole_context
+from cicd_common.waiting.push import websocket
 from cicd_common.waiting.push.listener import Push
 
 if TYPE_CHECKING:
@@ -228,3 +229,10 @@ def test_an_unreachable_server_is_retried(
         push.listen(world.record(world.add()))
         until(lambda: sum("was closed" in text for text in caplog.messages) == 2)
     assert not any(text.startswith(OFF) for text in caplog.messages)
+
+
+def test_a_server_gets_a_moment_only_to_answer_the_close(world: Any) -> None:
+    server = world.server()
+    assert server.token is not None
+    with websocket.opened(server, server.token, lambda _: None) as cable:
+        assert cable._connection.close_timeout == websocket.CLOSE_TIMEOUT

@@ -17,6 +17,7 @@ from tests.functional.conftest import every_server
 if TYPE_CHECKING:
     from sandbox import Sandbox
     from sandbox.model import Pipeline, Project, User
+    from sandbox.testing import Api
     from tests.functional.cmd_wait_pipeline.conftest import Add, Wait
     from tests.functional.conftest import Ending
 
@@ -490,6 +491,26 @@ def test_2_an_argument_that_is_neither_is_named(wait: Wait, gitlab: Sandbox, arg
     assert ending.code == 2
     assert "is not an id" in ending.stderr or "not the address of a pipeline" in ending.stderr
     assert len(gitlab.requests) == 0
+
+
+@every_server
+def test_the_newest_pipeline_of_a_merge_request_is_found(
+    gitlab: Sandbox, project: Project, api: Api, add: Add, wait: Wait
+) -> None:
+    sha = gitlab.commit(project, {"a": "1"}, branch="topic", start_pipeline=False)
+    request = {"source_branch": "topic", "target_branch": "main", "title": "Topic"}
+    iid = api.post(f"/projects/{project.id}/merge_requests", json=request).json()["iid"]
+    ref = f"refs/merge-requests/{iid}/head"
+    add((0, "failed"), ref=ref, sha=sha, source="merge_request_event")
+    newest = add(*SOON, ref=ref, sha=sha, source="merge_request_event")
+    add((0, "failed"), ref="topic", sha=sha)
+    json_ = ("--output", "json")
+    assert found(wait("--merge-request", iid, *json_)) == [newest.id]
+    assert found(wait("--ref", ref, *json_)) == [newest.id]
+    assert found(wait("--merge-request", iid, "--sha", sha, *json_)) == [newest.id]
+    later = ("--newer-than", newest.id, "--appear-timeout", "1")
+    assert wait("--merge-request", iid, *later).code == 4
+    assert wait("--merge-request", 99, "--appear-timeout", "1").code == 4
 
 
 def test_an_older_pipeline_does_not_count_with_newer_than(

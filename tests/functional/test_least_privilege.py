@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 from sandbox import Access, Sandbox, ScriptedJob, ScriptedPipeline, versions
+from sandbox.testing import Api
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
     from tests.functional.conftest import Invoke, SkippingClock
 
 PAGE = Path(__file__).parents[2] / "docs/security.md"
-ROLES = {"Guest": Access.GUEST, "Developer": Access.DEVELOPER}
-LESS_ROLE = {Access.GUEST: Access.NONE, Access.DEVELOPER: Access.REPORTER}
+ROLES = {"Guest": Access.GUEST, "Reporter": Access.REPORTER, "Developer": Access.DEVELOPER}
+LESS_ROLE = {
+    Access.GUEST: Access.NONE,
+    Access.REPORTER: Access.GUEST,
+    Access.DEVELOPER: Access.REPORTER,
+}
 # For each scope, what else there is that does less.
 LESS_SCOPE = {"api": "read_api", "read_api": "read_user", "write_repository": "read_repository"}
 # What a command line of the table lacks.
@@ -29,6 +34,7 @@ REST = {
     "cmd-trigger-pipeline": ["--ref", "staging"],
     "cmd-wait-pipeline": ["--ref", "main"],
     "cmd-bump-image-tag": ["--image", "web=v2", "--branch", "staging"],
+    "cicd-doctor": [],
 }
 REFUSED = {3, 4, 6}
 OLDEST = "17.0"
@@ -51,7 +57,7 @@ class Row:
 def rows() -> list[Row]:
     found = []
     for line in PAGE.read_text().splitlines():
-        if line.startswith("| `cmd-"):
+        if line.startswith(("| `cmd-", "| `cicd-")):
             what, token, scopes, role, since = (cell.strip() for cell in line.split("|")[1:-1])
             words = tuple(what.strip("`").split())
             needed = tuple(re.findall(r"`(\w+)`", scopes))
@@ -91,12 +97,26 @@ def downstream(gitlab: Sandbox) -> Project:
     project.job_token_allowlist = {"tech-lunch/shop"}
     project.job_token_push = True
     manual = ScriptedJob(name="release", when="manual", played=((0, "success"),))
-    gitlab.add_pipeline(project, ScriptedPipeline(jobs=(ScriptedJob(name="a"),)), user=maker)
+    built = ScriptedJob(name="a", artifacts={"app": b"1"})
+    gitlab.add_pipeline(project, ScriptedPipeline(jobs=(built,)), user=maker)
     gitlab.add_pipeline(
         project, ScriptedPipeline(jobs=(manual,)), user=maker, ref="staging", after=-1
     )
     project.script = ScriptedPipeline(jobs=(ScriptedJob(name="a"),))
     return project
+
+
+def request_of(gitlab: Sandbox, project: Project) -> int:
+    """Open a merge request that has a pipeline; gives its iid."""
+    maker = next(user for user in gitlab.state.users.values() if user.username == "maker")
+    with Api(gitlab, **{"PRIVATE-TOKEN": gitlab.add_token(maker).secret}) as api:
+        request = {"source_branch": "staging", "target_branch": "main", "title": "Staging"}
+        opened = api.post(f"/projects/{project.id}/merge_requests", json=request)
+    iid: int = opened.json()["iid"]
+    script = ScriptedPipeline(jobs=(ScriptedJob(name="a"),))
+    ref, sha = f"refs/merge-requests/{iid}/head", gitlab.sha(project, "refs/heads/staging")
+    gitlab.add_pipeline(project, script, user=maker, ref=ref, sha=sha)
+    return iid
 
 
 @pytest.fixture
@@ -105,8 +125,10 @@ def run(
     executor: User,
     downstream: Project,
     invoke: Invoke,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Run:
+    monkeypatch.chdir(tmp_path)  # where artifacts go
     monkeypatch.setenv("CI_PIPELINE_URL", f"{gitlab.url}/tech-lunch/shop/-/pipelines/1")
     monkeypatch.setenv("CI_PIPELINE_CREATED_AT", gitlab.state.clock.now().isoformat())
     monkeypatch.setenv("CI_JOB_NAME", "deploy")
@@ -127,7 +149,9 @@ def run(
         rest = REST[name]
         if "ID" in options:
             [passed] = (each for each in gitlab.pipelines(downstream) if each.ref == "main")
-            options, rest = ["--pipeline-id", str(passed.id)], []
+            options[options.index("ID")], rest = str(passed.id), []
+        if "IID" in options:
+            options[options.index("IID")], rest = str(request_of(gitlab, downstream)), []
         if "play" in options:
             options += ["--ref", "staging"]
         ended = invoke(

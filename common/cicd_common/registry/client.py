@@ -163,6 +163,8 @@ class Repository:
                 if self._auth is not None and isinstance(refusal, NotFoundError):
                     self._worked = self._auth
                     raise  # the login was accepted: another one is not tried
+                if self._used and verb == "HEAD" and isinstance(refusal, ForbiddenError):
+                    raise  # the GET decides whether another login is needed
                 if refusal.answer is None or not self._log_in(refusal.answer, tags=tags):
                     raise self._refusal or refusal from refusal
             else:
@@ -262,10 +264,10 @@ class Repository:
                     raise
                 url, auth = target, None
                 session = self._settings.session(url)
-            except AuthError as refusal:
+            except (AuthError, ForbiddenError) as refusal:
                 if session is self._session:
                     raise
-                # The login is not for another host.
+                # Without its response: a login is not for another host.
                 raise ForbiddenError(refusal.message) from refusal
             else:
                 return response

@@ -257,6 +257,34 @@ def test_a_head_response_without_details_is_followed_by_one_get(head: Reply) -> 
     assert [request.verb for request in host.asked] == ["HEAD", "GET"]
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_storage_that_refuses_a_head_is_not_a_reason_for_another_login(status: int) -> None:
+    """The signature of an address can be for a GET alone."""
+    with serving(lambda each: Reply(status) if each.verb == "HEAD" else FOUND) as storage:
+
+        def registry(request: Request) -> Reply:
+            if request.authorization == basic(LOGIN):
+                return Reply(307, {"Location": f"{storage.url}/signed"})
+            return Reply(401, challenges=('Basic realm="x"',))
+
+        with serving(registry) as host:
+            assert digest(host, LOGIN, OTHER) == DIGEST
+    assert set(host.passwords) == {basic(LOGIN)}
+    assert storage.passwords == []
+
+
+def test_a_403_to_a_head_is_not_a_reason_for_another_login() -> None:
+    def registry(request: Request) -> Reply:
+        if request.authorization == basic(LOGIN):
+            return Reply(403) if request.verb == "HEAD" else FOUND
+        return Reply(401, challenges=('Basic realm="x"',))
+
+    with serving(registry) as host:
+        assert digest(host, LOGIN, OTHER) == DIGEST
+        assert set(host.passwords) == {basic(LOGIN)}
+        assert digest(host, OTHER, LOGIN) == DIGEST
+
+
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_failing_registry_gets_no_extra_get(status: int) -> None:
     with serving(lambda _: Reply(status)) as host, pytest.raises(UnavailableError):

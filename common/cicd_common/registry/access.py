@@ -220,7 +220,7 @@ def _realm(challenge: Challenge, login: Login | None, *, insecure: bool, registr
 def _speaks_tls(registry: str, timeout: float) -> bool:
     """Returns whether a server on this machine uses TLS; Docker checks this in the same way."""
     parts = urlsplit(f"//{registry}")
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # nothing is sent; the session checks the certificate
     try:

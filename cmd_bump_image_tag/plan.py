@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cicd_common.errors import NotFoundError, RefusedError
 from cmd_bump_image_tag.file_plan import outlives, plan_file
+from cmd_bump_image_tag.image_reference import has_variable
 from cmd_bump_image_tag.leftovers import find_leftovers, find_leftovers_in_text
 from cmd_bump_image_tag.reading import check_paths, parse, read
 from cmd_bump_image_tag.result import BumpResult, Change, Skipped
@@ -203,8 +204,10 @@ def _nearest(update: Update, sources: Iterable[Source]) -> list[str]:
     """Returns up to three names similar to the one that was not found, else any names there are."""
     names: set[str] = set()
     for image in (image for source in sources for image in source.images):
-        if not image.obstacle and len(names) < _MOST_NAMES:
-            names.add((image.in_global_registry or image.name).familiar)
+        name = image.in_global_registry or image.name
+        is_known = not image.obstacle and not has_variable(name.last_component)
+        if is_known and len(names) < _MOST_NAMES:
+            names.add(name.familiar)
     last = update.reference.last_component
     akin = [name for name in names if last in name.rpartition("/")[2]]
     akin.sort(key=lambda name: (name.rpartition("/")[2] != last, name))

@@ -153,6 +153,7 @@ def test_the_error_for_a_missing_image_names_the_images_in_the_files() -> None:
         ("image: redis:7\nb: {image: nginx:1}\n", "The nearest: nginx, redis."),
         ("a: b\n", "The files name no image."),
         ("a: $X\nimage: redis:$X\n", "The files name no image."),
+        ("image: ${X:-redis:7}\nb: {image: $Y}\n", "The files name no image."),
     ],
 )
 def test_the_nearest_names_are_shown_else_some_else_none(text: str, why: str) -> None:

@@ -6,6 +6,8 @@ runs their jobs in a shell of this machine, where the commands of this checkout 
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -155,7 +157,8 @@ def guide(url: str, token: Token) -> str:
     address = f"{scheme}://me:$COMMANDS_API_TOKEN@{place}"
     there = "\n".join(f"#   {url}/{GROUP}/{name:<20}{stop.about}" for name, stop in STOPS.items())
     return f"""\
-# An embedded GitLab. Paste the next two lines into another terminal:
+# An embedded GitLab. Paste the next three lines into another terminal:
+export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"
 export CI_SERVER_URL={url}
 export COMMANDS_API_TOKEN={token.secret}
 
@@ -166,7 +169,6 @@ export COMMANDS_API_TOKEN={token.secret}
 #   cmd-trigger-pipeline --project {GROUP}/runs-downstream --wait
 #   cmd-trigger-pipeline --project {GROUP}/fails --wait
 #   cmd-tag-project --project {GROUP}/service-tests --next minor --wait
-# The commands are in .venv/bin.
 
 # For a pipeline of your own, push a .gitlab-ci.yml, such as one of README's:
 #   git clone {address}/{GROUP}/hello-world.git

@@ -38,11 +38,13 @@ def test_each_way_of_the_readme_is_green_when_it_is_pushed_as_the_guide_says(
     toured: tuple[Sandbox, str], way: int, tmp_path: Path
 ) -> None:
     gitlab, guide = toured
-    settings = dict(re.findall(r"^export (\w+)=(.*)$", guide, re.MULTILINE))
+    exports = re.findall(r"^export .*$", guide, re.MULTILINE)
     (clone,) = re.findall(r"^#   (git clone .*)$", guide, re.MULTILINE)
     (tmp_path / ".gitlab-ci.yml").write_text(PIPELINES[way], encoding="utf-8")
     steps = (
         "set -e",
+        *exports,
+        "command -v cmd-wait-pipeline >&2",
         clone,
         "cd hello-world",
         "mv ../.gitlab-ci.yml .",
@@ -54,7 +56,7 @@ def test_each_way_of_the_readme_is_green_when_it_is_pushed_as_the_guide_says(
     sha = subprocess.run(
         ["bash", "-c", "\n".join(steps)],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **settings},
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         check=True,
         capture_output=True,
         text=True,

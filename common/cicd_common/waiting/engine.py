@@ -381,7 +381,7 @@ class Engine:
             before = wait.found
             match seen.get(before.id):
                 case NotFoundError() as gone:
-                    yield from self._end(wait, gone)
+                    yield from self._gone(wait, gone)
                     continue
                 case Pipeline() as pipeline:
                     wait.pipeline, wait.read = pipeline, began
@@ -543,6 +543,12 @@ class Engine:
             f"{in_words(self._limit)} were not enough to find {wait.target}.",
             hint="Allow more with --timeout.",
         )
+
+    def _gone(self, wait: Wait, gone: NotFoundError) -> Iterator[Event]:
+        """Ends the wait for a deleted pipeline, which does not hold a lock any more."""
+        if wait.is_lock:
+            yield Note(gone.message)
+        yield from self._end(wait, result_of(wait.found) if wait.is_lock else gone)
 
     def _end(self, wait: Wait, outcome: Outcome) -> Iterator[Event]:
         if isinstance(outcome, CommandError):

@@ -129,6 +129,17 @@ def test_a_pipeline_that_is_deleted_meanwhile_is_not_found(
     assert wait("--pipeline-id", pipeline.id).code == 4
 
 
+def test_a_pipeline_that_is_deleted_meanwhile_holds_no_lock(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    pipeline = add(*FOR_EVER)
+    gone = {"message": "404 Not found"}
+    gitlab.fault(Fault(path=f"/pipelines/{pipeline.id}", status=404, body=gone))
+    ending = wait("--all-running")
+    assert ending.code == 0, ending.stderr
+    assert f"Pipeline {pipeline.id} of tech-lunch/service-tests no longer exists" in ending.stderr
+
+
 def test_a_token_that_is_revoked_meanwhile_ends_it(gitlab: Sandbox, add: Add, wait: Wait) -> None:
     body = {"error": "invalid_token", "error_description": "Token was revoked."}
     gitlab.fault(Fault(path="/jobs", nth=3, status=401, body=body))

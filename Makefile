@@ -19,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto
 EXACTLY := --no-deps --only-binary :all: --require-hashes --requirement
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test unit fuzz fault-matrix protections semantic-release test-gitlab lint format docs pictures lock check-lock audit renew-images
+.PHONY: help demo test unit fuzz fault-matrix protections semantic-release test-gitlab lint format docs bench pictures lock check-lock audit renew-images
 
 help: ## Show this list; the times are those of 2 cores, the first set-up takes 1 min more
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,9 @@ format: $(READY) ## Format the code, and repair what can be repaired (1 s)
 
 docs: $(READY) ## Write the option tables and exit codes of the documents from the code (2 s)
 	$(BIN)/python docs/generate.py
+
+bench: $(READY) ## Measure the commands beside others, and write docs/benchmarks.md (30 min)
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 pictures: $(READY) ## Draw the documents' pictures from a real wait in the embedded GitLab (30 s)
 	$(BIN)/python docs/pictures.py

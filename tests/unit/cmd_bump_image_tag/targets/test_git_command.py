@@ -1,41 +1,56 @@
-from __future__ import annotations
+"""What git gets from this process's environment."""
 
-import errno
 import os
-import tempfile
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cicd_common.errors import Interrupted
-from cmd_bump_image_tag.targets import git_command
-from cmd_bump_image_tag.targets.git_command import Remote, private_repository
+from cicd_common import cleaning
+from cmd_bump_image_tag.targets.git_command import inherited_environment, repository_address
 
-if TYPE_CHECKING:
-    from pathlib import Path
+SECRET = "glpat-a-secret-of-the-test"
 
 
-def test_a_repository_to_which_a_child_of_git_still_writes_is_removed_after_a_signal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "value", "is_kept"),
+    [
+        ("HTTPS_PROXY", f"http://user:{SECRET}@proxy.example.com", True),
+        ("http_proxy", f"http://user:{SECRET}@proxy.example.com", True),
+        ("GIT_SSH_COMMAND", "ssh -i key", True),
+        ("GIT_AUTHOR_NAME", "Bot", True),
+        ("ANY", f"x {SECRET} y", False),
+        ("CI_JOB_TOKEN", "short", False),
+        ("COMMANDS_API_TOKEN", "short", False),
+        ("GIT_DIR", ".git", False),
+        ("GIT_INDEX_FILE", "index", False),
+        ("GIT_CONFIG_COUNT", "1", False),
+        ("GIT_TRACE", "1", False),
+        ("GIT_TRACE_CURL", "1", False),
+        ("GIT_TR2_EVENT", "1", False),
+        ("GIT_CURL_VERBOSE", "1", False),
+    ],
+)
+def test_git_gets_no_secret_no_trace_and_no_other_repository(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, *, is_kept: bool
 ) -> None:
-    remove, busy = os.rmdir, [True]
+    cleaning.hide(SECRET)
+    monkeypatch.setenv(name, value)
+    assert (inherited_environment().get(name) == value) == is_kept
+    assert (name in inherited_environment()) == is_kept
+    assert inherited_environment()["PATH"] == os.environ["PATH"]
 
-    def busy_once(path: Any, **options: Any) -> None:
-        if busy:
-            busy.clear()
-            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
-        remove(path, **options)
 
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(git_command, "REMOVAL_PAUSE", 0)
-
-    def interrupted() -> None:
-        with private_repository(Remote("https://h/a.git")):
-            monkeypatch.setattr(os, "rmdir", busy_once)
-            raise Interrupted(15)
-
-    with pytest.raises(Interrupted):
-        interrupted()
-
-    assert not busy
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("address", "base_url", "expected"),
+    [
+        ("https://a.example.com/g/p", "https://a.example.com", "https://a.example.com/g/p.git"),
+        ("https://a.example.com/g/p/", "https://a.example.com", "https://a.example.com/g/p.git"),
+        ("https://a.example.com/g/p.git", "https://a.example.com", "https://a.example.com/g/p.git"),
+        ("https://b.example.com/g/p", "https://a.example.com", "https://b.example.com/g/p"),
+        ("https://a.example.com/g/p", "", "https://a.example.com/g/p"),
+        ("git@a.example.com:g/p", "https://a.example.com", "git@a.example.com:g/p"),
+    ],
+)
+def test_an_address_on_the_gitlab_server_ends_with_git(
+    address: str, base_url: str, expected: str
+) -> None:
+    assert repository_address(address, base_url) == expected

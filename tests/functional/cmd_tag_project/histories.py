@@ -185,6 +185,7 @@ HISTORIES = (
     ),
     History("a first feature", ("feat: a",), "0.1.0", semantic_release="1.0.0", why=INITIAL),
     History("a first fix", ("fix: one",), "0.0.1", semantic_release="1.0.0", why=INITIAL),
+    History("a first break", ("feat!: a",), "0.1.0", semantic_release="1.0.0", why=INITIAL),
     History("no first version", ("docs: one",), ""),
     History("no prefix", ("git tag 1.2.3", "fix: one"), "1.2.4", prefix=""),
     History(

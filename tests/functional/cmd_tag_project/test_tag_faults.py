@@ -309,3 +309,22 @@ def test_a_tag_that_another_made_first_is_not_created(
     assert ending.code == 0, ending.stderr
     assert json.loads(ending.stdout)["created"] is False
     assert "TAG_CREATED=false" in (tmp_path / "result.env").read_text().splitlines()
+
+
+def test_5_another_created_the_tag_elsewhere_while_our_request_was_lost(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    old = gitlab.sha(project)
+    new = gitlab.commit(project, {"more": "work"})
+
+    def create() -> None:
+        gitlab.tag(project, "v1", old)
+
+    gitlab.fault(Fault(path=TAGS, method="POST", nth=1, meanwhile=create, reset="before"))
+
+    ending = tag("--tag-name", "v1")
+
+    assert ending.code == 5
+    assert old in ending.stderr
+    assert new in ending.stderr
+    assert gitlab.tags(project) == {"v1": old}

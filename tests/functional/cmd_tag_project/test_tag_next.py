@@ -32,6 +32,7 @@ TAGS = r"/repository/tags$"
         (["v9.9.9", "api-1.0.0"], ["--next", "minor", "--prefix", "api-"], "api-1.1.0"),
         (["1.0.0"], ["--next", "patch", "--prefix", ""], "1.0.1"),
         (["3.4.5"], ["--next", "patch"], "3.4.6"),
+        (["12.3.4"], ["--next", "patch"], "12.3.5"),
         (["3.4.5", "nightly", "v2"], ["--next", "minor"], "3.5.0"),
         (["3.4.5", "v1.0.0"], ["--next", "patch", "--prefix", "v"], "v1.0.1"),
         (["v1.4.7", "v2.1.0"], ["--next", "patch", "--within", "1.4"], "v1.4.8"),
@@ -119,6 +120,22 @@ def test_a_version_that_another_job_created_at_the_same_commit_is_accepted(
     assert ending.code == 0
     assert "v0.0.1 already exists" in ending.stdout
     assert gitlab.tags(project) == {"v0.0.1": sha}
+
+
+def test_a_release_of_the_next_version_never_takes_the_tag_of_another_job(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    old = gitlab.tag(project, "v0.0.1")
+    new = gitlab.commit(project, {"more": "work"})
+    headers = {"Content-Type": "application/json"}
+    path = TAGS.replace("$", r"\?")
+    gitlab.fault(Fault(path=path, method="GET", first=1, status=200, body="[]", headers=headers))
+
+    ending = tag("--next", "patch", "--release")
+
+    assert ending.code == 0, ending.stderr
+    assert gitlab.tags(project) == {"v0.0.1": old, "v0.0.2": new}
+    assert list(project.releases) == ["v0.0.2"]
 
 
 def test_12_versions_with_and_without_v_are_both_named(

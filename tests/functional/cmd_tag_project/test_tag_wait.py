@@ -186,3 +186,16 @@ def test_3_a_job_token_cannot_do_what_the_wait_asks_for(
 
     assert ending.code == 3, ending.stderr
     assert len(gitlab.requests) == 0
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_the_pipeline_is_found_if_those_before_the_tag_cannot_be_read(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project, status: int
+) -> None:
+    scripted(project, "success")
+    fault = gitlab.fault(Fault(path=r"/pipelines\?", nth=1, status=status))
+
+    ending = tag("--tag-name", "v1", "--wait")
+
+    assert ending.code == 0, ending.stderr
+    assert fault.fired == 1

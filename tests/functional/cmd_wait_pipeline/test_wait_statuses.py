@@ -416,3 +416,17 @@ def test_a_manual_job_is_started_with_on_manual_play(add: Add, wait: Wait) -> No
 @pytest.mark.usefixtures("project")
 def test_2_a_lock_waits_for_no_single_job(wait: Wait) -> None:
     assert wait("--all-running", "--job", "unit").code == 2
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("refused", [r"/pipelines\?", r"/bridges"])
+def test_what_an_older_server_refuses_is_read_in_another_way(
+    gitlab: Sandbox, add: Add, wait: Wait, refused: str, status: int
+) -> None:
+    pipelines = [add((0, "running"), (3, "success")) for _ in range(3)]
+    fault = gitlab.fault(Fault(path=refused, status=status))
+
+    ending = wait(*(word for each in pipelines for word in ("--pipeline-id", each.id)))
+
+    assert ending.code == 0, ending.stderr
+    assert fault.fired

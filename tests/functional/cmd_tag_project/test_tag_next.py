@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from sandbox.model import Project, Token
+    from sandbox.model import Project, Token, User
     from tests.functional.conftest import Ending
 
 TAGS = r"/repository/tags$"
@@ -337,3 +337,20 @@ def test_a_refused_version_is_sent_once(
 
     assert tag("--next", "patch").code == 6
     assert len(writes()) == 1
+
+
+def test_3_a_job_token_cannot_read_the_commits_that_auto_needs(
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    executor: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COMMANDS_API_TOKEN", "")
+    monkeypatch.setenv("CI_JOB_TOKEN", gitlab.add_running_job(project, executor).token)
+
+    ending = tag("--next", "auto", "--release")
+
+    assert ending.code == 3, ending.stderr
+    assert "--next major, minor or patch" in ending.stderr
+    assert len(gitlab.requests) == 0

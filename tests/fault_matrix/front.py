@@ -172,7 +172,9 @@ class Front:
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in [*self._threads, *self._late]:
             thread.join()
-        self._reserved.close()
+        # A WebSocket whose answer met the fault is still open.
+        for connection in [*waiting, *self._open, self._reserved]:
+            connection.close()
 
     @property
     def url(self) -> str:

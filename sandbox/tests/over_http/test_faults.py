@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,8 +148,8 @@ def test_the_sandbox_command_prints_its_address_and_leaves_no_files(
         text=True,
     ) as process:
         assert process.stdout is not None
-        exports = (line for line in process.stdout if line.startswith("export "))
-        said = dict(next(exports).split()[1].split("=", 1) for _ in range(2))
+        settings = (line for line in process.stdout if re.match(r"export C\w+=", line))
+        said = dict(next(settings).split()[1].split("=", 1) for _ in range(2))
         base = f"{said['CI_SERVER_URL']}/api/v4"
         headers = {"PRIVATE-TOKEN": said["COMMANDS_API_TOKEN"]}
         answers = [

@@ -31,7 +31,13 @@ class Process:
         self._timers: list[threading.Timer] = []
 
     def run(
-        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float,
+        unwanted: threading.Event,
     ) -> int | None:
         """Runs a command until it ends or is ended.
 
@@ -40,6 +46,7 @@ class Process:
             env: Its whole environment.
             cwd: Its working directory.
             timeout: Seconds after which it is ended.
+            unwanted: Ends it if it is set before it runs, when `terminate` finds nothing yet.
 
         Returns:
             Its exit code, as a shell would put it; None if its time ran out.
@@ -55,6 +62,8 @@ class Process:
         )
         with self._lock:
             self._group = child.pid
+        if unwanted.is_set():
+            self.terminate()
         expired = threading.Event()
         limit = threading.Timer(timeout, self._expire, [expired])
         reader = threading.Thread(target=self._read, args=[child], daemon=True)

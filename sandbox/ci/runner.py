@@ -186,7 +186,9 @@ class JobRun:
         with self._trace.section("step_script", title):
             code = None
             if not self._canceled.is_set():
-                code = self._shell("script", self._plan.script, "running", self._plan.timeout)
+                code = self._shell(
+                    "script", self._plan.script, "running", self._plan.timeout, self._canceled
+                )
         if self._canceled.is_set():
             return Outcome("canceled")
         if code is None:
@@ -212,7 +214,11 @@ class JobRun:
 
     def _after_script(self, outcome: Outcome) -> None:
         code = self._shell(
-            "after_script", self._plan.after_script, outcome.status, _AFTER_SCRIPT_LIMIT
+            "after_script",
+            self._plan.after_script,
+            outcome.status,
+            _AFTER_SCRIPT_LIMIT,
+            self._stopped,
         )
         if code != 0:
             self._trace.line(
@@ -221,7 +227,14 @@ class JobRun:
                 colour=_YELLOW,
             )
 
-    def _shell(self, name: str, commands: Sequence[str], status: str, timeout: float) -> int | None:
+    def _shell(
+        self,
+        name: str,
+        commands: Sequence[str],
+        status: str,
+        timeout: float,
+        unwanted: threading.Event,
+    ) -> int | None:
         path = self._scripts / name
         path.write_text(executor.script(commands))
         path.chmod(self._executor.reach)
@@ -232,6 +245,7 @@ class JobRun:
             env={**self._machine.environment(), **environment},
             cwd=self._directory,
             timeout=timeout,
+            unwanted=unwanted,
         )
         end = self._executor.forced_end()
         if end and (code is None or self._canceled.is_set()):

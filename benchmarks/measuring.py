@@ -94,23 +94,26 @@ def in_turns(
 
 
 def row(name: str, spent: Sequence[Spent], beside: Sequence[Spent]) -> list[str]:
-    """Returns a table's row: median, quartiles, processor, memory, and the ratio of each round."""
+    """Returns a table's row: median, quartiles, processor, memory, and two ratios.
+
+    Each ratio is the median of those of the rounds. That of the processor's time changes less than
+    that of the time if the machine has other work.
+    """
     walls = [each.wall for each in spent]
     low, middle, high = statistics.quantiles(walls, n=4, method="inclusive")
-    ratio = statistics.median(
-        one.wall / other.wall for one, other in zip(spent, beside, strict=True)
-    )
+    rounds = list(zip(spent, beside, strict=True))
     return [
         name,
         f"{middle * 1000:.0f} ms",
         f"{low * 1000:.0f} to {high * 1000:.0f} ms",
         f"{statistics.median(each.cpu for each in spent) * 1000:.0f} ms",
         f"{max(each.peak for each in spent):.0f} MB",
-        f"{ratio:.2f}",
+        f"{statistics.median(one.wall / other.wall for one, other in rounds):.2f}",
+        f"{statistics.median(one.cpu / other.cpu for one, other in rounds):.2f}",
     ]
 
 
-HEAD = ("command", "median", "middle half", "processor", "peak memory", "ratio")
+HEAD = ("command", "median", "middle half", "processor", "peak memory", "ratio", "of processor")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -122,11 +125,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def exponent(points: Sequence[tuple[float, float]]) -> float:
     """Returns the exponent of the power law that fits best: 1 is linear growth.
 
-    The least squares of the logarithms, over the upper half of the sizes: at small sizes the
-    start of the process hides the growth.
+    What the smallest size takes, mostly the start of the process, is subtracted from the others.
+    Of the largest three, the least squares of the logarithms count.
     """
-    upper = sorted(points)[len(points) // 2 - 1 :]
-    logs = [(math.log(size), math.log(max(value, 1e-3))) for size, value in upper]
+    (_, first), *others = sorted(points)
+    logs = [(math.log(size), math.log(max(value - first, 1e-3))) for size, value in others[-3:]]
     return statistics.linear_regression(*zip(*logs, strict=True)).slope
 
 

@@ -90,15 +90,17 @@ def _once(name: str, measure: Callable[[], Any]) -> Any:
 
 def _document(missing: list[str]) -> str:
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    left_out = f" Left out, because no package was found: {', '.join(missing)}." if missing else ""
+    left_out = f"Left out, because no package was found: {', '.join(missing)}." if missing else ""
+    python = platform.python_version()
     notes = _notes()
     text = f"""# Benchmarks
 
-`make bench` measures all of this in one run and writes this page. It needs half an hour. These
-figures are of {day}, with Python {platform.python_version()} on {os.cpu_count()} cores of
-{platform.machine()}. Commands that are compared run in turns on the same machine, against the
-embedded GitLab. A ratio is the median of the ratios of the rounds. A command's time includes the
-start of its process.{left_out}
+`make bench` measures all of this in one run and writes this page. It needs half an hour. The
+figures are of {day}, with Python {python} on {os.cpu_count()} cores ({platform.machine()}).
+
+Commands that are compared run in turns, against the embedded GitLab. A ratio is the median of the
+ratios of the rounds. A command's time includes the start of its process.
+{left_out}
 """
     for name, (title, _, _) in SECTIONS.items():
         text += f"\n## {title}\n\n{_once(name, str)}"
@@ -121,8 +123,8 @@ start of its process.{left_out}
 ## Growth
 
 {table(head, rows)}
-The exponent is that of the power law that fits the upper half of the sizes best: with 1, twice the
-size takes twice as long.
+The exponent is that of the power law that fits the largest three sizes best, less what the smallest
+takes, which is mostly the start of the process: with 1, twice the size takes twice as long.
 
 ![Seconds by size, on logarithmic axes](plots/growth.svg)
 """

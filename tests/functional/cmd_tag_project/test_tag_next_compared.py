@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import subprocess
@@ -22,11 +21,6 @@ if TYPE_CHECKING:
     from sandbox import Sandbox
     from sandbox.model import User
     from tests.functional.conftest import Ending
-
-# Commitizen turns off all loggers that exist when it is imported, those of the commands too.
-for _logger in logging.root.manager.loggerDict.values():
-    if isinstance(_logger, logging.Logger):
-        _logger.disabled = False
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = (ROOT / "docs/cmd-tag-project.md").read_text()

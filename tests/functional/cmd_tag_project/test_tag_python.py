@@ -68,8 +68,9 @@ def test_from_python_a_default_wait_is_true(
     assert done.pipeline.status == "success"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("projects", [1, 3])
+@pytest.mark.parametrize(
+    ("projects", "number", "code"), [(1, signal.SIGINT, 130), (3, signal.SIGTERM, 143)]
+)
 def test_a_signal_ends_it_at_once(
     start: Start,
     gitlab: Sandbox,

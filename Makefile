@@ -18,6 +18,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses auto
 # How pip and uv install a lock: its versions and files, and nothing that an index offers beside.
 EXACTLY := --no-deps --only-binary :all: --require-hashes --requirement
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, each of the many processes of the tests would compile all modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test unit fuzz fault-matrix protections semantic-release test-gitlab lint format docs bench pictures lock check-lock audit renew-images
 

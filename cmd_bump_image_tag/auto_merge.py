@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # Values of `detailed_merge_status`: https://docs.gitlab.com/api/merge_requests/#merge-status
 _UNSETTLED = ("preparing", "checking", "unchecked", "approvals_syncing")
 _NEVER = {
-    "conflict": "It contradicts its target.",
+    "conflict": "It conflicts with its target.",
     "commits_status": "Its branch has no commits of its own.",
     "draft_status": "It is a draft.",
     "need_rebase": "The project merges only what is up to date with its target.",
@@ -105,7 +105,7 @@ def merge_when_ready(requests: MergeRequests, iid: int, sha: str) -> MergeReques
             if is_asked:
                 raise
             is_asked, backoff = True, Backoff(retry_for)
-            has_ci = _starts_pipeline(requests, now, missing)
+            has_ci = _start_missing_pipeline(requests, now, missing)
 
 
 def _merge(
@@ -273,8 +273,10 @@ _NO_PIPELINE = re.compile(
 )
 
 
-def _starts_pipeline(requests: MergeRequests, now: MergeRequest, missing: CommandError) -> bool:
-    """Returns False if GitLab says that the rules start no pipeline, for branch and merge request.
+def _start_missing_pipeline(
+    requests: MergeRequests, now: MergeRequest, missing: CommandError
+) -> bool:
+    """Starts the merge request's pipeline if GitLab says that the rules start none for its branch.
 
     GitLab can simulate the pipeline of a branch. It cannot simulate that of a merge request, so
     that one is started: it is the check that the merge needs.
@@ -287,10 +289,13 @@ def _starts_pipeline(requests: MergeRequests, now: MergeRequest, missing: Comman
         now: The merge request.
         missing: The error for a pipeline that did not appear.
 
+    Returns:
+        True if it was started; False if GitLab says that its rules start none either.
+
     Raises:
-        CommandError: `missing`, if GitLab does not answer that.
+        CommandError: `missing`, if GitLab says neither.
     """
-    query = {"content_ref": now.sha, "dry_run": True, "dry_run_ref": now.branch}
+    query = {"content_ref": now.sha, "dry_run": "true", "dry_run_ref": now.branch}
     try:
         checked = requests.gitlab.get(f"projects/{requests.project.id}/ci/lint", **query)
     except (NotFoundError, ForbiddenError):
@@ -298,7 +303,9 @@ def _starts_pipeline(requests: MergeRequests, now: MergeRequest, missing: Comman
     if not any(_NO_PIPELINE.search(error) for error in fields.texts(checked, "errors")):
         raise missing
     try:
-        requests.start_pipeline(now)
+        requests.start_pipeline(
+            now, find=lambda: _pipeline_of(requests, requests.get(now.iid), now.sha)
+        )
     except (RefusedError, ForbiddenError, NotFoundError) as refusal:
         if _NO_PIPELINE.search(refusal.message):
             return False

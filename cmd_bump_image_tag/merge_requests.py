@@ -17,7 +17,7 @@ from cicd_common.gitlab.retry import Backoff
 from cmd_bump_image_tag.commit_message import is_bump
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from cicd_common.gitlab.fields import JsonObject
     from cicd_common.gitlab.projects import Project
@@ -373,7 +373,7 @@ class MergeRequests:
         if not all(is_bump(fields.text(commit, "message")) for commit in commits):
             raise _conflict(found, self.target, found.merge_error)
         log.warning(
-            "%s contradicts %s, and is closed: another takes its place.",
+            "%s conflicts with %s, and is closed: another takes its place.",
             found.web_url,
             self.target,
         )
@@ -384,24 +384,23 @@ class MergeRequests:
         span = f"refs/heads/{since}..refs/heads/{until}"
         return self.gitlab.get_list(f"{self._repository}/commits", ref_name=span, **query)
 
-    def start_pipeline(self, found: MergeRequest) -> HeadPipeline:
+    def start_pipeline(
+        self, found: MergeRequest, find: Callable[[], HeadPipeline | None]
+    ) -> HeadPipeline:
         """Starts the merge request's own pipeline.
 
         Args:
             found: The merge request.
+            find: Checks whether it was started.
 
         Raises:
             RefusedError: Its rules start no job in such a pipeline.
             CommandError: GitLab refused it for another reason, or gave no usable answer.
         """
-        path = f"{self.path}/{found.iid}/pipelines"
-
-        def find() -> HeadPipeline | None:
-            started = map(_read_pipeline, self.gitlab.get_list(path))
-            return next((each for each in started if each.sha == found.sha), None)
-
         return self.gitlab.write(
-            *("POST", path, {}),
+            "POST",
+            f"{self.path}/{found.iid}/pipelines",
+            {},
             read=_read_pipeline,
             find=find,
             check=found.web_url,

@@ -151,7 +151,7 @@ def test_a_merge_request_that_conflicts_with_its_target_is_replaced(
     assert ending.code == 0, ending.stderr
     old, new = project.merge_requests
     assert (old.state, new.state) == ("closed", "opened")
-    assert "merge_requests/1 contradicts main" in ending.stderr
+    assert "merge_requests/1 conflicts with main" in ending.stderr
     assert text(gitlab, project, "apps/web.yaml", new.source_branch) == BUMPED
     assert run(*BUMP, "--via", via, "--auto-merge").code == 0
     assert text(gitlab, project, "apps/web.yaml") == BUMPED

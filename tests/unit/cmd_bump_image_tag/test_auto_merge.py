@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests_mock as requests_mock_module
+from requests.exceptions import ReadTimeout
 
 from cicd_common.errors import CommandError, ConflictError, NotFoundError
 from cicd_common.gitlab import retry
@@ -247,6 +248,25 @@ def test_without_a_pipeline_it_is_merged_only_if_gitlab_says_that_none_will_come
     assert checked.request_history[0].qs == query
     assert checked.call_count == 1
     assert started.call_count <= 1
+
+
+def test_after_a_lost_response_a_pipeline_for_the_merged_result_is_not_started_again(
+    server: Mocker, requests: MergeRequests
+) -> None:
+    head = pipeline("success", OTHER, MERGED_RESULT)
+    started = server.post(f"{API}/merge_requests/1/pipelines", exc=ReadTimeout)
+
+    def shown(*_: object) -> dict[str, Any]:
+        return request(source_branch="bump", head_pipeline=head if started.called else None)
+
+    server.get(f"{API}/merge_requests/1", json=shown)
+    with_ci(server)
+    server.get(f"{API}/ci/lint", json={"valid": False, "errors": [NONE]})
+    server.get(f"{API}/repository/commits/{OTHER}", json={"id": OTHER, "parent_ids": ["c", SHA]})
+    server.put(f"{API}/merge_requests/1/merge", json=request(state="merged"))
+
+    assert merge_when_ready(requests, 1, SHA).state == "merged"
+    assert started.call_count == 1
 
 
 def test_a_pipeline_that_appears_in_time_decides_the_merge(

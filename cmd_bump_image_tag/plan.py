@@ -68,9 +68,7 @@ def plan_bump(snapshot: Snapshot, request: BumpRequest) -> Plan:
         UsageError: Two updates contradict each other, or a path is wrong.
     """
     files = {
-        path: data
-        for path, data in snapshot.contents.items()
-        if not any(is_below(path, pattern) for pattern in request.exclude)
+        path: data for path, data in snapshot.contents.items() if not _is_excluded(path, request)
     }
     with _collector_paused():
         return _plan(snapshot, files, request)
@@ -85,14 +83,15 @@ def _plan(snapshot: Snapshot, files: Mapping[str, bytes], request: BumpRequest) 
         _check_reached(update, plans, files)
     leftovers = _leftovers(plans, files)
     if request.strict and leftovers:
+        mentions = "1 mention" if len(leftovers) == 1 else f"{len(leftovers)} mentions"
         raise RefusedError(
-            f"{len(leftovers)} mentions of the old reference would be left behind.",
+            f"{mentions} of the old reference would be left behind.",
             why=" ".join(each.text() for each in leftovers[:_MOST_SHOWN]),
             hint="Set them with --path, exclude the files, or leave out --strict.",
             results=(BumpResult(changed=False, skipped=tuple(leftovers)),),
         )
     skipped = [
-        *_unreadable(snapshot),
+        *_unreadable(snapshot, request),
         *reading.skipped,
         *(each for plan in plans for each in plan.skipped),
         *leftovers,
@@ -106,9 +105,14 @@ def _plan(snapshot: Snapshot, files: Mapping[str, bytes], request: BumpRequest) 
     )
 
 
-def _unreadable(snapshot: Snapshot) -> Iterator[Skipped]:
+def _is_excluded(path: str, request: BumpRequest) -> bool:
+    return any(is_below(path, pattern) for pattern in request.exclude)
+
+
+def _unreadable(snapshot: Snapshot, request: BumpRequest) -> Iterator[Skipped]:
     for folder, reason in sorted(snapshot.unreadable.items()):
-        yield Skipped(folder, 1, f"Skipped, because the folder cannot be read: {reason}.")
+        if not _is_excluded(folder.rstrip("/"), request):
+            yield Skipped(folder, 1, f"Skipped, because the folder cannot be read: {reason}.")
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class Selection:
     Attributes:
         paths: Their paths in the repository, sorted, with `/` between the parts.
         named: The files that patterns name literally.
-        unreadable: The folders whose files this user cannot list, each with the reason.
+        unreadable: The selected folders whose files this user cannot list, each with the reason.
     """
 
     paths: tuple[str, ...]
@@ -81,19 +81,26 @@ def find(root: Path, patterns: Sequence[str]) -> Selection:
 
     Raises:
         NotFoundError: A pattern selects no file.
-        RefusedError: A pattern leads out of the directory, by `..` or by a link; or the directory
-            cannot be read.
+        RefusedError: A pattern leads out of the directory, by `..` or by a link; or the directory,
+            or the folder that a pattern names, cannot be read.
     """
-    unreadable: dict[str, str] = {}
-    everything = frozenset(_walk(root, unreadable))
+    errors: dict[str, OSError] = {}
+    everything = frozenset(_walk(root, errors))
     visible = _visible(root, everything)
+    ignored = _ignored_by_git(root, errors) if errors else frozenset()
     chosen: set[str] = set()
     named: set[str] = set()
+    unreadable: dict[str, str] = {}
     for pattern in patterns or ("",):
         path = _within(root, pattern) if pattern else ""
         if path in everything:
             named.add(path)
             continue
+        for folder, error in errors.items():
+            if f"{path}/".startswith(folder):
+                raise refused(f"Cannot read the folder {folder.rstrip('/')}.", error)
+            if folder not in ignored and _can_select_below(_normal(path), folder):
+                unreadable[folder] = error.strerror or ""
         asked = [path] if patterns else []
         try:
             chosen.update(select(visible, asked).paths)
@@ -271,11 +278,11 @@ def _write_in_place(target: Path, content: bytes) -> None:
         file.truncate()
 
 
-def _walk(root: Path, unreadable: dict[str, str]) -> Iterator[str]:
+def _walk(root: Path, errors: dict[str, OSError]) -> Iterator[str]:
     """Yields the regular files below a directory, except those of git and of other repositories.
 
     Links are not followed. A folder below it that cannot be listed, such as a database's that
-    belongs to another user, is added to `unreadable`.
+    belongs to another user, is added to `errors`, with a `/` at its end.
     """
     pending = [""]
     while pending:
@@ -286,7 +293,7 @@ def _walk(root: Path, unreadable: dict[str, str]) -> Iterator[str]:
         except OSError as error:
             if not folder:
                 raise refused(f"Cannot read the folder {root.resolve()}.", error) from error
-            unreadable[folder] = error.strerror or ""
+            errors[folder] = error
             continue
         if folder and any(entry.name == ".git" for entry in entries):
             continue  # a submodule, or a repository that was checked out there
@@ -320,14 +327,23 @@ _LIST = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
 
 def _listed_by_git(root: Path) -> frozenset[str]:
     """Returns the files of a directory that git would commit; none outside a repository."""
+    return _paths_from_git(root, *_LIST)
+
+
+def _ignored_by_git(root: Path, paths: Iterable[str]) -> frozenset[str]:
+    """Returns those of some paths that git ignores; none outside a repository."""
+    return _paths_from_git(root, "check-ignore", "-z", "--stdin", given="\0".join(paths))
+
+
+def _paths_from_git(root: Path, *arguments: str, given: str = "") -> frozenset[str]:
     home = root.resolve()
     try:
         if not any((folder / ".git").exists() for folder in (home, *home.parents)):
             return frozenset()
         listed = subprocess.run(
-            ["git", *_SETTINGS, *_LIST],
+            ["git", *_SETTINGS, *arguments],
             cwd=root,
-            stdin=subprocess.DEVNULL,
+            input=os.fsencode(given),
             capture_output=True,
             check=False,
             timeout=_GIT_LIMIT,
@@ -369,6 +385,16 @@ def is_below(path: str, pattern: str) -> bool:
     wanted = _normal(pattern)
     parts, steps = path.split("/"), wanted.split("/")
     return any(_is_match(parts[:count], steps) for count in range(1, len(parts) + 1))
+
+
+def _can_select_below(pattern: str, folder: str) -> bool:
+    """Returns True if a pattern can select files in a folder whose files are not known."""
+    parts, steps = folder.rstrip("/").split("/"), pattern.split("/")
+    return (
+        not pattern
+        or folder.startswith(f"{pattern}/")
+        or any(_is_match(parts, steps[:count]) for count in range(1, len(steps)))
+    )
 
 
 def _is_read(path: str) -> bool:

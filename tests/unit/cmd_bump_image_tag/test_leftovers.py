@@ -129,6 +129,8 @@ def test_strict_refuses_an_edit_that_leaves_a_mention() -> None:
     assert isinstance(result, BumpResult)
     assert [each.line for each in result.skipped] == [5, 9, 11]
     plan({"pod.yaml": f"image: {WEB}:v1 # bump: ignore".encode()}, [UPDATE], strict=True)
+    with pytest.raises(RefusedError, match=r"^1 mention of the old reference"):
+        plan({"pod.yaml": f"image: {WEB}:v1\nargs: ['{WEB}:v1']".encode()}, [UPDATE], strict=True)
 
 
 def test_the_error_names_the_text_that_mentions_the_image() -> None:

@@ -308,3 +308,13 @@ def test_a_folder_that_cannot_be_read_is_skipped_and_named() -> None:
     [skipped] = result.skipped
     assert (skipped.path, skipped.line) == ("data/", 1)
     assert "Permission denied" in skipped.why
+
+
+@pytest.mark.parametrize(("exclude", "is_reported"), [((), True), (("da*",), False)])
+def test_a_folder_that_cannot_be_read_is_reported_unless_it_is_excluded(
+    exclude: tuple[str, ...], *, is_reported: bool
+) -> None:
+    unreadable = {"data/": "Permission denied"}
+    snapshot = Snapshot({"a.yaml": b"image: web:1"}, frozenset(), {}, unreadable)
+    result = plan_bump(snapshot, BumpRequest(image=("web=2",), exclude=exclude))
+    assert any("data/:1: Skipped" in text for text in texts(result)) == is_reported

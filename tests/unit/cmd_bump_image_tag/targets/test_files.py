@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -293,6 +294,52 @@ def test_a_file_that_cannot_be_read_or_written_is_refused(root: Path) -> None:
     (root / "a.yaml").unlink()
     with pytest.raises(RefusedError, match="Cannot write"):
         replace(root, before, {"a.yaml": b"new"})
+
+
+@pytest.fixture
+def closed(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with three folders that cannot be listed; root could list every folder."""
+    scan = os.scandir
+
+    def refuse(folder: Path) -> Any:
+        if folder.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scan(folder)
+
+    for folder in ("closed", "b/closed", "build/closed"):
+        (repository / folder).mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("patterns", "reported"),
+    [
+        ([], {"closed/", "b/closed/"}),
+        (["."], {"closed/", "b/closed/"}),
+        (["a.yaml"], set()),
+        (["*.yaml"], set()),
+        (["b"], {"b/closed/"}),
+        (["b/*.yml"], set()),
+        (["**/*.yaml"], {"closed/", "b/closed/"}),
+        (["*/*.yml"], {"closed/"}),
+        (["b/**/*.yml", "a.yaml"], {"b/closed/"}),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_reported_if_it_is_selected(
+    closed: Path, patterns: list[str], reported: set[str]
+) -> None:
+    found = find(closed, patterns)
+    assert found.paths
+    assert found.unreadable == dict.fromkeys(reported, "Permission denied")
+
+
+@pytest.mark.parametrize("pattern", ["closed", "closed/a.yaml", "closed/*.yaml", "build/closed"])
+def test_a_folder_that_a_pattern_names_must_be_readable(closed: Path, pattern: str) -> None:
+    with pytest.raises(RefusedError, match=r"Cannot read the folder (build/)?closed\.") as raised:
+        find(closed, ["a.yaml", pattern])
+    assert raised.value.why == "Permission denied."
+    assert "--user" in raised.value.hint
 
 
 def test_a_directory_that_does_not_exist_is_refused(tmp_path: Path) -> None:

@@ -143,7 +143,8 @@ class FilePlan:
         """
         for scalar in self.foreign.keys() - self.values.keys():
             why = f"{scalar.value} can be the digest of the old tag."
-            raise outlives(self.source.place(scalar), self.foreign[scalar], why)
+            place, update = self.source.place(scalar), self.foreign[scalar]
+            raise outlives(place, update, why, takes_digest=False)
         self.changes = tuple(self._changes())
 
     def _changes(self) -> Iterator[Change]:
@@ -216,16 +217,20 @@ def _shared(place: str, other: str) -> RefusedError:
     )
 
 
-def outlives(place: str, update: Update, why: str) -> RefusedError:
+def outlives(place: str, update: Update, why: str, *, takes_digest: bool = True) -> RefusedError:
     """Returns the error for a digest that would stay while its tag changes.
 
     Args:
         place: The place of the digest, as `PATH:LINE`.
         update: The update that moves the tag.
         why: Why the digest cannot be emptied.
+        takes_digest: Whether a new digest would replace it.
     """
+    hint = "Empty that value first."
+    if takes_digest and not update.digest:
+        hint = f"Give --digest. Or: {hint}"
     return RefusedError(
         f"{place}: A digest of {update.label} would stay while its tag changes.",
         why=why,
-        hint="Give --digest, or empty that value first.",
+        hint=hint,
     )

@@ -152,7 +152,7 @@ class _Finder:
         self.path = path
         self.roots: dict[Format, _Node] = {}
         self.entries: dict[Mapping, Entries] = {}
-        self.global_registry = ""  # of the Helm values that are being read
+        self.registries: list[str] = []  # by mapping: that of all images of its Helm values
         self.done: set[int] = set()  # the mappings that were read together with their outer mapping
 
     def place(self, mapping: Mapping, outer: _Node | None) -> _Node:
@@ -174,13 +174,13 @@ class _Finder:
         """Yields the images of one mapping."""
         # Text mappings too: a mapping further down can merge them, and the chain can be long.
         own = part_entries(mapping, self.entries)
+        registry = self._global_registry(mapping, node)
+        self.registries.append(registry)
         if node.is_text:
             return
-        if node.outer is None:
-            self.global_registry = _global_registry(mapping) if node.format is VALUES else ""
         found = list(self._in_parts(mapping, node, own))
-        if self.global_registry:
-            found = [in_registry(image, self.global_registry) for image in found]
+        if registry:
+            found = [in_registry(image, registry) for image in found]
         yield from found
         names: set[Scalar] = set()
         free = own
@@ -195,6 +195,11 @@ class _Finder:
             for scalar in _scalars(value):
                 if scalar not in names:
                     yield from _whole(key, scalar, shapes, free, node.key)
+
+    def _global_registry(self, mapping: Mapping, node: _Node) -> str:
+        if node.outer is not None and mapping.outer is not None:
+            return self.registries[mapping.outer]
+        return _global_registry(mapping) if node.format is VALUES else ""
 
     def _in_parts(self, mapping: Mapping, node: _Node, own: Entries) -> Iterator[Image]:
         if node.is_settings or mapping.number in self.done:

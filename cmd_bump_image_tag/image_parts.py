@@ -91,10 +91,19 @@ def part_entries(mapping: Mapping, known: dict[Mapping, Entries]) -> Entries:
         elif key.value == "<<":
             merged = value.items if isinstance(value, Sequence) else [value]
             sources += [source for source in merged if isinstance(source, Mapping)]
+        elif (part := part_of(key.value)) is not None and part.kind == "digest":
+            found |= {f"{key.value}[{each.start}]": (key, each) for each in _digests_in(value)}
     for source in sources:
         for name, entry in part_entries(source, known).items():
             found.setdefault(name, entry)
     return found
+
+
+def _digests_in(value: Mapping | Sequence) -> list[Scalar]:
+    """Returns the items of a list or a mapping that holds digests only, one for each platform."""
+    nodes = [node for _, node in value.entries] if isinstance(value, Mapping) else value.items
+    digests = [node for node in nodes if isinstance(node, Scalar) and _is_digest_value(node)]
+    return digests if len(digests) == len(nodes) else []
 
 
 def _is_digest_value(value: Scalar) -> bool:
@@ -301,9 +310,6 @@ def _joined(
         if entry is not None
     ]
     lines = tuple(scalar for entry in entries for scalar in entry)
-    filled = [
-        entry[1].value for entry in (tag, digests.place) if entry and has_variable(entry[1].value)
-    ]
     yield Image(
         reference,
         tag=tag[1] if tag else None,
@@ -314,11 +320,18 @@ def _joined(
         foreign=digests.foreign,
         needs_digest=digests.is_needed,
         lines=lines,
-        obstacle=f"is filled in later: {filled[0]}" if filled else "",
+        obstacle=_variable(tag, digests.place),
     )
     if registry and registry[0].word == "host":
         key = registry[1][0].value
         yield Image(bare, lines=lines, obstacle=f"can have its registry in {key!r}")
+
+
+def _variable(*entries: Entry | None) -> str:
+    """Returns the obstacle of an image if one of these values has a variable."""
+    values = (entry[1].value for entry in entries if entry is not None)
+    found = next(filter(has_variable, values), "")
+    return f"is filled in later: {found}" if found else ""
 
 
 def in_registry(image: Image, registry: str) -> Image:
@@ -363,7 +376,7 @@ def read_oci(mapping: Mapping) -> Iterator[Image]:
         tag=tag[1] if tag else None,
         digest=digest[1] if digest else None,
         lines=tuple(scalar for entry in (url, tag, digest) if entry for scalar in entry),
-        obstacle="is set by a `semver` beside it" if "semver" in ref else "",
+        obstacle="is set by a `semver` beside it" if "semver" in ref else _variable(tag, digest),
     )
 
 
@@ -380,8 +393,7 @@ def read_kustomize(entries: Entries) -> Iterator[Image]:
     if reference is None:
         return
     lines = tuple(scalar for entry in (name, tag, digest) if entry for scalar in entry)
-    filled = [entry[1].value for entry in (tag, digest) if entry and has_variable(entry[1].value)]
-    obstacle = f"is filled in later: {filled[0]}" if filled else ""
+    obstacle = _variable(tag, digest)
     if reference.suffix:
         if name[0].value == "newName" and tag is None:
             place = digest[1] if digest else None

@@ -150,19 +150,29 @@ def test_a_new_digest_replaces_the_old_one(template: str, check: Check) -> None:
         "image: {repository: WEB, tag: v1, pin: OLD}",
         "image: {repository: WEB, tag: v1, checksum: HEX}",
         "{image: 'WEB:v1', lock: OLD}",
+        "image: {repository: WEB, tag: v1, digests: [OLD]}",
+        "image: {repository: WEB, tag: v1, digests: {amd64: OLD, arm64: OLD}}",
+        "{image: 'WEB:v1', imageDigests: {amd64: OLD}}",
     ],
 )
 def test_a_digest_that_cannot_be_assigned_to_the_image_is_refused(text: str) -> None:
     files = {"a.yaml": text.replace("WEB", WEB).replace("OLD", OLD).replace("HEX", HEX).encode()}
-    with pytest.raises(RefusedError, match="would stay while its tag changes"):
+    with pytest.raises(RefusedError, match="would stay while its tag changes") as refusal:
         plan(files, [Update(WEB, "v2")])
+    assert ("--digest" in refusal.value.hint) == ("useDigest" in text), "where it would help"
     assert not plan(files, [Update(WEB, "v1")]).contents, "its tag stays"
 
 
 def test_a_new_digest_with_several_places_for_it_is_refused() -> None:
     text = f"image: {{repository: {WEB}, tag: v1, aDigest: {OLD}, bDigest: {OLD}, useDigest: true}}"
-    with pytest.raises(RefusedError, match="would stay while its tag changes"):
+    with pytest.raises(RefusedError, match="would stay while its tag changes") as refusal:
         plan({"a.yaml": text.encode()}, [Update(WEB, "v2", NEW)])
+    assert refusal.value.hint == "Empty that value first."
+
+
+def test_a_list_or_mapping_of_something_else_than_digests_is_not_refused(check: Check) -> None:
+    other = f"digestChecker: {{image: x, tag: v1, digest: {OLD}}}, args: [{OLD[7:]}], digests: []"
+    check(f"{{image: '{WEB}:v⟦1→2⟧', {other}}}", f"{WEB}=v2")
 
 
 def test_a_reference_that_loses_its_digest_causes_a_warning() -> None:

@@ -231,8 +231,9 @@ class _Finder:
 def _global_registry(root: Mapping) -> str:
     """Returns the registry of all images; charts of Bitnami and ingress-nginx have such a key."""
     paths = (("global", "imageRegistry"), ("global", "image", "registry"))
-    values = [find(root, path) for path in paths]
-    return next((content(each) for each in values if isinstance(each, Scalar)), "").rstrip("/")
+    values = (find(root, path) for path in paths)
+    found = (content(each).rstrip("/") for each in values if isinstance(each, Scalar))
+    return next(filter(None, found), "")
 
 
 def _is_image_key(key: str) -> bool:

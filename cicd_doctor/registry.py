@@ -58,7 +58,7 @@ def check_registry(facts: TokenFacts) -> Outcome:
             break
     else:
         raise AuthError(
-            f"{registry} refuses the login of {', and of '.join(refused)}",
+            f"{registry} refuses the login of {', and of '.join(refused)}.",
             why=problems,
             hint=f"docker login {registry}, or pass CI_REGISTRY_USER and CI_REGISTRY_PASSWORD on.",
         )

@@ -369,7 +369,7 @@ def read_oci(mapping: Mapping) -> Iterator[Image]:
     if url is None or not url[1].value.startswith("oci://"):
         return
     reference = parse_template(url[1].value.removeprefix("oci://"))
-    if reference is None or reference.suffix or not (tag or digest):
+    if reference is None or reference.suffix:
         return
     yield Image(
         reference,

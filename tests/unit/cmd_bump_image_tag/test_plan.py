@@ -122,6 +122,27 @@ def test_a_kustomize_entry_with_only_a_digest_keeps_that_form(check: Check) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("ref", "why"),
+    [
+        ("{semver: 1.x}", "is set by a `semver` beside it"),
+        ("{semver: 1.x, tag: v1}", "is set by a `semver` beside it"),
+        ('{tag: "${VERSION}"}', "is filled in later: ${VERSION}"),
+        ("{}", "has no tag here"),
+    ],
+)
+def test_an_oci_repository_without_a_tag_to_set_is_reported(
+    ref: str, why: str, check: Check
+) -> None:
+    template = (
+        "apiVersion: source.toolkit.fluxcd.io/v1\nkind: OCIRepository\n"
+        f"spec: {{url: 'oci://x.io/web', ref: {ref}}}\n"
+        "---\nimage: x.io/web:v⟦1→2⟧\n"
+    )
+    result = check(template, "x.io/web=v2")
+    assert texts(result) == (f"app.yaml:3: Left alone: x.io/web {why}.",)
+
+
 def test_a_comment_freezes_its_line(check: Check) -> None:
     template = """\
 image: web:1 # bump: ignore

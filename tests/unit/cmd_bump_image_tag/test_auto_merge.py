@@ -8,13 +8,13 @@ import pytest
 import requests_mock as requests_mock_module
 from requests.exceptions import ReadTimeout
 
-from cicd_common.errors import CommandError, ConflictError, NotFoundError
+from cicd_common.errors import CommandError, ConflictError, NotFoundError, TimeLimitError
 from cicd_common.gitlab import retry
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.projects import Project
 from cicd_common.gitlab.tokens import Token, TokenKind
-from cmd_bump_image_tag.auto_merge import merge_when_ready
+from cmd_bump_image_tag.auto_merge import merge_when_ready, wait_until_merged
 from cmd_bump_image_tag.merge_requests import MergeRequest, MergeRequests
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ NONE = (
     "Pipeline will not run for the selected trigger. "
     "The rules configuration prevented any jobs from being added to the pipeline."
 )
-REFUSED = {"status_code": 400, "json": {"message": {"base": [NONE]}}}
+REFUSED: dict[str, Any] = {"status_code": 400, "json": {"message": {"base": [NONE]}}}
 
 
 @pytest.mark.parametrize(
@@ -286,6 +286,104 @@ def test_a_pipeline_that_appears_in_time_decides_the_merge(
     assert raised.value.exit_code == 1
 
 
+@pytest.mark.parametrize(("status", "code"), [(403, 6), (500, 8)])
+@pytest.mark.parametrize(
+    "route", ["", "/repository/files/.gitlab-ci.yml/raw", "/ci/lint", "/merge_requests/1/pipelines"]
+)
+def test_a_question_without_an_answer_never_leads_to_a_merge(
+    server: Mocker, requests: MergeRequests, route: str, status: int, code: int
+) -> None:
+    """Only lint and a new pipeline can be refused: then a missing pipeline is the error."""
+    show(server, request(source_branch="bump"))
+    with_ci(server)
+    server.get(f"{URL}/api/v4/personal_access_tokens/self", status_code=404)
+    server.get(f"{API}/ci/lint", json={"valid": False, "errors": [NONE]})
+    server.get(f"{API}/merge_requests/1/pipelines", json=[])
+    server.post(f"{API}/merge_requests/1/pipelines", **REFUSED)
+    failure: dict[str, Any] = {"status_code": status, "json": {"message": "no"}}
+    server.register_uri("POST" if route.endswith("pipelines") else "GET", API + route, **failure)
+
+    with pytest.raises(CommandError) as raised:
+        merge_when_ready(requests, 1, SHA)
+    is_optional = status == 403 and route.endswith(("lint", "pipelines"))
+    assert raised.value.exit_code == (4 if is_optional else code)
+    assert all(sent.method != "PUT" for sent in server.request_history)
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 6), (403, 6), (404, 4), (500, 8)])
+def test_a_merge_that_gitlab_does_not_allow_is_sent_once(
+    server: Mocker, requests: MergeRequests, status: int, code: int
+) -> None:
+    show(server, request(head_pipeline=pipeline("success")))
+    server.get(f"{URL}/api/v4/personal_access_tokens/self", status_code=404)
+    merge = server.put(f"{API}/merge_requests/1/merge", status_code=status, json={"message": "no"})
+    with pytest.raises(CommandError) as raised:
+        merge_when_ready(requests, 1, SHA)
+    assert raised.value.exit_code == code
+    assert merge.call_count == 1 or status == 500
+
+
+# Waiting for the merge
+
+FOUND = MergeRequest.read(request())
+SET = MergeRequest.read(request(merge_when_pipeline_succeeds=True))
+
+
+def test_a_wait_polls_less_and_less_often_until_exactly_its_limit(
+    server: Mocker, requests: MergeRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        assert seconds > 0
+        pauses.append(seconds)
+
+    monkeypatch.setattr(retry, "CLOCK", retry.Clock(lambda: sum(pauses), sleep))
+    show(server, request())
+    with pytest.raises(TimeLimitError, match="within 130 s"):
+        wait_until_merged(requests, FOUND, 130)
+    assert pauses[:3] == [2, 3, 4.5]
+    assert pauses[-3:-1] == [30, 30]
+    assert sum(pauses) == 130
+
+
+@pytest.mark.parametrize(
+    ("found", "now", "code"),
+    [
+        (FOUND, request(state="merged"), None),
+        # What ended before the merge counts no more.
+        (SET, request(state="merged", head_pipeline=pipeline("failed")), None),
+        (FOUND, request(merge_when_pipeline_succeeds=True), 7),
+        (FOUND, request(state="locked"), 7),
+        (SET, request(state="locked"), 7),
+        (SET, request(merge_when_pipeline_succeeds=True), 7),
+        (SET, request(), 12),
+        (FOUND, request(state="closed"), 9),
+        (FOUND, request(detailed_merge_status="conflict"), 12),
+        (FOUND, request(detailed_merge_status="checking"), 7),
+        (FOUND, request(head_pipeline=pipeline("failed")), 1),
+        (FOUND, request(head_pipeline=pipeline("failed", OTHER)), 7),
+        (FOUND, request(head_pipeline=pipeline("skipped")), 7),
+        (SET, request(head_pipeline=pipeline("skipped"), merge_when_pipeline_succeeds=True), 10),
+    ],
+)
+def test_a_wait_ends_with_what_the_merge_request_became(
+    server: Mocker,
+    requests: MergeRequests,
+    found: MergeRequest,
+    now: dict[str, Any],
+    code: int | None,
+) -> None:
+    show(server, now)
+    if code is None:
+        assert wait_until_merged(requests, found, 60).state == "merged"
+        return
+    with pytest.raises(CommandError) as raised:
+        wait_until_merged(requests, found, 60)
+    assert raised.value.exit_code == code
+    assert (server.call_count > 1) == (code == 7)
+
+
 # Rebasing
 
 BEHIND = [{"json": [{"id": OTHER, "message": "theirs"}]}]
@@ -362,3 +460,36 @@ def test_a_target_branch_that_changes_repeatedly_is_a_conflict(
 
     with pytest.raises(ConflictError):
         requests.bring_up_to_date(MergeRequest.read(request()), "bump", skip_ci=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ({"status_code": 409, "json": {"message": "busy"}}, 5),
+        ({"status_code": 403, "json": {"message": "no"}}, 6),
+        ({"status_code": 400, "json": {"message": "no"}}, 12),
+    ],
+)
+def test_a_rebase_that_never_starts_ends_with_its_own_error(
+    server: Mocker, requests: MergeRequests, answer: dict[str, Any], code: int
+) -> None:
+    server.get(f"{API}/repository/commits", BEHIND)
+    server.get(f"{URL}/api/v4/personal_access_tokens/self", status_code=404)
+    rebase = server.put(f"{API}/merge_requests/1/rebase", **answer)
+    show(server, request())
+
+    with pytest.raises(CommandError) as raised:
+        requests.bring_up_to_date(FOUND, "bump", skip_ci=False)
+    assert raised.value.exit_code == code
+    assert (rebase.call_count > 1) == (code == 5)
+
+
+def test_a_rebase_that_never_ends_is_given_up_in_time(
+    server: Mocker, requests: MergeRequests
+) -> None:
+    server.get(f"{API}/repository/commits", BEHIND)
+    server.put(f"{API}/merge_requests/1/rebase", json={"rebase_in_progress": True})
+    show(server, request(rebase_in_progress=True))
+
+    with pytest.raises(CommandError, match="still being rebased"):
+        requests.bring_up_to_date(FOUND, "bump", skip_ci=False)

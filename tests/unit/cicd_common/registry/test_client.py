@@ -285,6 +285,24 @@ def test_a_403_to_a_head_is_not_a_reason_for_another_login() -> None:
         assert digest(host, OTHER, LOGIN) == DIGEST
 
 
+@pytest.mark.parametrize("with_tokens", [True, False], ids=["token", "basic"])
+def test_after_an_accepted_login_a_missing_image_gets_no_other_login(*, with_tokens: bool) -> None:
+    def registry(request: Request) -> Reply:
+        reply = token_service(BEARER)(request)
+        if not with_tokens:
+            challenge = Reply(401, challenges=('Basic realm="x"',))
+            reply = FOUND if request.authorization == basic(LOGIN) else challenge
+        return Reply(404) if reply is FOUND else reply
+
+    with serving(registry) as host:
+        asked = repository(host, LOGIN, OTHER)
+        with pytest.raises(NotFoundError):
+            asked.digest_of("v1")
+        with pytest.raises(NotFoundError):
+            asked.tags()
+    assert set(host.passwords) == {basic(LOGIN)}
+
+
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_failing_registry_gets_no_extra_get(status: int) -> None:
     with serving(lambda _: Reply(status)) as host, pytest.raises(UnavailableError):

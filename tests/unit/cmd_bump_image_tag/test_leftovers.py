@@ -64,6 +64,14 @@ def test_yaml_in_a_string_and_longer_texts_are_searched_too() -> None:
     ]
 
 
+def test_a_key_that_reads_like_its_value_is_not_a_second_mention() -> None:
+    text = f"image: {WEB}:v1\na: |\n  b: 1\n  ? {WEB}:v1\n  : 1\n  {WEB}:v1: {WEB}:v1\n"
+    assert [each.split(": ")[0] for each in texts(plan({"a.yaml": text.encode()}, [UPDATE]))] == [
+        "a.yaml:4",
+        "a.yaml:6",
+    ]
+
+
 def test_the_shown_paths_set_all_mentions() -> None:
     files = {"all.yaml": f"{POD}---\n{CONFIG}".encode()}
     found = texts(plan(files, [UPDATE]))

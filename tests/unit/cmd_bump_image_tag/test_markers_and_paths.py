@@ -239,10 +239,47 @@ def test_without_an_image_a_path_sets_its_value(template: str, path: str, tag: s
     assert not plan({"a.yaml": new}, [], paths=[path], tag=tag).contents
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        "image: web:1.0.0",
+        "image: api:1.0.0",
+        "image: web:$TAG",
+        "{repository: web, tag: 1.0.0}",
+        f"{{repository: web, digest: {OLD}}}",
+    ],
+)
+def test_without_an_image_a_path_sets_no_other_value(other: str) -> None:
+    old, new = sides(f"a: {{image: 'web:⟦1.0.0→2.0.0⟧'}}\nb:\n  {other}\n")
+    assert plan({"a.yaml": old}, [], paths=["a.image"], tag="2.0.0").contents == {"a.yaml": new}
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "images"),
+    [
+        (f"a: 1.0.0\n---\na: {OLD}", "a", []),
+        (f"a: 1.0.0\n---\na: {OLD}", "a", [Update("web", "2.0.0")]),
+        (f"a: {{repository: web, digest: {OLD}}}\n---\na: {{digest: 1.0.0}}", "a.digest", []),
+    ],
+)
+def test_a_path_to_a_tag_here_and_a_digest_there_is_refused(
+    text: str, path: str, images: list[Update]
+) -> None:
+    tag = None if images else "2.0.0"
+    with pytest.raises(RefusedError, match="would stay while its tag changes"):
+        plan({"a.yaml": text.encode()}, images, paths=[path], tag=tag)
+
+
 @pytest.mark.parametrize("text", ["a: two words", "a: ${TAG}", f"a: {OLD}", "a: 2.0.0"])
 def test_without_an_image_a_value_that_is_not_a_version_is_refused(text: str) -> None:
     with pytest.raises(RefusedError):
         plan({"a.yaml": text.encode()}, [], paths=["a"], tag="1.0.0")
+
+
+def test_without_an_image_a_value_that_is_filled_in_later_is_refused() -> None:
+    for text, path in (("a: {image: 'web:$TAG'}", "a.image"), ("{image: web, tag: $TAG}", "tag")):
+        with pytest.raises(RefusedError):
+            plan({"a.yaml": text.encode()}, [], paths=[path], tag="1.0.0")
 
 
 def test_a_bare_tag_below_image_is_set_by_its_path(check: Check) -> None:

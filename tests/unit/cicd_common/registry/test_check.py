@@ -51,9 +51,10 @@ def test_check_login_accepts_a_valid_login_and_refuses_a_wrong_one() -> None:
 def test_a_token_service_that_returns_no_token_did_not_accept_the_login(token: Reply) -> None:
     with (
         serving(lambda request: token if request.path == "/token" else root(request)) as host,
-        pytest.raises(UnavailableError),
+        pytest.raises(UnavailableError) as caught,
     ):
         check_login(host.name, LOGIN, RegistrySettings(5, 0))
+    assert not caught.value.retryable
 
 
 def test_a_registry_root_without_a_challenge_does_not_check_the_login() -> None:
@@ -68,9 +69,10 @@ def test_a_registry_root_without_a_challenge_does_not_check_the_login() -> None:
     ids=["a page", "nothing", "404"],
 )
 def test_a_server_that_is_not_a_registry_gets_no_password(reply: Reply) -> None:
-    with serving(lambda _: reply) as host, pytest.raises(UnavailableError):
+    with serving(lambda _: reply) as host, pytest.raises(UnavailableError) as caught:
         check_login(host.name, LOGIN, RegistrySettings(5, 0))
     assert host.passwords == []
+    assert not caught.value.retryable
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -212,6 +212,9 @@ def test_the_tags_of_every_page_are_listed_with_a_permission_of_their_own() -> N
         with pytest.raises(NotFoundError):
             asked.digest_of("v1")
         assert asked.tags() == [f"v{page}" for page in range(1, 11)]
+    pages = [each.query["n"] for each in host.asked if each.path.endswith("/tags/list")]
+    assert pages[0] == ["1000"]
+    assert pages[-1] == ["1"]
 
 
 def test_the_error_names_every_refused_login() -> None:
@@ -390,9 +393,10 @@ def test_a_digest_that_does_not_match_the_manifest_is_refused() -> None:
 
     with (
         serving(reply) as host,
-        pytest.raises(UnavailableError, match="does not match its manifest"),
+        pytest.raises(UnavailableError, match="does not match its manifest") as caught,
     ):
         digest(host)
+    assert not caught.value.retryable
 
 
 def test_a_manifest_that_was_requested_by_its_digest_has_that_digest() -> None:
@@ -495,9 +499,11 @@ def test_a_loop_of_redirects_is_stopped() -> None:
         serving(
             lambda request: Reply(307, {"Location": f"http://{request.headers['Host']}/x"})
         ) as it,
-        pytest.raises(UnavailableError, match="in a loop"),
+        pytest.raises(UnavailableError, match="in a loop") as caught,
     ):
         digest(it)
+    assert not caught.value.retryable
+    assert len(it.asked) == 5
 
 
 @pytest.mark.parametrize(
@@ -508,10 +514,11 @@ def test_a_password_is_not_sent_to_an_insecure_address(realm: str) -> None:
     challenge = f'Bearer realm="{realm}",service="x"'
     with (
         serving(lambda _: Reply(401, challenges=(challenge,))) as host,
-        pytest.raises(UnavailableError),
+        pytest.raises(UnavailableError) as caught,
     ):
         digest(host, LOGIN)
     assert host.passwords == []
+    assert not caught.value.retryable
 
 
 def test_a_tag_is_requested_as_a_tag() -> None:

@@ -8,6 +8,7 @@ import pytest
 import requests_mock as requests_mock_module
 
 from cicd_common.errors import ForbiddenError, UnavailableError
+from cicd_common.gitlab import retry
 from cicd_common.gitlab.client import GitLab
 from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.projects import Project
@@ -38,13 +39,17 @@ def server() -> Iterator[Mocker]:
         yield mocker
 
 
+def branch_with(retry_for: float) -> CommitsApi:
+    token = Token(TokenKind.ACCESS, "a test", "glpat-0123456789")
+    gitlab = GitLab(Connection(base_url=URL, token=token, retry_for=retry_for))
+    project = Project("7", "a/b", f"{URL}/a/b", "main")
+    return CommitsApi(gitlab, project, "bump", "main", ("a.yaml",))
+
+
 @pytest.fixture
 def branch() -> CommitsApi:
     """A branch that starts from `main` if it does not exist."""
-    token = Token(TokenKind.ACCESS, "a test", "glpat-0123456789")
-    gitlab = GitLab(Connection(base_url=URL, token=token, retry_for=0))
-    project = Project("7", "a/b", f"{URL}/a/b", "main")
-    return CommitsApi(gitlab, project, "bump", "main", ("a.yaml",))
+    return branch_with(retry_for=0)
 
 
 def asked(server: Mocker) -> list[str]:
@@ -119,3 +124,16 @@ def test_after_an_answer_that_misses_something_the_commit_is_looked_up(
     server.get(f"{REPOSITORY}/files/a.yaml/raw?ref={OLDER}", content=AFTER["a.yaml"])
     assert branch.write(SNAPSHOT, AFTER, "Update") == OLDER
     assert asked(server).count("POST /commits") == 1
+
+
+def test_a_new_branch_whose_first_commit_was_lost_before_it_was_made_is_made_then(
+    server: Mocker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(retry, "CLOCK", retry.Clock(lambda: sum(slept), slept.append))
+    server.get(f"{REPOSITORY}/branches/bump", status_code=404)
+    server.get(f"{REPOSITORY}/commits", status_code=404)
+    made = {"status_code": 201, "json": {"id": OLDER, "parent_ids": [SHA]}}
+    server.post(f"{REPOSITORY}/commits", [{"status_code": 502}, made])
+    assert branch_with(retry_for=60).write(SNAPSHOT, AFTER, "Update") == OLDER
+    assert asked(server).count("POST /commits") == 2

@@ -5,7 +5,12 @@ import os
 import pytest
 
 from cicd_common import cleaning
-from cmd_bump_image_tag.targets.git_command import inherited_environment, repository_address
+from cicd_common.gitlab.tokens import Token, TokenKind
+from cmd_bump_image_tag.targets.git_command import (
+    Remote,
+    inherited_environment,
+    repository_address,
+)
 
 SECRET = "glpat-a-secret-of-the-test"
 
@@ -54,3 +59,27 @@ def test_an_address_on_the_gitlab_server_ends_with_git(
     address: str, base_url: str, expected: str
 ) -> None:
     assert repository_address(address, base_url) == expected
+
+
+TOKEN = Token(TokenKind.ACCESS, "a test", "glpat-0123456789")
+
+
+@pytest.mark.parametrize(
+    ("url", "base_url", "token", "is_sent"),
+    [
+        ("https://a.example.com/g/p.git", "https://a.example.com", TOKEN, True),
+        ("https://a.example.com:443/g/p.git", "https://a.example.com/gitlab", TOKEN, True),
+        ("https://a.example.com/g/p.git", "https://a.example.com", None, False),
+        ("https://a.example.com/g/p.git", "", TOKEN, False),
+        ("https://a.example.com/g/p.git", "", None, False),
+        ("https://b.example.com/g/p.git", "https://a.example.com", TOKEN, False),
+        ("http://a.example.com/g/p.git", "https://a.example.com", TOKEN, False),
+        ("https://a.example.com:8443/g/p.git", "https://a.example.com", TOKEN, False),
+        ("git@a.example.com:g/p.git", "https://a.example.com", TOKEN, False),
+        ("/g/p.git", "", TOKEN, False),
+    ],
+)
+def test_only_the_gitlab_server_gets_the_token_if_there_is_one(
+    url: str, base_url: str, token: Token | None, *, is_sent: bool
+) -> None:
+    assert Remote(url, base_url, token).gets_token == is_sent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tarfile
 
@@ -78,8 +79,16 @@ def test_the_id_of_a_git_object_is_computed_from_its_bytes(object_id: str, *, sa
     assert is_blob(b"hello\n", object_id) == same
 
 
-@pytest.mark.parametrize("length", [0, 1, 20, 60, 100])
+@pytest.mark.parametrize("length", [*range(20), 60, 100])
 def test_a_truncated_archive_is_an_error(length: int) -> None:
     data = archive(web=bytes(range(256)) * 40)
     with pytest.raises(UnavailableError):
         Archive.read(data[:length])
+
+
+def test_a_damaged_archive_is_an_error_or_one_with_other_bytes() -> None:
+    data = archive(web=bytes(range(256)))
+    for position in range(len(data)):
+        for byte in (0, 0x30, 0xFF):
+            with contextlib.suppress(UnavailableError):
+                Archive.read(data[:position] + bytes([byte]) + data[position + 1 :])

@@ -14,7 +14,6 @@ import logging
 import posixpath
 import re
 import tarfile
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,7 +80,7 @@ class Archive:
                         links[path] = member.linkname
                 # https://git-scm.com/docs/git-get-tar-commit-id
                 commit = archive.pax_headers.get("comment", "")
-        except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
+        except (tarfile.TarError, TypeError) as error:  # TypeError: gzip's header is cut off
             raise UnavailableError(
                 "The archive that GitLab sent cannot be read.",
                 why=f"It is incomplete, or not an archive: {error}",

@@ -347,8 +347,11 @@ class ProjectPoller:
             # The list is complete. A missing pipeline is read directly: a replica can lag behind.
             self._missing |= watched.keys() - {each.id for each in seen}
         self.is_behind = self.is_behind or bool(self._missing)
-        # A list shows no jobs, and they may have changed: they are left out.
-        return {each.id: _update(watched[each.id], each, ()) for each in seen if each.id in watched}
+        return {
+            each.id: _update(watched[each.id], each, _jobs_after_list(watched[each.id], each))
+            for each in seen
+            if each.id in watched
+        }
 
     def _next_below(self, pipelines: Sequence[Pipeline]) -> Pipeline | None:
         """Returns a pipeline whose trigger jobs are to be read now; a list does not show them."""
@@ -358,12 +361,15 @@ class ProjectPoller:
 
     def _poll_below(self, before: Pipeline) -> dict[int, Pipeline | NotFoundError]:
         """Finds out whether one of several pipelines waits for a person downstream."""
+        self.is_behind = True  # the list, which shows changes of the others, is still to be read
         try:
             seen = self._by_bridges(before)
         except NotFoundError as error:
             return {before.id: _gone(before, error)}
-        if seen is None or not blocked_pipelines(whole := self._by_downstream(seen)):
+        if seen is None:
             return {}
+        if not blocked_pipelines(whole := self._by_downstream(seen)):
+            return {before.id: replace(seen, jobs=())}
         jobs = self._by_jobs(whole)  # an active job of it is not in the list of its trigger jobs
         return {before.id: jobs or whole}
 
@@ -372,9 +378,9 @@ class ProjectPoller:
 
         Each pipeline is read directly from time to time.
         """
-        if self._turn % _ALONE_EVERY == 0:
-            place = self._turn // _ALONE_EVERY % len(pipelines)
-            self._missing.add(pipelines[place].id)
+        turn, rest = divmod(self._turn, _ALONE_EVERY)
+        if rest == 1:  # not the turn of `_next_below`
+            self._missing.add(pipelines[turn % len(pipelines)].id)
 
 
 def _gone(pipeline: Pipeline, error: NotFoundError) -> NotFoundError:
@@ -399,6 +405,11 @@ def _first_moment(pipelines: Iterable[Pipeline], unseen_for: float) -> datetime:
     """
     newest = max(pipeline.updated_at for pipeline in pipelines)
     return newest - timedelta(seconds=unseen_for) - OVERLAP
+
+
+def _jobs_after_list(before: Pipeline, now: Pipeline) -> tuple[Job, ...]:
+    """Returns the jobs that show why a pipeline is blocked; a list can mean that others changed."""
+    return before.jobs if now.status == before.status and blocked_pipelines(before) else ()
 
 
 def _update(before: Pipeline, now: Pipeline, jobs: tuple[Job, ...]) -> Pipeline:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from cicd_common.errors import NotFoundError
 from cicd_common.waiting.pipelines import CHILD, Pipeline, parse_pipeline
 from cicd_common.waiting.poll import ProjectPoller
@@ -20,6 +22,7 @@ class BusyGitLab:
 
     Attributes:
         queries: How its list was asked for.
+        upstream: The pipelines that have a trigger job.
     """
 
     base_url = "https://gitlab.example.com"
@@ -27,6 +30,7 @@ class BusyGitLab:
     def __init__(self) -> None:
         self.pipelines: list[dict[str, Any]] = []
         self.queries: list[dict[str, Any]] = []
+        self.upstream: set[int] = set()
 
     def add(self, status: str, seconds: float, source: str = "push") -> Pipeline:
         number = len(self.pipelines) + 1
@@ -64,7 +68,8 @@ class BusyGitLab:
         if path.endswith("/jobs"):
             return self.jobs(int(path.split("/")[3]))
         if path.endswith("/bridges"):
-            return self.jobs(int(path.split("/")[3])) and []
+            number = int(path.split("/")[3])
+            return self.jobs(number) if number in self.upstream else self.jobs(number)[:0]
         assert path == "projects/1/pipelines"
         self.queries.append(query)
         found = [
@@ -152,13 +157,27 @@ def test_a_pipeline_missing_from_an_outdated_list_is_not_reported_as_deleted() -
     assert polled(poller, watched) == {2: "running"}
 
 
-def test_in_a_busy_project_a_deleted_pipeline_is_reported_after_some_polls() -> None:
+def test_reading_trigger_jobs_delays_no_change_of_another_pipeline() -> None:
     gitlab = BusyGitLab()
+    watched = [gitlab.add("running", second) for second in range(3)]
+    poller = ProjectPoller(as_client(gitlab), "1")
+    for _ in range(20):
+        assert len(polled(poller, watched)) == 3 or poller.is_behind
+
+
+@pytest.mark.parametrize("upstream", [set(), {1}])
+def test_in_a_busy_project_a_deleted_pipeline_is_reported_after_some_polls(
+    upstream: set[int],
+) -> None:
+    gitlab = BusyGitLab()
+    gitlab.upstream = upstream
     watched = [gitlab.add("running", 0), gitlab.add("running", 0)]
     for second in range(250):
         gitlab.add("success", second)
-    gitlab.delete(watched[1])
     poller = ProjectPoller(as_client(gitlab), "1")
+    for _ in range(10):  # after these it is known which one has trigger jobs
+        poller.poll(watched, 0)
+    gitlab.delete(watched[1])
     seen = [polled(poller, watched) for _ in range(15)]
     assert {2: "gone"} in seen
     assert {1: "gone"} not in seen

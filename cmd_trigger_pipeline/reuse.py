@@ -144,13 +144,16 @@ def find_marked(endpoint: Endpoint, project: Project, mark: Mark) -> FoundPipeli
     return None
 
 
-def retry_failed(endpoint: Endpoint, project: Project, pipeline: FoundPipeline) -> FoundPipeline:
+def retry_failed(
+    endpoint: Endpoint, project: Project, pipeline: FoundPipeline, *, dry_run: bool
+) -> FoundPipeline:
     """Retries the failed and canceled jobs of a pipeline that has failed or was canceled.
 
     Args:
         endpoint: The endpoint, whose reader can retry the jobs.
         project: The project.
         pipeline: The pipeline.
+        dry_run: Whether to log only what would be done.
 
     Returns:
         The pipeline as it is now.
@@ -160,18 +163,34 @@ def retry_failed(endpoint: Endpoint, project: Project, pipeline: FoundPipeline) 
     """
     if pipeline.status not in RETRIED:
         return pipeline
+    if dry_run:
+        log.info("The failed jobs of pipeline %s would be retried.", pipeline.id)
+        return pipeline
     reader = _reader(endpoint)
     path = f"projects/{project.id}/pipelines/{pipeline.id}"
 
     def read(answer: JsonObject) -> FoundPipeline:
         return read_pipeline(answer, reader.base_url, FoundPipeline)
 
+    before = reader.get(path)
+    if (now := read(before)).status not in RETRIED:
+        return now
+
     def find() -> FoundPipeline | None:
-        now = read(reader.get(path))
-        return None if now.status in RETRIED else now
+        # Its status is not enough: the retried jobs can have failed again by now.
+        answer = reader.get(path)
+        return None if answer.get("updated_at") == before.get("updated_at") else read(answer)
 
     log.info("The failed jobs of pipeline %s are retried.", pipeline.id)
-    return reader.write("POST", f"{path}/retry", {}, read=read, find=find, check=pipeline.web_url)
+    return reader.write(
+        "POST",
+        f"{path}/retry",
+        {},
+        read=read,
+        find=find,
+        check=pipeline.web_url,
+        second_is_refused=False,
+    )
 
 
 def _reader(endpoint: Endpoint) -> GitLab:

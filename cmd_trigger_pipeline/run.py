@@ -108,8 +108,9 @@ def trigger(
     found, refs = _find(endpoint, project, request)
     if mark is not None:
         if (earlier := find_marked(endpoint, found, mark)) is not None:
-            again = request.retry_failed and not request.dry_run
-            return retry_failed(endpoint, found, earlier) if again else earlier
+            if not request.retry_failed:
+                return earlier
+            return retry_failed(endpoint, found, earlier, dry_run=request.dry_run)
         request = replace(request, variables=(*request.variables, mark.variable))
     step = _plan if request.dry_run else _start
     missing: list[RefNotFoundError] = []

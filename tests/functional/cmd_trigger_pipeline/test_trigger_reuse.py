@@ -144,6 +144,19 @@ def test_failed_jobs_are_retried(trigger: Trigger, gitlab: Sandbox, project: Pro
 
 
 @pytest.mark.usefixtures("in_job")
+def test_jobs_that_fail_again_before_the_check_are_not_retried_twice(
+    trigger: Trigger, gitlab: Sandbox, project: Project, clock: SkippingClock
+) -> None:
+    ends = ((0, "running"), (0.3, "failed"))
+    project.script = ScriptedPipeline(jobs=(ScriptedJob(name="test", timeline=ends, retried=ends),))
+    trigger("--reuse", *WAIT)
+    gitlab.fault(Fault(path="/retry$", reset="after", nth=1))
+    gitlab.fault(Fault(path=r"/pipelines/\d+$", meanwhile=lambda: clock.sleep(1)))
+    assert trigger("--reuse", "--retry-failed", *WAIT).code == 1
+    assert posts(gitlab) == ["pipeline", "retry"]
+
+
+@pytest.mark.usefixtures("in_job")
 def test_a_reused_pipeline_is_not_canceled_and_named(
     trigger: Trigger, gitlab: Sandbox, project: Project
 ) -> None:
@@ -165,6 +178,7 @@ def test_a_dry_run_names_the_earlier_pipeline_and_retries_nothing(
     second = trigger("--reuse", "--retry-failed", "--dry-run")
     assert "would be started" in first.stdout
     assert f"pipeline {gitlab.pipelines(project)[0].id} failed" in second.stdout
+    assert "would be retried" in second.stderr
     assert posts(gitlab) == ["pipeline"]
 
 

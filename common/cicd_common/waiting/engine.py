@@ -93,7 +93,12 @@ class Engine:
         own = own or OwnJob()
         listings = self._listings(targets)
         self._waits = [
-            Wait(target, Finder(gitlab, target, own, listings.get(target.project)))
+            Wait(
+                target,
+                Finder(
+                    gitlab, target, own, listings.get(target.project), every_job=bool(policy.jobs)
+                ),
+            )
             for target in targets
         ]
         self._groups: dict[str, Group] = {}

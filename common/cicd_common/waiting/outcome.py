@@ -45,7 +45,7 @@ def status_of(pipeline: Pipeline, policy: WaitPolicy) -> str:
     if not policy.jobs:
         return pipeline.status
     statuses = {job.status for name in policy.jobs for job in wanted_jobs(pipeline, name)}
-    if any(meaning_of(status).phase is Phase.ACTIVE for status in statuses):
+    if not statuses or any(meaning_of(status).phase is Phase.ACTIVE for status in statuses):
         return pipeline.status if is_finished(pipeline.status) else "running"
     return next((status for status in _WORST_FIRST if status in statuses), "success")
 

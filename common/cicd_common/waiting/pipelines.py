@@ -141,7 +141,7 @@ class FailedJob:
         stage: Its stage.
         name: Its name.
         failure_reason: GitLab's name of why it failed.
-        allow_failure: Whether the pipeline can succeed although the job failed.
+        allow_failure: Whether the wait can succeed although the job failed.
         web_url: Its page.
         log: The end of its log, cleaned, if it was read.
         downstream_url: The page of the pipeline that a trigger job started; empty without one.
@@ -361,17 +361,26 @@ def read_alone(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
     return parse_pipeline(gitlab, answer)
 
 
-def read_pipeline(gitlab: GitLab, project_id: str, pipeline_id: int) -> Pipeline:
-    """Reads a pipeline with its first jobs, and with its trigger jobs unless it has finished.
+def read_pipeline(
+    gitlab: GitLab, project_id: str, pipeline_id: int, *, every_job: bool = False
+) -> Pipeline:
+    """Reads a pipeline with its jobs, and with its trigger jobs unless it has finished.
 
-    If the jobs cannot be read, the pipeline's own status is enough.
+    Args:
+        gitlab: The client.
+        project_id: The project as a URL path segment.
+        pipeline_id: The pipeline.
+        every_job: Whether all its jobs are needed; otherwise the first 100 are enough, or none if
+            they cannot be read.
 
     Raises:
         CommandError: GitLab gave no usable response.
     """
     try:
-        by_jobs = read_by_jobs(gitlab, project_id, pipeline_id)
+        by_jobs = read_by_jobs(gitlab, project_id, pipeline_id, every=every_job)
     except (ForbiddenError, UnavailableError):
+        if every_job:
+            raise
         return read_alone(gitlab, project_id, pipeline_id)
     if by_jobs is not None and is_finished(by_jobs.status):
         return by_jobs

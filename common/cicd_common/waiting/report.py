@@ -6,26 +6,30 @@ import logging
 import re
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from cicd_common.errors import AuthError, CommandError
 from cicd_common.gitlab import fields
 from cicd_common.gitlab.client import PER_PAGE, GitLab
 from cicd_common.parallel import side_by_side
 from cicd_common.waiting.blocked import keep_downstream
+from cicd_common.waiting.outcome import wanted_jobs
 from cicd_common.waiting.pipelines import (
     Job,
     Pipeline,
     ReportedTests,
+    jobs_path,
     parse_bridges,
     parse_jobs,
     read_alone,
 )
-from cicd_common.waiting.statuses import is_finished
+from cicd_common.waiting.statuses import Phase, is_finished, meaning_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from cicd_common.gitlab.fields import JsonObject
     from cicd_common.waiting.policy import WaitPolicy
 
 
@@ -138,15 +142,23 @@ def read_report(
     if pipeline.status == "success" and not (
         shown or policy.jobs or policy.artifacts or policy.dotenv_from
     ):
-        known = pipeline.jobs if len(pipeline.jobs) < PER_PAGE else ()
+        known = pipeline.jobs if _shows_the_end(pipeline) else ()
         return Report(replace(pipeline, duration=running_seconds(known)))
     reader = _Reader(gitlab, policy)
-    found = reader.read(pipeline)
+    found = reader.read(pipeline, policy.jobs)
     if pipeline.status == "failed" and not found.jobs:
         found = replace(found, yaml_errors=reader.read_yaml_errors(pipeline))
     tests = reader.read_tests(pipeline) if shown else None
     found = replace(found, duration=running_seconds(found.jobs), tests=tests)
     return Report(found, list(dict.fromkeys(reader.gaps)))
+
+
+def _shows_the_end(pipeline: Pipeline) -> bool:
+    """Returns whether the last poll read all jobs of a pipeline after they had ended."""
+    is_older = is_finished(pipeline.status) and any(
+        meaning_of(job.status).phase is Phase.ACTIVE for job in pipeline.jobs
+    )
+    return 0 < len(pipeline.jobs) < PER_PAGE and not is_older
 
 
 def running_seconds(jobs: Iterable[Job]) -> float | None:
@@ -178,7 +190,8 @@ class _Reader:
         self._log_bytes = LONGEST_LOGS
         self.gaps: list[str] = []
 
-    def read(self, pipeline: Pipeline) -> Pipeline:
+    def read(self, pipeline: Pipeline, names: Sequence[str] = ()) -> Pipeline:
+        """Reads a pipeline; a failure of a job with one of these names is not allowed."""
         self._seen.add(pipeline.id)
         jobs = self._jobs(pipeline)
         bridges = tuple(job for job in pipeline.jobs if job.bridge)
@@ -186,25 +199,26 @@ class _Reader:
         wanted = self._policy.all_downstream or self._policy.jobs
         if pipeline.status != "success" or wanted or not known:
             bridges = self._bridges(pipeline)
-        jobs = (*jobs, *bridges)
+        whole = pipeline.with_jobs((*jobs, *bridges))
+        ids = {job.id for name in names for job in wanted_jobs(whole, name)}
+        jobs = tuple(
+            replace(job, allow_failure=False) if job.id in ids and job.status == "failed" else job
+            for job in whole.jobs
+        )
         return pipeline.with_jobs(self._with_logs(pipeline, jobs))
 
     def _jobs(self, pipeline: Pipeline) -> tuple[Job, ...]:
-        if (
-            pipeline.jobs
-            and len(pipeline.jobs) < PER_PAGE
-            and not any(job.bridge for job in pipeline.jobs)
-        ):
-            return pipeline.jobs  # the last poll has read all of them
-        path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/jobs"
-        return parse_jobs(self._list(path, f"the jobs of {pipeline.web_url}"))
+        if _shows_the_end(pipeline) and not any(job.bridge for job in pipeline.jobs):
+            return pipeline.jobs
+        return self._list(jobs_path(pipeline), f"the jobs of {pipeline.web_url}", parse_jobs)
 
     def _bridges(self, pipeline: Pipeline) -> tuple[Job, ...]:
         path = f"projects/{pipeline.project_id}/pipelines/{pipeline.id}/bridges"
-        answers = self._list(path, f"the trigger jobs of {pipeline.web_url}")
+        what = f"the trigger jobs of {pipeline.web_url}"
+        bridges = self._list(path, what, partial(parse_bridges, self._gitlab))
         return tuple(
             replace(bridge, downstream=self._downstream(bridge.downstream))
-            for bridge in keep_downstream(parse_bridges(self._gitlab, answers), pipeline.jobs)
+            for bridge in keep_downstream(bridges, pipeline.jobs)
         )
 
     def _downstream(self, pipeline: Pipeline | None) -> Pipeline | None:
@@ -213,12 +227,14 @@ class _Reader:
         wanted = pipeline.status == "failed" or self._policy.all_downstream
         return self.read(pipeline) if wanted else pipeline
 
-    def _list(self, path: str, what: str) -> list[Any]:
+    def _list(
+        self, path: str, what: str, parse: Callable[[Iterator[JsonObject]], tuple[Job, ...]]
+    ) -> tuple[Job, ...]:
         try:
-            return list(self._gitlab.get_all(path))
+            return parse(self._gitlab.get_all(path))
         except CommandError as error:
             self.gaps.append(f"Cannot read {what}: {error.message}")
-            return []
+            return ()
 
     def _with_logs(self, pipeline: Pipeline, jobs: Sequence[Job]) -> tuple[Job, ...]:
         failed = [

@@ -208,17 +208,25 @@ class Finder:
         target: The pipelines to find.
         own: The job that this command runs in.
         listing: The newest pipelines of the project, to find one by its id; None to read it itself.
+        every_job: Whether all jobs of a single pipeline are needed, and not only the first 100.
 
     Attributes:
         notes: What the user should know about the last search.
     """
 
     def __init__(
-        self, gitlab: GitLab, target: Target, own: OwnJob, listing: Listing | None = None
+        self,
+        gitlab: GitLab,
+        target: Target,
+        own: OwnJob,
+        listing: Listing | None = None,
+        *,
+        every_job: bool = False,
     ) -> None:
         self._gitlab = gitlab
         self._target = target
         self._listing = listing
+        self._every_job = every_job
         self._own = own if not own.server or same_origin(own.server, gitlab.base_url) else OwnJob()
         self._address = f"projects/{quoted(target.project)}"
         self._others: set[int] = set()  # pipelines of the same name but another kind of ref
@@ -249,7 +257,7 @@ class Finder:
     def _by_id(self, target: ById) -> Pipeline | None:
         try:
             listed = self._listing.find(target.id) if self._listing else None
-            return listed or read_pipeline(self._gitlab, quoted(target.project), target.id)
+            return listed or self._read(quoted(target.project), target.id)
         except NotFoundError as error:
             if target.ours and _NO_PROJECT not in error.message:
                 return None  # a replica may not have it yet
@@ -262,6 +270,9 @@ class Finder:
                 or "Check the project and the id, and that the token's user is a member there.",
                 answer=error.answer,
             ) from error
+
+    def _read(self, project_id: str, pipeline_id: int) -> Pipeline:
+        return read_pipeline(self._gitlab, project_id, pipeline_id, every_job=self._every_job)
 
     def _warn_of_old(self, pipeline: Pipeline, target: Newest) -> None:
         if is_finished(pipeline.status) and not target.newer_than:
@@ -333,7 +344,7 @@ class Finder:
             if pipeline.id in {self._own.pipeline_id, *self._others}:
                 continue
             try:
-                whole = read_pipeline(self._gitlab, pipeline.project_id, pipeline.id)
+                whole = self._read(pipeline.project_id, pipeline.id)
             except NotFoundError:
                 return None  # a replica may not have it yet
             if name is None or self._is_meant(name, kind, whole):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -286,6 +287,16 @@ def test_of_several_pipelines_those_that_wait_for_a_person_downstream_are_found(
     assert f"a job of pipeline {gate.id} of {project.path}" in ending.stderr
 
 
+def test_of_several_pipelines_one_that_waits_for_a_person_downstream_is_told_once(
+    gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait
+) -> None:
+    top, gate = grandparent_of_gate(gitlab, project, executor)
+    other = add((0, "running"), (8, "success"))
+    ending = wait(top.id, other.id, "--on-manual", "wait")
+    waits = f"test / suite: running, .* below it {project.path} #{gate.id} waits for a person"
+    assert len(re.findall(waits, ending.stderr)) == 1
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_a_lock_passes_over_what_waits_for_a_person_downstream(
     gitlab: Sandbox, project: Project, executor: User, add: Add, wait: Wait, others: int
@@ -361,13 +372,43 @@ def test_one_job_is_waited_for_and_the_exit_code_is_its_own(
 def test_a_job_that_can_fail_is_not_green_if_it_is_the_one_waited_for(
     add: Add, wait: Wait, tmp_path: Path
 ) -> None:
-    optional = ScriptedJob(name="unit", timeline=((0, "failed"),), allow_failure=True)
-    pipeline = add(jobs=(optional, ScriptedJob(name="other")))
-    ending = wait(pipeline.id, "--job", "unit", "--junit", str(tmp_path / "r.xml"))
-    assert ending.code == 1
-    assert "Failed: unit (script failure)." in ending.stderr
-    assert re.search(r'(failures|errors)="1"', (tmp_path / "r.xml").read_text())
+    ends = ((0, "running"), (0.1, "failed"))
+    below = ScriptedPipeline(jobs=(ScriptedJob(name="deep", timeline=ends, trace="deep end\n"),))
+    jobs = (
+        ScriptedJob(name="unit", timeline=ends, allow_failure=True, trace="the end\n"),
+        ScriptedJob(name="child", timeline=ends, allow_failure=True, downstream=below),
+        ScriptedJob(name="other"),
+    )
+    pipeline = add(jobs=jobs)
+    for name, failed, log in (("unit", "unit", "the end"), ("child", "deep", "deep end")):
+        ending = wait(pipeline.id, "--job", name, "--junit", str(tmp_path / "r.xml"))
+        assert ending.code == 1
+        assert f"Failed: {failed} (script failure)" in ending.stderr
+        assert f"failed: test / {failed}: script failure" in ending.stderr
+        assert f"  | {log}\n" in ending.stderr
+        [case] = ET.fromstring((tmp_path / "r.xml").read_text()).iterfind(".//*[failure]")  # noqa: S314 - our own
+        assert case.get("name") == failed
     assert wait(pipeline.id, "--job", "other").code == wait(pipeline.id).code == 0
+
+
+@pytest.mark.parametrize("name", ["first", "last"])
+def test_a_job_is_found_among_more_than_a_hundred(add: Add, wait: Wait, name: str) -> None:
+    names = ["first", *(f"job-{number}" for number in range(100)), "last"]
+    long = ((0, "running"), (3600, "success"))
+    jobs = tuple(
+        ScriptedJob(name=each, timeline=((0, "running"), (1, "success")) if each == name else long)
+        for each in names
+    )
+    assert wait(add(jobs=jobs).id, "--job", name, "-q").code == 0
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, 6), (200, 0), (502, 0)])
+def test_a_job_that_cannot_be_read_has_no_end_yet(
+    gitlab: Sandbox, add: Add, wait: Wait, status: int, code: int
+) -> None:
+    pipeline = add(jobs=jobs_of(unit=((20, "success"),)))
+    gitlab.fault(Fault(path="/jobs", status=status, first=3, body=[{"id": "x"}]))
+    assert wait(pipeline.id, "--job", "unit").code == code
 
 
 def test_several_jobs_are_all_waited_for_and_the_worst_result_counts(add: Add, wait: Wait) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -112,6 +112,33 @@ def test_a_report_that_cannot_be_read_does_not_hide_the_failure(
     gitlab.fault(Fault(path=r"/bridges", nth=2, status=500))  # the first is for finding
     ending = wait("--pipeline-id", add(*FAILED).id, "--retry-for", "0")
     assert ending.code == 1
+
+
+def test_a_part_of_a_report_that_is_nonsense_hides_no_other_part(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    pipeline = add(jobs=(ScriptedJob(name="unit", timeline=FAILED, trace=LOG),))
+    gitlab.fault(Fault(path=r"/bridges", nth=2, status=200, body=[{"id": 1}]))
+    ending = wait("--pipeline-id", pipeline.id)
+    assert ending.code == 1
+    assert "Cannot read the trigger jobs" in ending.stderr
+    assert "  | three\n" in ending.stderr
+
+
+def test_jobs_that_are_older_than_the_status_of_their_pipeline_are_read_again(
+    gitlab: Sandbox, add: Add, wait: Wait
+) -> None:
+    """GitLab reads the jobs before the pipeline that each of them shows."""
+
+    def running(jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if any(job["status"] == "failed" for job in jobs):
+            stale.path = "none any more"
+        return [job | {"status": "running", "finished_at": None} for job in jobs]
+
+    stale = gitlab.fault(Fault(path="/jobs", edit=running))
+    ending = wait("--pipeline-id", add(*FAILED).id)
+    assert ending.code == 1
+    assert "Failed: test (script failure)." in ending.stderr
 
 
 def test_a_wrong_configuration_is_named(bare: Add, wait: Wait) -> None:
@@ -359,6 +386,19 @@ def test_each_of_more_than_a_hundred_jobs_is_reported_and_counted(
     assert ending.code == 0
     assert ending.stderr.count(": success after") == 230
     assert "ended: 230 success" in ending.stderr
+
+
+@pytest.mark.parametrize("seconds", [4, 4.1])
+def test_quiet_shows_no_wrong_duration(add: Add, wait: Wait, seconds: float) -> None:
+    """Every other poll reads trigger jobs alone."""
+    child = ScriptedPipeline(timeline=((0, "success"),))
+    jobs = (
+        ScriptedJob(name="unit", timeline=((0, "running"), (seconds, "success"))),
+        ScriptedJob(name="child", timeline=((0, "running"), (1, "success")), downstream=child),
+    )
+    ending = wait(add(jobs=jobs).id, "-q")
+    assert ending.code == 0
+    assert re.search(r"success (in 4 s )?http", ending.stdout)
 
 
 def test_quiet_reads_no_more_than_a_hundred_jobs_each_time(

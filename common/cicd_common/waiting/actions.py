@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from cicd_common.errors import CommandError, RefusedError
 from cicd_common.gitlab import fields
-from cicd_common.gitlab.client import GitLab
 from cicd_common.waiting.events import Note
 from cicd_common.waiting.pipelines import parse_bridges, parse_jobs, read_alone
 from cicd_common.waiting.statuses import is_finished

@@ -11,7 +11,6 @@ from cicd_common.waiting.pipelines import jobs_path, parse_jobs, read_bridges
 from cicd_common.waiting.statuses import Phase, is_finished, meaning_of
 
 if TYPE_CHECKING:
-    from cicd_common.gitlab.client import GitLab
     from cicd_common.waiting.pipelines import Job, Pipeline
 
 DEEPEST = 10  # levels of downstream pipelines to read: a server's levels might never end

@@ -36,7 +36,6 @@ from cicd_common.waiting.pipelines import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from cicd_common.gitlab.client import GitLab
     from cicd_common.waiting.pipelines import Job, Pipeline
 
     Route = Callable[[Pipeline], Pipeline | None]

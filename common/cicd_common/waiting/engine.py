@@ -150,8 +150,8 @@ class Engine:
             pipeline = wait.pipeline
             if pipeline and not wait.target.ours and not is_finished(pipeline.status):
                 yield Note(
-                    f"Pipeline {pipeline.id} of {pipeline.project} is not canceled, because this "
-                    "call did not start it."
+                    f"Pipeline {pipeline.id} of {pipeline.project} is not canceled: no response "
+                    "showed that this call started it."
                 )
 
     def leave(self) -> Iterator[Event]:

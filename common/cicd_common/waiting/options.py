@@ -19,6 +19,7 @@ from cicd_common.waiting.policy import (
     OnManual,
     OnSkipped,
     WaitPolicy,
+    is_within_artifacts,
 )
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def dotenv_files_of(
     del ctx, param
     files = _of_jobs(values, "JOB=FILE")
     for file in files.values():
-        path = PurePosixPath(file)
-        if path.is_absolute() or not path.parts or ".." in path.parts:
+        if not is_within_artifacts(file):
             raise click.BadParameter(f"{file!r} is not a path within the artifacts.")
     return {job: str(PurePosixPath(file)) for job, file in files.items()}
 

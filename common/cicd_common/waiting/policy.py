@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
-from cicd_common.errors import AuthError
+from cicd_common.errors import AuthError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,14 @@ class WaitPolicy:
 
         Raises:
             AuthError: It is a job token, which GitLab does not accept for this.
+            UsageError: A dotenv file is not one within the artifacts.
         """
+        for file in self.dotenv_from.values():
+            if not is_within_artifacts(file):
+                raise UsageError(
+                    f"{file!r} is not a path within the artifacts.",
+                    hint="Name the file of dotenv_from as its path is in the archive.",
+                )
         from cicd_common.gitlab.tokens import TokenKind  # noqa: PLC0415 - --help does not need it
 
         if token is not TokenKind.JOB:
@@ -105,6 +112,14 @@ class WaitPolicy:
                 why="GitLab ignores job tokens there.",
                 hint="Give an access token (COMMANDS_API_TOKEN), or leave out --cancel-on.",
             )
+
+
+def is_within_artifacts(file: str) -> bool:
+    """Returns whether a text is the path of a file within an archive of artifacts."""
+    from pathlib import PurePosixPath  # noqa: PLC0415 - slow to import; --help does not need it
+
+    path = PurePosixPath(file)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def policy_of(wait: bool | WaitPolicy) -> WaitPolicy | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cicd_common.waiting import reported_variables
-from cmd_wait_pipeline import WaitPolicy, wait_pipeline
+from cmd_wait_pipeline import UsageError, WaitPolicy, wait_pipeline
 from sandbox import Fault, ScriptedJob
 from tests.functional.cmd_wait_pipeline.test_wait_artifacts import gitlab, here, tree
 
@@ -189,3 +189,19 @@ def test_a_function_returns_them(gitlab: Sandbox, add: Add, project: Project, to
         api_access_token=token.secret,
     )
     assert result.variables["VERSION"] == "1.2.3"
+
+
+@pytest.mark.parametrize("file", ["", "/x", "b/../../x"])
+def test_2_a_function_reads_nothing_outside_of_the_artifacts(
+    gitlab: Sandbox, add: Add, project: Project, token: Token, file: str
+) -> None:
+    pipeline: Pipeline = add(jobs=(job(),))
+    with pytest.raises(UsageError, match="is not a path within the artifacts"):
+        wait_pipeline(
+            project=project.path,
+            pipeline_id=pipeline.id,
+            policy=WaitPolicy(dotenv_from={"build": file}),
+            base_url=gitlab.url,
+            api_access_token=token.secret,
+        )
+    assert len(gitlab.requests) == 0

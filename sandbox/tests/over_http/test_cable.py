@@ -42,6 +42,7 @@ def cable(
         additional_headers={"Authorization": f"Bearer {secret}"} if secret else {},
         compression=None,
         close_timeout=1,
+        ping_interval=None,  # its thread would end some time after the connection
     ) as connection:
         yield connection
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from cicd_common.errors import AuthError, ForbiddenError, NotFoundError
+from cicd_common.errors import AuthError, CommandError, ForbiddenError, NotFoundError
 from cicd_common.gitlab.client import PER_PAGE, quoted
 from cicd_common.waiting.pipelines import parse_pipeline
 
@@ -27,6 +27,7 @@ class Listing:
         self._project = project
         self._lock = threading.Lock()
         self._newest: dict[int, Pipeline] | None = None
+        self._failure: CommandError | None = None
 
     def find(self, pipeline_id: int) -> Pipeline | None:
         """Returns a pipeline without its jobs; None if the list does not show it.
@@ -34,9 +35,17 @@ class Listing:
         Raises:
             CommandError: GitLab gave no usable response.
         """
+        before = self._failure
         with self._lock:
             if self._newest is None:
-                self._newest = self._list()
+                # Each request is retried for --retry-for: threads that waited share its failure.
+                if self._failure is not None and self._failure is not before:
+                    raise self._failure
+                try:
+                    self._newest = self._list()
+                except CommandError as failure:
+                    self._failure = failure
+                    raise
         return self._newest.get(pipeline_id)
 
     def _list(self) -> dict[int, Pipeline]:

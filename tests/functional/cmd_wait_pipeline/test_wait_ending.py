@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sandbox import Sandbox
     from sandbox.model import Token
     from tests.functional.cmd_wait_pipeline.conftest import Add, Wait
-    from tests.functional.conftest import Start
+    from tests.functional.conftest import SkippingClock, Start
 
 
 HOUR = 3600
@@ -87,6 +87,16 @@ def test_failures_longer_than_retry_for_end_the_wait_with_8(
     pipeline = add(*FOR_EVER)
     gitlab.fault(Fault(path="/pipelines/", status=502, first=1000, nth=None))
     assert wait("--pipeline-id", pipeline.id, "--retry-for", "0.2").code == 8
+
+
+def test_several_pipelines_of_a_project_share_the_time_of_retry_for(
+    gitlab: Sandbox, add: Add, wait: Wait, clock: SkippingClock
+) -> None:
+    ids = [add(*FOR_EVER).id for _ in range(5)]
+    gitlab.fault(Fault(path=r"/pipelines\?", status=502))
+    began = clock.monotonic()
+    assert wait(*ids, "-q", "--retry-for", "100").code == 8
+    assert clock.monotonic() - began < 200
 
 
 @pytest.mark.parametrize("status", [403, 502])

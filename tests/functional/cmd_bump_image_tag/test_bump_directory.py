@@ -109,7 +109,11 @@ def test_12_a_path_that_leads_out_of_the_folder(
     assert outside.read_bytes() == DEPLOYMENT.encode()
 
 
-def test_7_waiting_for_the_lock_of_another_process_has_a_limit(invoke: Invoke, web: Path) -> None:
+def test_7_waiting_for_the_lock_of_another_process_has_a_limit(
+    invoke: Invoke, web: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(retry, "CLOCK", retry.Clock(lambda: sum(pauses), pauses.append))
     descriptor = os.open(web.parent, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -119,6 +123,8 @@ def test_7_waiting_for_the_lock_of_another_process_has_a_limit(invoke: Invoke, w
 
     assert ending.code == 7, ending.stderr
     assert str(web.parent) in ending.stderr
+    assert sum(pauses) == pytest.approx(0.2, abs=0.02)
+    assert set(pauses) == {0.02}
     assert web.read_bytes() == DEPLOYMENT.encode()
     assert bump(invoke, "--tag", "v1.1.0").code == 0
 

@@ -275,3 +275,21 @@ def test_8_an_unknown_outcome_says_what_to_check(
     assert "Whether it happened is unknown" in ending.stderr
     assert lost.fired == 1
     assert len(log(project)) == 2
+
+
+def test_8_a_branch_that_git_cannot_fetch_is_not_one_that_does_not_exist(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
+    proposal = (*BUMP[:2], "--project", "tech-lunch/k8s", "--merge-request", "--via", "git")
+    assert run(*proposal, "--tag", "v1.1.0").code == 0
+    [request] = project.merge_requests
+    sha = gitlab.sha(project, request.source_branch)
+    # The first is for the target branch.
+    fault = Fault(path=r"info/refs\?service=git-upload-pack", nth=2, status=500)
+    gitlab.fault(fault)
+
+    ending = run(*proposal, "--tag", "v1.2.0", "--retry-for", "0")
+
+    assert ending.code == 8, ending.stderr
+    assert fault.fired == 1
+    assert gitlab.sha(project, request.source_branch) == sha

@@ -15,7 +15,7 @@ from cicd_common.gitlab.connection import Connection
 from cicd_common.gitlab.projects import Project
 from cicd_common.gitlab.tokens import Token, TokenKind
 from cmd_bump_image_tag.auto_merge import merge_when_ready, wait_until_merged
-from cmd_bump_image_tag.merge_requests import MergeRequest, MergeRequests
+from cmd_bump_image_tag.merge_requests import MergeRequest, MergeRequests, Proposal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -493,3 +493,92 @@ def test_a_rebase_that_never_ends_is_given_up_in_time(
 
     with pytest.raises(CommandError, match="still being rebased"):
         requests.bring_up_to_date(FOUND, "bump", skip_ci=False)
+
+
+# Titles, labels and users
+
+
+@pytest.mark.parametrize(
+    ("found", "body"),
+    [
+        ({"title": "t" * 255, "description": "d"}, {}),
+        ({"title": "old", "description": "d"}, {"title": "t" * 255, "description": "d"}),
+        ({"title": "t" * 255, "description": "o"}, {"title": "t" * 255, "description": "d"}),
+        (
+            {"title": "[DRAFT] old", "description": "d"},
+            {"title": "[DRAFT] " + "t" * 247, "description": "d"},
+        ),
+        (
+            {"title": "Drafty: old", "description": "d"},
+            {"title": "t" * 255, "description": "d"},
+        ),
+    ],
+)
+def test_an_open_merge_request_gets_only_what_changes(
+    server: Mocker, requests: MergeRequests, found: dict[str, Any], body: dict[str, Any]
+) -> None:
+    put = server.put(f"{API}/merge_requests/1", json=request())
+    requests.update(MergeRequest.read(request(**found)), Proposal("t" * 300, "d"))
+    assert [sent.json() for sent in put.request_history] == ([body] if body else [])
+
+
+@pytest.mark.parametrize("theirs", [[], [{"id": 9}]])
+def test_users_and_labels_that_are_set_already_are_kept(
+    server: Mocker, requests: MergeRequests, theirs: list[dict[str, int]]
+) -> None:
+    put = server.put(f"{API}/merge_requests/1", json=request())
+    found = request(title="t", description="d", labels=["a", "x"])
+    proposal = Proposal("t", "d", ("a", "b", "c"), assignees=(1,), reviewers=(2,))
+    for users in ({"assignees": theirs}, {"reviewers": theirs}):
+        requests.update(MergeRequest.read(found | users), proposal)
+    ours = {"add_labels": "b,c", "assignee_ids": [1], "reviewer_ids": [2]}
+    kept = ("assignee_ids", "reviewer_ids") if theirs else ("", "")
+    assert [sent.json() for sent in put.request_history] == [
+        {name: value for name, value in ours.items() if name != each} for each in kept
+    ]
+
+
+@pytest.mark.parametrize(
+    ("proposal", "more"),
+    [
+        (Proposal("t" * 256, "d"), {"title": "t" * 255}),
+        (Proposal("t", "d", labels=("a", "b")), {"labels": "a,b"}),
+        (Proposal("t", "d", assignees=(1,), reviewers=(2, 3)),
+         {"assignee_ids": [1], "reviewer_ids": [2, 3]}),
+    ],
+)  # fmt: skip
+def test_a_new_merge_request_has_what_was_asked_for_and_nothing_else(
+    server: Mocker, requests: MergeRequests, proposal: Proposal, more: dict[str, Any]
+) -> None:
+    post = server.post(f"{API}/merge_requests", status_code=201, json=request())
+    requests.open("bump", proposal, is_merged=False)
+    always = {
+        "source_branch": "bump",
+        "target_branch": "main",
+        "title": "t",
+        "description": "d",
+        "remove_source_branch": True,
+    }
+    assert post.request_history[-1].json() == always | more
+
+
+def test_a_merge_request_from_a_fork_is_not_ours(server: Mocker, requests: MergeRequests) -> None:
+    theirs = request(source_project_id=8, target_project_id=7)
+    ours = request(iid=2, source_project_id=7, target_project_id=7)
+    server.get(f"{API}/repository/branches/bump", json={"commit": {"id": SHA}})
+    server.get(f"{API}/merge_requests", json=[theirs, ours])
+    found = requests.find_source("bump").merge_request
+    assert found is not None
+    assert found.iid == 2
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, 6), (500, 8)])
+def test_a_branch_that_cannot_be_looked_up_is_not_free(
+    server: Mocker, requests: MergeRequests, status: int, code: int
+) -> None:
+    server.get(f"{URL}/api/v4/personal_access_tokens/self", status_code=404)
+    server.get(f"{API}/merge_requests", json=[])
+    server.get(f"{API}/repository/branches/bump", status_code=status, json={"message": "no"})
+    with pytest.raises(CommandError) as raised:
+        requests.find_source("bump")
+    assert raised.value.exit_code == code

@@ -250,3 +250,24 @@ def test_an_image_without_a_tag_in_this_file_is_reported_and_not_changed(
     result = check(f"{text}\n---\nimage: {{repository: web, tag: ⟦v1→v2⟧}}\n", "web=v2", path=path)
     (warning,) = texts(result)
     assert "has no tag here" in warning
+
+
+@pytest.mark.parametrize(
+    ("text", "is_reported"),
+    [
+        ("image: web", True),
+        ("webImage: web", True),
+        ("image: {name: web}", True),
+        ("image: {other: web}", False),
+        ("web: {name: web}", False),
+        ("baseimage: web", False),
+        ("images: [web]", False),
+        ("images: {a: web}", False),
+    ],
+)
+def test_a_name_without_a_tag_is_reported_only_where_an_image_stands(
+    text: str, check: Callable[..., Plan], *, is_reported: bool
+) -> None:
+    result = check(f"{text}\nz: {{image: web:⟦v1→v2⟧}}", "web=v2")
+    assert len(texts(result)) == is_reported
+    assert all("has no tag here" in each for each in texts(result))

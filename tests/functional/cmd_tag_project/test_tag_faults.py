@@ -328,3 +328,24 @@ def test_5_another_created_the_tag_elsewhere_while_our_request_was_lost(
     assert old in ending.stderr
     assert new in ending.stderr
     assert gitlab.tags(project) == {"v1": old}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--release",)], ids=["tag", "release"])
+def test_8_a_project_that_is_hidden_while_our_request_was_lost_gets_no_second_one(
+    writes: Callable[[], list[str]],
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    arguments: tuple[str, ...],
+) -> None:
+    """The tag is not known to be absent: the project cannot be seen."""
+    hidden = Fault(
+        path=r"/tags/v1$", method="GET", status=404, body={"message": "404 Project Not Found"}
+    )
+    gitlab.fault(Fault(method="POST", nth=1, reset="after", meanwhile=lambda: gitlab.fault(hidden)))
+
+    ending = tag("--tag-name", "v1", *arguments)
+
+    assert ending.code == 8, ending.stderr
+    assert f"{project.path}/-/tags/v1" in ending.stderr
+    assert len(writes()) == 1

@@ -219,6 +219,35 @@ def test_12_a_refused_release_of_a_tag_that_exists_is_not_a_hook(
     assert "hook" not in ending.stderr
 
 
+@pytest.mark.parametrize("is_tagged", [True, False], ids=["tag alone", "no tag"])
+def test_5_no_release_is_taken_for_one_that_exists(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project, *, is_tagged: bool
+) -> None:
+    """Another job's release was there for a moment, or it is a server of another version."""
+    if is_tagged:
+        tag("--tag-name", "v1")
+    refusal = {"message": "Release already exists"}
+    gitlab.fault(Fault(path=r"/releases$", method="POST", status=409, body=refusal))
+
+    ending = tag("--tag-name", "v1", "--release")
+
+    assert ending.code == 5, ending.stdout
+    assert project.releases == {}
+
+
+def test_the_notes_of_a_release_are_not_read_if_none_are_given(
+    tag: Callable[..., Ending], gitlab: Sandbox, project: Project
+) -> None:
+    tag("--tag-name", "v1", "--release")
+    gitlab.requests.clear()
+
+    ending = tag("--tag-name", "v1", "--release")
+
+    assert ending.code == 0, ending.stderr
+    assert "v1" in project.releases
+    assert not any("/releases" in request.path for request in gitlab.requests)
+
+
 def test_a_release_lost_to_another_job_is_not_created_but_gets_our_notes(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project, token: Token, tmp_path: Path
 ) -> None:

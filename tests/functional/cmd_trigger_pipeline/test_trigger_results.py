@@ -54,6 +54,27 @@ def test_a_project_is_named_by_path_id_url_or_its_path_of_old(
     assert ending.stdout.startswith(f"{project.path}: pipeline ")
 
 
+@pytest.mark.parametrize("ref", [(), ("--ref", "main")], ids=["default branch", "ref"])
+def test_a_dry_run_has_the_path_of_a_project_that_is_given_by_its_id(
+    trigger: Trigger, project: Project, ref: tuple[str, ...]
+) -> None:
+    ending = trigger("--dry-run", *ref, project=str(project.id))
+
+    assert ending.code == 0, ending.stderr
+    assert ending.stdout.startswith(f"{project.path}: a pipeline would be started on main")
+
+
+def test_a_moved_project_is_found_when_its_write_was_refused(
+    trigger: Trigger, gitlab: Sandbox, project: Project
+) -> None:
+    project.old_paths.add("tech-lunch/old-name")
+
+    ending = trigger("--ref", "main", project="tech-lunch/old-name")
+
+    assert ending.code == 0, ending.stderr
+    assert len(gitlab.pipelines(project)) == 1
+
+
 def test_several_projects_are_triggered_and_the_first_failure_is_the_exit_code(
     trigger: Trigger, project: Project, others: list[Project], only: Only
 ) -> None:

@@ -262,14 +262,43 @@ def test_3_with_a_trigger_token_alone_nothing_is_triggered(
     assert len(gitlab.requests) == 0
 
 
-@pytest.mark.parametrize("option", [("--on-manual", "play"), ("--cancel-on", "timeout")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--on-manual", "play"),
+        ("--cancel-on", "timeout"),
+        ("--on-manual", "play", "--dry-run"),
+        ("--cancel-on", "timeout", "--dry-run"),
+    ],
+    ids=" ".join,
+)
 def test_3_an_option_that_a_job_token_does_not_allow_is_refused_before_anything_is_triggered(
-    trigger: Trigger, gitlab: Sandbox, job: Job, option: tuple[str, str]
+    trigger: Trigger, gitlab: Sandbox, job: Job, option: tuple[str, ...]
 ) -> None:
     ending = trigger(*WAIT, *option, "--ref", "main", access=None, job=job)
 
     assert ending.code == 3
     assert len(gitlab.requests) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "reads"),
+    [(("--quiet",), False), ((), True), (("--quiet", "--output", "json"), True)],
+    ids=["quiet", "lines", "quiet json"],
+)
+def test_the_report_of_a_success_is_read_where_it_is_shown(
+    trigger: Trigger,
+    gitlab: Sandbox,
+    project: Project,
+    options: tuple[str, ...],
+    *,
+    reads: bool,
+) -> None:
+    project.script = runs((0.2, "success"))
+
+    assert trigger(*WAIT, *options).code == 0
+    asked = [each for each in gitlab.requests if "test_report" in each.path]
+    assert bool(asked) is reads
 
 
 @pytest.mark.usefixtures("project")

@@ -253,6 +253,29 @@ def test_a_job_token_without_the_tier_for_it_is_told_so(
     assert "Premium and Ultimate" in ending.stderr
 
 
+@pytest.mark.parametrize(
+    ("by_job", "text"),
+    [(True, "404 Not Found"), (False, "404 Project Not Found"), (False, "404 Not Found")],
+    ids=["job token and archive", "access token and project", "access token and archive"],
+)
+def test_4_artifacts_that_are_not_there_are_no_matter_of_the_tier(
+    gitlab: Sandbox,
+    add: Add,
+    wait: Wait,
+    project: Project,
+    executor: User,
+    text: str,
+    *,
+    by_job: bool,
+) -> None:
+    gitlab.fault(Fault(path=ARCHIVE, status=404, body={"message": text}))
+    secret = gitlab.add_running_job(project, executor).token if by_job else ""
+    pipeline = add(jobs=(build(),))
+    ending = wait("--pipeline-id", pipeline.id, "--artifacts", "build", job_token=secret)
+    assert ending.code == 4, ending.stderr
+    assert "Premium" not in ending.stderr
+
+
 @pytest.mark.parametrize("address", ["ftp://127.0.0.1/x", "https://[", "https:///x"])
 def test_a_redirect_to_anything_but_https_is_refused(
     gitlab: Sandbox, add: Add, wait: Wait, address: str

@@ -185,6 +185,17 @@ def test_a_pipeline_that_never_appears_ends_with_4_and_names_the_causes(
     assert "has no branch, tag or commit v5" in missing.stderr
 
 
+@pytest.mark.parametrize(("status", "code"), [(500, 8), (403, 6)])
+@pytest.mark.usefixtures("project")
+def test_a_ref_that_cannot_be_read_is_not_called_absent(
+    gitlab: Sandbox, wait: Wait, status: int, code: int
+) -> None:
+    gitlab.fault(Fault(path=r"/repository/commits/", status=status))
+    ending = wait("--tag", "v4", "--appear-timeout", "0.3", "--retry-for", "0")
+    assert ending.code == code, ending.stderr
+    assert "has no branch" not in ending.stderr
+
+
 def test_a_pipeline_or_project_that_is_not_there_is_not_found(wait: Wait) -> None:
     assert wait("--pipeline-id", 999999).code == 4
     assert wait("--project", "no/where", "--ref", "main").code == 4

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cicd_common.errors import UsageError
-from cmd_tag_project.request import check_tag_name
+from cmd_tag_project.request import TagRequest, check_tag_name
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,12 @@ def test_git_accepts_every_tag_name_that_we_accept(name: str) -> None:
         return
     done = subprocess.run(["git", "check-ref-format", f"refs/tags/{name}"], check=False)
     assert done.returncode == 0
+
+
+def test_a_request_asks_for_nothing_that_is_not_given() -> None:
+    request = TagRequest(("group/name",), tag_name="v1")
+
+    request.check(None)
+    assert not request.wants_release
+    assert not request.dry_run
+    assert request.wait is None

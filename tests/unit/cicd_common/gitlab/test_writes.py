@@ -161,6 +161,12 @@ def test_a_lost_write_that_is_not_retryable_is_checked_and_not_sent_again(*, ref
     assert server.finds >= 1
 
 
+def test_a_lost_write_that_is_not_retryable_can_still_happen_within_the_servers_limit() -> None:
+    server = Server([NOT_SUPPORTED], done_after=SERVER_LIMIT / 2)
+    assert server.write(limit=2 * SERVER_LIMIT, second_is_refused=False) == "found"
+    assert server.sent == 1
+
+
 @either
 @pytest.mark.parametrize("failure", [UnavailableError("503"), ForbiddenError("403")])
 def test_a_failed_check_leaves_the_outcome_unknown_and_the_hint_says_what_to_check(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cicd_common.errors import RefusedError
 from cicd_common.waiting import unpacking
-from cicd_common.waiting.unpacking import unpack
+from cicd_common.waiting.unpacking import in_units, unpack
 
 
 def entry(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:
@@ -155,3 +155,18 @@ def test_no_name_leads_out_of_the_folder(names: list[str]) -> None:
             unpacked(Path(folder), content)
         except (RefusedError, zipfile.BadZipFile):
             return
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 KB"),
+        (12_345_678, "12.3 MB"),
+        (10**9, "1.0 GB"),
+        (10**12, "1000.0 GB"),
+    ],
+)
+def test_a_size_is_in_the_unit_that_suits_it(size: int, words: str) -> None:
+    assert in_units(size) == words

@@ -287,3 +287,15 @@ def test_closing_the_listener_leaves_no_thread_and_no_connection(
             for _ in range(500):
                 world.gitlab.cable.announce(pipeline)
     until(lambda: not [each for each in set(threading.enumerate()) - before if each.daemon])
+
+
+def test_a_connection_that_opens_after_the_close_is_left_at_once(world: Any) -> None:
+    left: list[str] = []
+    with world.push() as push:
+        push._leave_by(lambda: left.append("open"))
+        assert left == []
+    left.clear()
+
+    push._leave_by(lambda: left.append("late"))
+
+    assert left == ["late"]

@@ -45,8 +45,11 @@ def test_check_login_accepts_a_valid_login_and_refuses_a_wrong_one() -> None:
         Reply(200, {"Content-Type": "text/html"}, b"<html>Sign in</html>"),
         Reply(200, JSON, b'{"errors": [{"code": "UNAUTHORIZED"}]}'),
         Reply(200, JSON, b"{}"),
+        Reply(200, JSON, b'{"token": 5}'),
+        Reply(200, JSON, b'{"token": "two words"}'),
+        Reply(200, {"Content-Type": "text/plain"}, b"[" * 100_000),
     ],
-    ids=["a page", "errors", "nothing"],
+    ids=["a page", "errors", "nothing", "a number", "words", "deep"],
 )
 def test_a_token_service_that_returns_no_token_did_not_accept_the_login(token: Reply) -> None:
     with (
@@ -65,8 +68,18 @@ def test_a_registry_root_without_a_challenge_does_not_check_the_login() -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    [Reply(200, {"Content-Type": "text/html"}, b"<html>GitLab</html>"), Reply(200), Reply(404)],
-    ids=["a page", "nothing", "404"],
+    [
+        Reply(200, {"Content-Type": "text/html"}, b"<html>GitLab</html>"),
+        Reply(200, {"Content-Type": "text/html"}, b"{}"),
+        Reply(200, {"Content-Type": "text/plain"}, b"[" * 100_000),
+        Reply(200, JSON, b"[]"),
+        Reply(200, JSON, b'{"errors": []}'),
+        Reply(200),
+        Reply(400),
+        Reply(403),
+        Reply(404),
+    ],
+    ids=lambda reply: f"{reply.status} {reply.headers.get('Content-Type')} {reply.body[:9]!r}",
 )
 def test_a_server_that_is_not_a_registry_gets_no_password(reply: Reply) -> None:
     with serving(lambda _: reply) as host, pytest.raises(UnavailableError) as caught:

@@ -376,9 +376,10 @@ def test_a_digest_is_read_in_every_form_that_proxies_send(named: str) -> None:
         Reply(200, JSON, b'{"errors": []}'),
         Reply(200, TYPE, b""),
         Reply(200, TYPE, b"[]"),
+        Reply(200, TYPE, b"[" * 100_000),
         Reply(200, TYPE | {"Docker-Content-Digest": f"sha256:{'0' * 64},{DIGEST}"}, MANIFEST),
     ],
-    ids=["empty", "text", "other JSON", "empty manifest", "a list", "two digests"],
+    ids=["empty", "text", "other JSON", "empty manifest", "a list", "deep", "two digests"],
 )
 def test_only_a_manifest_with_a_matching_digest_is_accepted(reply: Reply) -> None:
     with serving(lambda _: reply) as host, pytest.raises(UnavailableError):

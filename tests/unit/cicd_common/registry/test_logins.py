@@ -59,6 +59,12 @@ def test_a_jobs_variables_are_used_only_for_its_own_registry(config: Config) -> 
     assert config.users("other.example.com", **JOB) == []
 
 
+@pytest.mark.parametrize("name", JOB)
+def test_an_incomplete_login_of_a_job_is_none(config: Config, name: str) -> None:
+    rest = {each: text for each, text in JOB.items() if each != name}
+    assert config.users(**rest) == config.users(**rest, **{name: ""}) == []
+
+
 @pytest.mark.parametrize(
     "spelled", [HOST, f"https://{HOST}", f"{HOST}/", f"{HOST}/group/name", HOST.upper()]
 )
@@ -113,6 +119,10 @@ def test_the_login_of_the_longest_path_is_tried_first(config: Config) -> None:
     [
         ({"username": "me", "password": "password"}, Login("me", "", "password")),
         ({"auth": auth("me:password")["auth"] + "\n"}, Login("me", "", "password")),
+        (auth("me:password\0\0"), Login("me", "", "password")),
+        (auth(":password"), Login("", "", "password")),
+        ({"identitytoken": "", **auth("me:password")}, Login("me", "", "password")),
+        ({"auth": "", "username": "me", "password": "password"}, Login("me", "", "password")),
         (
             {"auth": auth("0000:")["auth"], "identitytoken": "token-of-azure"},
             Login("", "", "token-of-azure", is_identity_token=True),
@@ -127,6 +137,32 @@ def test_each_form_of_an_entry_is_read(config: Config, entry: dict[str, str], lo
         login.password,
         login.is_identity_token,
     )
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"username": "me"},
+        {"password": "password"},
+        {"username": "", "password": "password"},
+        {"username": "me", "password": ""},
+        {"username": 5, "password": "password"},
+        {"auth": "bWU"},
+        {"auth": "ä"},
+        {"auth": auth("me")["auth"]},
+        {"auth": 5},
+        {"identitytoken": 5},
+    ],
+    ids=str,
+)
+def test_a_broken_entry_is_skipped_with_a_warning(
+    config: Config, entry: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    config.write(auths={HOST: entry, f"{HOST}/group": {}, "other.example.com": {"auth": "?"}})
+    assert config.users(repository="group/web") == []
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{config.path} has a broken entry for {HOST}."
+    ]
 
 
 def test_logins_are_tried_in_the_order_job_file_variable_podman_deploy_token(
@@ -276,6 +312,10 @@ def test_a_helper_is_called_once_for_each_host(
         ("printf '\\377\\376'", "did not print a login"),
         ("""echo '{"Username": 5, "Secret": ["x"]}'""", "did not print a login"),
         ("""echo '{"Username": "me"}'""", "did not print a login"),
+        ("""echo '{"Secret": "x"}'""", "did not print a login"),
+        ("""echo '{"Username": 5, "Secret": "x"}'""", "did not print a login"),
+        ("""echo '{"Username": "me", "Secret": 5}'""", "did not print a login"),
+        ("head -c 100000 /dev/zero | tr '\\0' '['", "did not print a login"),
         ("printf 'two\\nlines\\033[31m'; exit 1", "failed: two lines"),
     ],
 )
@@ -336,10 +376,18 @@ def test_without_a_repository_the_logins_of_all_its_paths_are_found(config: Conf
     assert [login.user for login in Logins(config.environ).find(HOST).logins] == ["group", "host"]
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo 'credentials not found in native keychain'; exit 1",
+        "echo 'Credentials not found in native keychain' >&2; exit 1",
+        """echo '{"Username": "me", "Secret": ""}'""",
+    ],
+)
 def test_a_helper_without_a_login_causes_no_warning(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, tmp_path: Path, script: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    helper(tmp_path, "echo 'credentials not found in native keychain'; exit 1")
+    helper(tmp_path, script)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     config.write(credsStore="test")
     assert config.find() == FoundLogins()

@@ -32,7 +32,8 @@ class Missed:
         place: Its place, as `PATH:LINE`.
         update: The update that concerns it.
         why: The reason.
-        follows: Whether only a marker or `--path` made it one, so that its tag can be elsewhere.
+        follows: Whether only a marker or `--path` made a part of it one, so that its tag can be
+            elsewhere.
         name: The image's name, as far as the file says.
     """
 

@@ -159,7 +159,7 @@ class Match(NamedTuple):
     Attributes:
         image: The image.
         update: The update that concerns it; None if none does.
-        follows: Whether only a marker or `--path` made it one, so that its tag can be
+        follows: Whether only a marker or `--path` made a part of it one, so that its tag can be
             elsewhere.
     """
 
@@ -247,7 +247,7 @@ def _marked(mark: Marked, update: Update) -> Match | None:
     read = {"": _as_reference, "tag": _as_tag, "digest": _as_digest}[mark.part]
     image = read(mark.scalar, update)
     if image is not None:
-        return Match(image, update, follows=True)
+        return Match(image, update, follows=image.reference is None)
     what = mark.part or "reference"
     obstacle = f"has a marker at {mark.scalar.value!r}, which is not its {what}"
     return Match(Image(update.reference, lines=(mark.scalar,), obstacle=obstacle), update)
@@ -284,7 +284,7 @@ def _at_path(
         ]
     # If there are several documents, only those with a reference to the image count.
     matches = [
-        Match(image, update, follows=True)
+        Match(image, update)
         for scalar in scalars
         for update in updates.by_repository.values()
         if (image := _as_reference(scalar, update))

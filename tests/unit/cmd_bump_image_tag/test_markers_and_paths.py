@@ -270,6 +270,15 @@ def test_a_path_to_a_tag_here_and_a_digest_there_is_refused(
         plan({"a.yaml": text.encode()}, images, paths=[path], tag=tag)
 
 
+@pytest.mark.parametrize("paths", [["a"], []], ids=["path", "marker"])
+def test_a_reference_that_is_filled_in_later_is_left_alone_beside_others(paths: list[str]) -> None:
+    tied = "" if paths else f" {mark('flux:web')}"
+    old, new = sides(f"image: web:⟦v1→v2⟧{tied}\na: web:$TAG{tied}\n")
+    result = plan({"a.yaml": old}, [Update("web", "v2")], paths=paths)
+    assert result.contents == {"a.yaml": new}
+    assert texts(result) == ("a.yaml:2: Left alone: web is filled in later: web:$TAG.",)
+
+
 @pytest.mark.parametrize("text", ["a: two words", "a: ${TAG}", f"a: {OLD}", "a: 2.0.0"])
 def test_without_an_image_a_value_that_is_not_a_version_is_refused(text: str) -> None:
     with pytest.raises(RefusedError):

@@ -81,12 +81,27 @@ def test_2_there_is_no_default_server(invoke: Invoke) -> None:
     assert "--base-url" in ending.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--tag-name", "v1"),
+        ("--tag-name", "v1", "--release"),
+        ("--tag-name", "v1", "--dry-run"),
+        ("--tag-name", "v1", "--wait", "--cancel-on", "timeout"),
+        ("--next", "minor"),
+        ("--next", "auto"),
+    ],
+    ids=" ".join,
+)
 def test_3_no_token(
-    tag: Callable[..., Ending], gitlab: Sandbox, monkeypatch: pytest.MonkeyPatch
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
 ) -> None:
     monkeypatch.setenv("COMMANDS_API_TOKEN", "")
 
-    ending = tag("--tag-name", "v1")
+    ending = tag(*arguments)
 
     assert ending.code == 3
     assert "COMMANDS_API_TOKEN" in ending.stderr

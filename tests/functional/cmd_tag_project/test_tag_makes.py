@@ -11,7 +11,7 @@ import pytest
 
 from cmd_tag_project import tag_project
 from cmd_tag_project.cli import cli
-from sandbox import Access, Sandbox
+from sandbox import Access, Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,6 +197,33 @@ def test_in_a_job_the_tag_is_named_after_it(
 
     assert tag().code == 0
     assert list(gitlab.tags(project)) == ["tech-lunch-hello-world_" + "0" * 39 + "1_77"]
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "warned"),
+    [(4, (), False), (5, (), True), (2, ("--wait",), False), (3, ("--wait",), True)],
+)
+def test_a_dotenv_file_that_gitlab_will_not_take_is_warned_of_before_a_tag_is_made(
+    tag: Callable[..., Ending],
+    writes: Callable[[], list[str]],
+    gitlab: Sandbox,
+    tmp_path: Path,
+    count: int,
+    options: tuple[str, ...],
+    *,
+    warned: bool,
+) -> None:
+    """A tag has 4 variables, its pipeline 5, and several projects have one more in common."""
+    gitlab.fault(Fault(status=404, body={"message": "404 Project Not Found"}))
+    names = [f"--project=tech-lunch/p{number}" for number in range(count)]
+
+    ending = tag(
+        *("--tag-name", "v1", "--dotenv", str(tmp_path / "tag.env")), *names, *options, project=None
+    )
+
+    assert ending.code == 4, ending.stderr
+    assert ("GitLab takes 20 variables" in ending.stderr) is warned
+    assert writes() == []
 
 
 @pytest.mark.parametrize(

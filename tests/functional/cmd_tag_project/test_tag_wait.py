@@ -79,6 +79,25 @@ def test_wait_waits_for_a_pipeline_that_was_there_before(
     assert "success" in ending.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "reads"),
+    [(("--quiet",), False), ((), True), (("--quiet", "--output", "json"), True)],
+    ids=["quiet", "lines", "quiet json"],
+)
+def test_the_report_of_a_success_is_read_where_it_is_shown(
+    tag: Callable[..., Ending],
+    gitlab: Sandbox,
+    project: Project,
+    options: tuple[str, ...],
+    *,
+    reads: bool,
+) -> None:
+    scripted(project, "success")
+
+    assert tag("--tag-name", "v1", "--wait", *options).code == 0
+    assert any("test_report" in request.path for request in gitlab.requests) is reads
+
+
 @every_server
 def test_wait_says_when_there_is_no_pipeline(
     tag: Callable[..., Ending], gitlab: Sandbox, project: Project

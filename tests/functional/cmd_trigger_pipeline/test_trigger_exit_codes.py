@@ -97,8 +97,20 @@ def test_2_a_job_token_takes_no_file_variable(
 # 3: tokens
 
 
-def test_3_no_token(trigger: Trigger, gitlab: Sandbox) -> None:
-    ending = trigger(access=None)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--ref", "main"),
+        ("--dry-run",),
+        ("--wait", "--cancel-on", "timeout"),
+        ("--reuse",),
+        ("--variable-file", f"KEY={__file__}"),
+    ],
+    ids=["nothing else", "ref", "dry run", "wait", "reuse", "file"],
+)
+def test_3_no_token(trigger: Trigger, gitlab: Sandbox, arguments: tuple[str, ...]) -> None:
+    ending = trigger(*arguments, access=None)
 
     assert ending.code == 3
     assert "COMMANDS_API_TOKEN" in ending.stderr

@@ -75,6 +75,20 @@ def test_a_moved_project_is_found_when_its_write_was_refused(
     assert len(gitlab.pipelines(project)) == 1
 
 
+@pytest.mark.parametrize(("count", "warned"), [(3, False), (4, True)])
+def test_a_dotenv_file_that_gitlab_will_not_take_is_warned_of_before_a_pipeline_is_started(
+    trigger: Trigger, gitlab: Sandbox, tmp_path: Path, count: int, *, warned: bool
+) -> None:
+    gitlab.fault(Fault(status=404, body={"message": "404 Project Not Found"}))
+    names = [f"--project=tech-lunch/p{number}" for number in range(count)]
+
+    ending = trigger("--dotenv", str(tmp_path / "dotenv"), *names, project=None)
+
+    assert ending.code == 4, ending.stderr
+    assert ("GitLab takes 20 variables" in ending.stderr) is warned
+    assert bodies(gitlab) == []
+
+
 def test_several_projects_are_triggered_and_the_first_failure_is_the_exit_code(
     trigger: Trigger, project: Project, others: list[Project], only: Only
 ) -> None:

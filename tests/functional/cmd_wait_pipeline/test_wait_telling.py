@@ -242,6 +242,18 @@ def test_quiet_reports_only_failures(add: Add, wait: Wait) -> None:
     assert "failed: test / test" in wait("--pipeline-id", add(*FAILED).id, "-q").stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "reads"),
+    [(("--quiet",), False), ((), True), (("--quiet", "--output", "json"), True)],
+    ids=["quiet", "lines", "quiet json"],
+)
+def test_the_report_of_a_success_is_read_where_it_is_shown(
+    gitlab: Sandbox, add: Add, wait: Wait, options: tuple[str, ...], *, reads: bool
+) -> None:
+    assert wait("--pipeline-id", add(*SOON).id, *options).code == 0
+    assert any("test_report" in request.path for request in gitlab.requests) is reads
+
+
 def test_from_python_the_result_comes_back_and_a_failure_is_raised(
     gitlab: Sandbox, token: Token, add: Add, capsys: pytest.CaptureFixture[str]
 ) -> None:

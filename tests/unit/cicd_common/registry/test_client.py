@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cicd_common import cleaning
 from cicd_common.errors import (
     AuthError,
     CommandError,
@@ -104,6 +105,21 @@ def test_no_login_is_sent_without_a_valid_challenge(challenge: str) -> None:
     with serving(lambda _: Reply(401, challenges=(challenge,))) as host, pytest.raises(AuthError):
         digest(host, LOGIN)
     assert host.passwords == []
+
+
+def test_a_token_and_every_login_are_hidden_from_then_on() -> None:
+    def reply(request: Request) -> Reply:
+        if request.path == "/token":
+            return Reply(200, JSON, b'{"token": "opens-the-door"}')
+        if request.authorization == "Bearer opens-the-door":
+            return FOUND
+        return Reply(401, challenges=(BEARER.replace("{host}", request.host),))
+
+    assert "new-password" not in cleaning.redacted(repr(Login("me", "a file", "new-password")))
+    with serving(reply) as host:
+        digest(host, Login("me", "a file", "new-password"))
+    text = "opens-the-door new-password"
+    assert cleaning.redacted(text) == "[hidden] [hidden]"
 
 
 def test_an_identity_token_is_exchanged_and_never_a_password() -> None:

@@ -1,5 +1,6 @@
 """The files of a working directory, on a real file system."""
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -235,6 +236,66 @@ def test_a_full_disk_changes_no_file(root: Path, monkeypatch: pytest.MonkeyPatch
         replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
     assert sorted(path.name for path in root.iterdir()) == [".git", "a.yaml", "b"]
     assert (root / "a.yaml").read_text() == "a.yaml"
+
+
+@pytest.mark.parametrize("step", ["open", "fchmod"])
+@pytest.mark.parametrize(
+    ("number", "is_writable", "in_place"),
+    [
+        (errno.EACCES, True, True),
+        (errno.EPERM, True, True),
+        (errno.EACCES, False, False),
+        (errno.ENOSPC, True, False),
+        (errno.EROFS, True, False),
+    ],
+)
+def test_a_file_is_written_in_place_only_if_no_new_one_is_allowed(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    number: int,
+    *,
+    is_writable: bool,
+    in_place: bool,
+) -> None:
+    path = root / "a.yaml"
+    inode = path.stat().st_ino
+    real = getattr(os, step)
+
+    def refuse(what: Any, how: int, *more: Any, **options: Any) -> Any:
+        if step == "open" and not how & os.O_WRONLY:
+            return real(what, how, *more, **options)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, step, refuse)
+    monkeypatch.setattr(os, "access", lambda *_: is_writable)
+    if in_place:
+        replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
+    else:
+        with pytest.raises(RefusedError, match=r"Cannot write .*/a\.yaml"):
+            replace(root, read(root, ["a.yaml"]), {"a.yaml": b"new"})
+    assert path.read_bytes() == (b"new" if in_place else b"a.yaml")
+    assert path.stat().st_ino == inode
+    assert sorted(each.name for each in root.iterdir()) == [".git", "a.yaml", "b"]
+
+
+@pytest.mark.parametrize("fault", ["none", "full", "changed"])
+@pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
+def test_no_file_stays_open_whatever_happens(
+    root: Path, monkeypatch: pytest.MonkeyPatch, fault: str, *, nameless: bool
+) -> None:
+    before = read(root, ["a.yaml", "b/c.yml"])
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE")
+    if fault == "full":
+        monkeypatch.setattr(os, "fsync", lambda _: os.open("/no/such/file", os.O_RDONLY))
+    if fault == "changed":
+        (root / "b/c.yml").write_text("theirs")
+    opened = len(list(Path("/proc/self/fd").iterdir()))
+    with contextlib.suppress(RefusedError, ConflictError):
+        replace(root, before, dict.fromkeys(before, b"new"))
+    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+    assert not list(root.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])

@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from cicd_common import cleaning
@@ -23,8 +23,9 @@ IN_CI = os.environ.get("CI") == "true"
 
 # Examples take a busy machine any time. `make test` tries the same ones each time; `make fuzz`
 # searches with others.
-settings.register_profile("test", deadline=None, derandomize=True)
-settings.register_profile("fuzz", deadline=None, max_examples=2_000, print_blob=True)
+ANY_TIME = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("test", ANY_TIME, derandomize=True)
+settings.register_profile("fuzz", ANY_TIME, max_examples=2_000, print_blob=True)
 settings.load_profile("test")
 
 

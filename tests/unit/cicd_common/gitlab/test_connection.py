@@ -71,7 +71,7 @@ CONFIG_LINES = [
 ]  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(text=st.text() | st.lists(st.sampled_from(CONFIG_LINES)).map("\n".join))
 def test_any_configuration_file_is_read_or_a_clear_error_without_its_values(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -228,7 +228,7 @@ JSON = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(auths=JSON, entry=JSON, secret=JSON, token=JSON, helpers=st.none() | st.lists(JSON))
 def test_any_json_configuration_can_be_read(
     config: Config, auths: Any, entry: Any, secret: Any, token: Any, helpers: Any

@@ -190,7 +190,7 @@ def test_case_names_are_the_same_in_every_run(scene: Scene) -> None:
     assert names(1, "v1") == names(2, "v2")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(text=st.text())
 def test_a_report_with_any_text_is_valid_xml(scene: Scene, text: str) -> None:
     job = scene.job(1, f"{text}/{text}", "failed", log=(text,), failure_reason=text)

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from tests.unit.cicd_common.waiting.show.conftest import Scene
 
 # A scene is nothing but a maker of records: no example changes it for the next.
-examples = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+examples = settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    max_examples=60,
+)
 statuses = st.sampled_from([*STATUSES, "waiting_for_moonrise"])
 texts = st.text() | st.text("\x1b\x9b[]2J;?25lh\r\n\t\b\x07aä構\u202e\u2028\ud800", max_size=12)
 

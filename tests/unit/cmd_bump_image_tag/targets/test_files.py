@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from cicd_common.errors import ConflictError, NotFoundError, RefusedError
+from cmd_bump_image_tag.targets import LostRaceError
+from cmd_bump_image_tag.targets.directory import Directory
 from cmd_bump_image_tag.targets.files import find, read, replace, select
 
 REPOSITORY = (
@@ -281,20 +283,24 @@ def test_a_file_is_written_in_place_only_if_no_new_one_is_allowed(
 
 @pytest.mark.parametrize("fault", ["none", "full", "changed"])
 @pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
-def test_no_file_stays_open_whatever_happens(
+def test_no_file_and_no_folder_stays_open_whatever_happens(
     root: Path, monkeypatch: pytest.MonkeyPatch, fault: str, *, nameless: bool
 ) -> None:
-    before = read(root, ["a.yaml", "b/c.yml"])
+    target = Directory(root, (), 0)
+    before = target.read()
     if not nameless:
         monkeypatch.delattr(os, "O_TMPFILE")
     if fault == "full":
         monkeypatch.setattr(os, "fsync", lambda _: os.open("/no/such/file", os.O_RDONLY))
     if fault == "changed":
         (root / "b/c.yml").write_text("theirs")
-    opened = len(list(Path("/proc/self/fd").iterdir()))
-    with contextlib.suppress(RefusedError, ConflictError):
-        replace(root, before, dict.fromkeys(before, b"new"))
-    assert len(list(Path("/proc/self/fd").iterdir())) == opened
+    with contextlib.suppress(RefusedError, LostRaceError):
+        target.write(before, dict.fromkeys(before.contents, b"new"), "")
+    opened = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # another thread has closed it
+            opened.append(descriptor.readlink())
+    assert [path for path in opened if path.is_relative_to(root)] == []
     assert not list(root.rglob("*.tmp"))
 
 

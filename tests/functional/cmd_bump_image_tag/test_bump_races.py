@@ -232,6 +232,20 @@ def test_what_is_not_gits_protocol_is_not_a_repository_without_branches(
     assert ending.code == (0 if first else 8), ending.stderr
 
 
+def test_8_a_page_in_place_of_the_second_answer_is_not_a_missing_branch(
+    run: Run, gitlab: Sandbox, project: Project
+) -> None:
+    """The first, for the name of the default branch, was of git's protocol."""
+    page = Fault(path=r"info/refs\?service=git-upload", nth=2, status=200, body="<html>")
+    gitlab.fault(page)
+    repository = ("--repository", f"{gitlab.url}/{project.path}.git")
+
+    ending = run(*BUMP[:4], *repository, "--retry-for", "0")
+
+    assert ending.code == 8, ending.stderr
+    assert page.fired == 1
+
+
 @pytest.mark.usefixtures("project")
 def test_4_a_missing_branch_and_an_empty_repository_have_their_own_messages(
     run: Run, gitlab: Sandbox, executor: User

@@ -108,6 +108,14 @@ WAITING: dict[str, Any] = {"wait": WaitPolicy(), "skip_ci": False}
         ({**WAITING, **IN_PROJECT, "skip_ci": True}, "--wait needs --no-skip-ci."),
         ({"verify_image": True, "image": ("$A/web=v2",)}, "No registry can be asked for $A/web."),
         ({"pin_digest": True, "image": (), "tag": "v2", "path": ("a.b",)}, "No registry can be"),
+        (
+            {"insecure_registry": ("example.com", "a b")},
+            "This is not the host of a registry: 'a b'",
+        ),
+        (
+            {"pin_digest": True, "image": (*WEB, "a.b:0/c=v1")},
+            "not the host of a registry: 'a.b:0'",
+        ),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(

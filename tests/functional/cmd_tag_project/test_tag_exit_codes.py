@@ -81,6 +81,14 @@ def test_2_there_is_no_default_server(invoke: Invoke) -> None:
     assert "--base-url" in ending.stderr
 
 
+def test_2_a_project_is_needed(tag: Callable[..., Ending], gitlab: Sandbox) -> None:
+    ending = tag("--tag-name", "v1", project=None)
+
+    assert ending.code == 2
+    assert "--project" in ending.stderr
+    assert len(gitlab.requests) == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -72,6 +72,14 @@ def test_2_a_wrong_option_is_refused_before_anything_is_sent(
     assert len(gitlab.requests) == 0
 
 
+def test_2_a_project_is_needed(trigger: Trigger, gitlab: Sandbox) -> None:
+    ending = trigger("--ref", "main", project=None)
+
+    assert ending.code == 2
+    assert "--project" in ending.stderr
+    assert len(gitlab.requests) == 0
+
+
 def test_2_a_trigger_token_alone_does_not_know_the_default_branch(
     trigger: Trigger, gitlab: Sandbox, trigger_token: TriggerToken
 ) -> None:

@@ -40,6 +40,7 @@ def response(status: int, body: str | bytes, kind: str = "application/json") -> 
         ('{"message":{"error":"Too many"}}', "Too many"),
         ('{"error":"invalid_token","error_description":"Token was revoked."}',
          "Token was revoked."),
+        ('{"error":["odd"],"error_description":"Token was revoked."}', "Token was revoked. odd"),
         ('{"message":null}', ""),
         ('["a list"]', '["a list"]'),
         ("", ""),

@@ -110,6 +110,22 @@ def test_the_last_commit_that_is_read_counts_only_for_the_files_that_it_changed(
     assert "build-41" in text(gitlab, project, "apps/web.yaml")
 
 
+@pytest.mark.parametrize(("later", "code"), [(48, 12), (49, 0)])
+def test_git_reads_the_last_50_commits_and_no_more(
+    from_pipeline: FromPipeline, gitlab: Sandbox, project: Project, later: int, code: int
+) -> None:
+    newer = (
+        "Other\n\nUpstream-Pipeline: https://gitlab.example.com/group/web/-/pipelines/99\n"
+        f"Bumped-Image: {WEB}\n"
+    )
+    changed = text(gitlab, project, "apps/web.yaml") + " # a comment"
+    gitlab.commit(project, {"apps/web.yaml": changed}, message=newer)
+    for number in range(later):
+        gitlab.commit(project, {"unrelated": str(number)})
+
+    assert from_pipeline(41, f"{WEB}=build-41", "git") == code
+
+
 @WAYS
 def test_12_an_older_pipeline_does_not_change_the_open_merge_request_of_a_newer(
     from_pipeline: FromPipeline, gitlab: Sandbox, project: Project, via: str

@@ -120,6 +120,7 @@ def test_a_marked_value_of_another_form_is_not_changed(line: str, check: Check) 
     result = check(f"image: web:⟦v1→v2⟧ {mark('flux:web')}\nlist:\n- {value}\n", "web=v2")
     (warning,) = texts(result)
     assert warning.startswith("app.yaml:3: Left alone: web has a marker")
+    assert f"which is not its {line.rpartition('{')[2].rstrip('}')}" in warning
 
 
 def test_an_update_that_leaves_a_separate_stale_digest_is_refused() -> None:

@@ -137,3 +137,11 @@ def test_a_new_branch_whose_first_commit_was_lost_before_it_was_made_is_made_the
     server.post(f"{REPOSITORY}/commits", [{"status_code": 502}, made])
     assert branch_with(retry_for=60).write(SNAPSHOT, AFTER, "Update") == OLDER
     assert asked(server).count("POST /commits") == 2
+
+
+def test_the_last_50_commits_of_a_file_are_read(server: Mocker, branch: CommitsApi) -> None:
+    server.get(f"{REPOSITORY}/branches/bump", json={"commit": {"id": SHA}})
+    listed = server.get(f"{REPOSITORY}/commits", json=[{"id": OLDER, "message": "Update"}, {}])
+    assert branch.messages("a.yaml") == ["Update", ""]
+    query = {"ref_name": [SHA], "path": ["a.yaml"], "per_page": ["50"]}
+    assert listed.request_history[0].qs == query

@@ -39,6 +39,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> MergeRequests:
     now = [0.0]
 
     def sleep(seconds: float) -> None:
+        assert seconds > 0, "a loop that never ends"
         now[0] += seconds
 
     monkeypatch.setattr(retry, "CLOCK", retry.Clock(lambda: now[0], sleep))

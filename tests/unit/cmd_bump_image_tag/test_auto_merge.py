@@ -221,6 +221,11 @@ REFUSED: dict[str, Any] = {"status_code": 400, "json": {"message": {"base": [NON
             {"status_code": 403, "json": {"message": "403 Forbidden"}},
             False,
         ),
+        (
+            {"json": {"valid": False, "errors": [NONE]}},
+            {"status_code": 404, "json": {"message": "404 Not Found"}},
+            False,
+        ),
         ({"json": {"valid": False, "errors": [NONE]}}, {"json": pipeline("created")}, False),
     ],
 )

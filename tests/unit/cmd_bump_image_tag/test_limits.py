@@ -12,11 +12,13 @@ import pytest
 from cicd_common.errors import RefusedError, UnavailableError
 from cicd_common.registry.logins import Logins
 from cmd_bump_image_tag.images import Update
+from cmd_bump_image_tag.matching import read_file
 from cmd_bump_image_tag.merge_requests import branch_name
 from cmd_bump_image_tag.request import BumpRequest
 from cmd_bump_image_tag.result import BumpResult
 from cmd_bump_image_tag.targets import files
 from cmd_bump_image_tag.targets.git_command import Git, Remote, private_repository
+from cmd_bump_image_tag.yaml_text.scan import NotYamlError
 from tests.unit.cmd_bump_image_tag.conftest import plan, sides
 
 if TYPE_CHECKING:
@@ -98,6 +100,11 @@ def test_a_key_of_more_than_64_characters_names_no_part_of_an_image() -> None:
     text += f"{beyond}Repository: web\n{beyond}Tag: v1\n"
     old, new = sides(text)
     assert plan({"a.yaml": old}, [Update("web", "v2")]).contents == {"a.yaml": new}
+
+
+def test_a_file_of_more_than_64_megabytes_is_not_parsed() -> None:
+    with pytest.raises(NotYamlError, match="is larger than 64 MB"):
+        read_file("a.yaml", bytes(64 * 2**20 + 1))
 
 
 def test_a_message_shows_three_of_the_mentions_that_are_left() -> None:

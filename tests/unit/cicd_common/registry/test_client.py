@@ -511,6 +511,23 @@ def test_redirects_are_followed_over_several_hosts_without_the_login() -> None:
     assert [each.authorization for each in (*middle.asked, *last.asked)] == ["", ""]
 
 
+def test_a_redirect_from_tls_to_plain_http_is_not_followed(certificate: Certificate) -> None:
+    with serving(lambda _: FOUND) as plain:
+        location = {"Location": f"{plain.url}/z"}
+        with serving(lambda _: Reply(307, location), certificate.context()) as host:
+            settings = RegistrySettings(5, 0, certificate.path)
+            with pytest.raises(UnavailableError):
+                Repository(host.name, "group/web", FoundLogins(), settings).digest_of("v1")
+    assert plain.asked == []
+
+
+@pytest.mark.parametrize("location", [{}, {"Location": "ftp://h/x"}])
+def test_a_redirect_to_nowhere_is_not_followed(location: dict[str, str]) -> None:
+    with serving(lambda _: Reply(302, location)) as host, pytest.raises(UnavailableError):
+        digest(host)
+    assert [request.verb for request in host.asked] == ["HEAD", "GET"]
+
+
 def test_a_loop_of_redirects_is_stopped() -> None:
     with (
         serving(

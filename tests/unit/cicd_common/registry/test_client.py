@@ -540,6 +540,18 @@ def test_a_loop_of_redirects_is_stopped() -> None:
     assert len(it.asked) == 5
 
 
+def test_a_loop_over_two_hosts_is_stopped_after_five_requests() -> None:
+    def other(request: Request) -> Reply:
+        return Reply(307, {"Location": f"http://{hosts[hosts[0] == request.host]}/x"})
+
+    hosts: list[str] = []
+    with serving(other) as one, serving(other) as two:
+        hosts += [one.name, two.name]
+        with pytest.raises(UnavailableError, match="in a loop"):
+            digest(one)
+    assert len(one.asked) + len(two.asked) == 5
+
+
 @pytest.mark.parametrize(
     "realm",
     ["http://elsewhere.example.com/t", "", "ftp://h/t", "http://[::1/", "http://h:99999/t", "://"],

@@ -15,6 +15,14 @@ def test_an_edit_replaces_scalars_in_any_order() -> None:
     assert edit(text, {scalars["two"]: "2nd", scalars["one"]: "1st"}) == "a: 1st\nb: '2nd'\n"
 
 
+@pytest.mark.parametrize("before", [r"\d", r"\\", "plain"])
+def test_a_backslash_in_single_quotes_is_no_escape(before: str) -> None:
+    text = f"a: '{before} web:1'\n"
+    [scalar] = [scalar for scalar in scan(text).scalars if not scalar.is_key]
+    value = scalar.value.replace("web:1", "web:2.5")
+    assert edit(text, {scalar: value}) == text.replace("web:1", "web:2.5")
+
+
 @pytest.mark.parametrize(
     "edited",
     [

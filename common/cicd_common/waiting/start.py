@@ -49,7 +49,6 @@ def start_each(
 
     Raises:
         UsageError: A project is not on this server, or is named twice.
-        AuthError: The token cannot do what the policy asks for.
         Interrupted: A signal arrived. Started pipelines are canceled if the policy says so, and are
             in its `outcomes`.
     """

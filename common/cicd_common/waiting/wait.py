@@ -52,10 +52,8 @@ def start_and_wait(
         presenter: Shows what happens; None for nothing.
 
     Raises:
-        AuthError: The token cannot do what the policy asks for.
         Interrupted: As for `start_each`.
     """
-    policy.check(gitlab.token_kind)
     check_folders(policy.artifacts)
     check_distinct(gitlab, names)
     started: list[Started] = []

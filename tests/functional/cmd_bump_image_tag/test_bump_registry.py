@@ -117,8 +117,7 @@ def test_the_digest_of_all_platforms_is_pinned(
     assert bump(invoke, pusher, "--tag", "v1.1.0", "--pin-digest").stdout == "up to date\n"
 
 
-@pytest.mark.may_skip
-@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="there is no skopeo on PATH")
 @pytest.mark.usefixtures("docker_config")
 @pytest.mark.parametrize("kind", [OCI_IMAGE, DOCKER_IMAGE, OCI_INDEX, DOCKER_LIST])
 def test_skopeo_finds_the_same_digest(

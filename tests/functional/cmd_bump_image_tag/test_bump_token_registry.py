@@ -132,8 +132,7 @@ def test_the_doctor_checks_the_login(
     assert f"{token_registry.address} {text}" in ending.stdout
 
 
-@pytest.mark.may_skip
-@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="there is no skopeo on PATH")
 def test_skopeo_finds_the_same_digest(
     token_registry: TokenRegistry, pushed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -231,8 +231,7 @@ def test_an_expired_token_of_ecr_is_reported_in_its_words(
     assert product.expiry in ending.stderr
 
 
-@pytest.mark.may_skip
-@pytest.mark.skipif(not shutil.which("skopeo"), reason="skopeo is not installed")
+@pytest.mark.skipif(not shutil.which("skopeo"), reason="there is no skopeo on PATH")
 @each_product
 def test_skopeo_reads_the_manifest_of_the_same_digest(
     kind: type[Product], stage: Stage, tmp_path: Path

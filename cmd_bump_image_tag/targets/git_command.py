@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from cicd_common import DEFAULT_REQUEST_TIMEOUT, DEFAULT_RETRY_FOR, cleaning
 from cicd_common.errors import NotFoundError, UnavailableError, UsageError
-from cicd_common.gitlab.session import origin, same_origin
+from cicd_common.gitlab.addresses import origin, same_origin
 from cicd_common.gitlab.tokens import TokenKind
 from cicd_common.gitlab.transport import is_loopback
 from cmd_bump_image_tag.targets.git_errors import error_of

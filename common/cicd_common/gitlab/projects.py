@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 from cicd_common import cleaning
 from cicd_common.errors import AuthError, ForbiddenError, NotFoundError, UsageError
 from cicd_common.gitlab import fields
+from cicd_common.gitlab.addresses import origin, same_origin
 from cicd_common.gitlab.client import GitLab, quoted
-from cicd_common.gitlab.session import origin, same_origin
 from cicd_common.gitlab.tokens import TokenKind
 
 if TYPE_CHECKING:

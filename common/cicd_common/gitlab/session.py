@@ -15,35 +15,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
-import ssl
-import sys
 import time
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.exceptions import LocationValueError, ProxyError
 
-from cicd_common import cleaning
-from cicd_common.errors import CommandError, UnavailableError, UsageError
+from cicd_common.errors import CommandError, UnavailableError
 from cicd_common.gitlab import fields, retry
-from cicd_common.gitlab.responses import error_of, is_temporary, parse_date, read_answer
+from cicd_common.gitlab.addresses import origin, same_origin, shown
+from cicd_common.gitlab.failures import TooLargeError, failure_of, is_image_itself
+from cicd_common.gitlab.responses import error_of, parse_date, read_answer
 from cicd_common.gitlab.transport import (
     Adapter,
-    causes,
     is_loopback,
     limit_stalls,
-    proxy_for,
-    was_never_sent,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from typing import BinaryIO
 
 
@@ -55,19 +49,6 @@ MOST_REDIRECTS = 5
 # A page of 100 jobs has about 0.5 MB; repository files are read raw, not as JSON.
 LARGEST_JSON = 32 * 2**20
 LARGEST = 2**30  # an archive of a repository
-LONGEST_ADDRESS = 200  # in a message
-# Raised by requests and urllib3 before they connect; a SOCKS proxy needs another library.
-BAD_ADDRESS = (
-    LocationValueError,
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-)
-# Docker and Podman make these files: https://docs.podman.io/en/latest/markdown/podman-run.1.html
-CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))
-IMAGE_PREFIX = "/opt/ci-cd-commands"  # the folder of Python in our images: dockerfiles/Dockerfile
-NO_TLS_WHY = "The server, or the proxy, at this port does not use TLS."
-# OpenSSL's names of a response in plain HTTP, in different versions.
-NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 LONGEST_TAIL = 2**20
 TAIL = "tail"
 PART = 2**16  # bytes of a download in memory
@@ -136,7 +117,7 @@ class SafeSession(requests.Session):
         verb, address = _text(method).upper(), _text(url)
         if not same_origin(address, self.base_url):
             raise UnavailableError(
-                f"A request to {_shown(address)} was stopped.",
+                f"A request to {shown(address)} was stopped.",
                 sent=False,
                 retryable=False,
                 why=f"Credentials are sent only to {origin(self.base_url)}.",
@@ -170,8 +151,8 @@ class SafeSession(requests.Session):
             _read_body(response, tail=options["stream"] is TAIL)
         except (OSError, ValueError) as error:  # requests.RequestException is an OSError
             log.debug("%s failed after %.0f ms: %s", request, _ms(started), type(error).__name__)
-            failure = _failure(error, request, self.base_url, self.timeouts[1])
-            if not self._was_reached and _is_image_itself(failure, self.base_url):
+            failure = failure_of(error, request, self.base_url, self.timeouts[1])
+            if not self._was_reached and is_image_itself(failure, self.base_url):
                 failure.retryable = False
             raise failure from error
         self._was_reached = True
@@ -198,7 +179,7 @@ class SafeSession(requests.Session):
         if verb in READS and same_origin(target, self.base_url):
             return
         raise UnavailableError(
-            f"{origin(self.base_url)} redirects to {_shown(target)} ({verb}).",
+            f"{origin(self.base_url)} redirects to {shown(target)} ({verb}).",
             sent=False,
             retryable=False,
             why="Credentials are not sent to another address, and a write is not redirected.",
@@ -266,7 +247,7 @@ class SafeSession(requests.Session):
             except (OSError, ValueError) as error:
                 if not isinstance(error, requests.RequestException):
                     raise  # an error of the disk
-                raise _failure(error, _request_line(url), url, self.timeouts[1]) from error
+                raise failure_of(error, _request_line(url), url, self.timeouts[1]) from error
 
     def _open(self, url: str, headers: dict[str, str]) -> requests.Response:
         """Sends one GET with no credential but those in the headers; does not read the body."""
@@ -282,7 +263,7 @@ class SafeSession(requests.Session):
                 stream=True,
             )
         except (OSError, ValueError) as error:
-            raise _failure(error, _request_line(url), url, self.timeouts[1]) from error
+            raise failure_of(error, _request_line(url), url, self.timeouts[1]) from error
         log.debug("%s %d %.0f ms", _request_line(url), response.status_code, _ms(started))
         return response
 
@@ -339,37 +320,12 @@ def _storage_address(url: str, location: str) -> str:
         address, is_allowed = location, False
     if not is_allowed:
         raise UnavailableError(
-            f"{origin(url)} redirects a download to {_shown(address)}.",
+            f"{origin(url)} redirects a download to {shown(address)}.",
             retryable=False,
             why="A download is redirected to https addresses only.",
             hint="Have the administrator check the object storage's settings.",
         )
     return address
-
-
-def origin(url: str) -> str:
-    """Returns `scheme://host:port` of a URL, in lower case, without a default port."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if ":" in host:  # IPv6
-        host = f"[{host}]"
-    port = parts.port
-    if port is None or port == {"http": 80, "https": 443}.get(parts.scheme):
-        return f"{parts.scheme}://{host}"
-    return f"{parts.scheme}://{host}:{port}"
-
-
-def same_origin(url: str, other: str) -> bool:
-    """Returns whether two URLs have the same scheme, host and port (RFC 6454)."""
-    try:
-        return origin(url) == origin(other)
-    except ValueError:  # one of them is not a URL
-        return False
-
-
-def _shown(url: str) -> str:
-    """Returns an address that is safe to print: without credentials and query, on one line."""
-    return cleaning.without_credentials(url)[:LONGEST_ADDRESS]
 
 
 class _Bounded:
@@ -388,12 +344,8 @@ class _Bounded:
         for part in self._raw.stream(amount, decode_content=decode_content):
             size += len(part)
             if size > self._most:
-                raise _TooLargeError(f"its response is larger than {self._most // 2**20} MB")
+                raise TooLargeError(f"its response is larger than {self._most // 2**20} MB")
             yield part
-
-
-class _TooLargeError(requests.RequestException):
-    """Reports that a response is too large."""
 
 
 class _Tail(_Bounded):
@@ -419,97 +371,6 @@ def _read_body(response: requests.Response, *, tail: bool) -> None:
     except BaseException:
         response.close()
         raise
-
-
-def _failure(
-    error: Exception, request: str, base_url: str, limit: float
-) -> UnavailableError | UsageError:
-    """Returns the error of a failed exchange, which says whether GitLab can have the request."""
-    where = origin(base_url)
-    inner = list(causes(error))
-    if was_never_sent(error) or isinstance(error, requests.ConnectTimeout):
-        return _unreachable(inner, request, base_url)
-    if any(isinstance(each, (requests.Timeout, TimeoutError)) for each in inner):
-        return UnavailableError(
-            f"{where} did not respond within {limit:g} s ({request})",
-            hint="Allow more with --request-timeout, or check the server's load.",
-        )
-    if isinstance(error, _TooLargeError):
-        return UnavailableError(f"{where} cannot be used: {error} ({request})", retryable=False)
-    if any(isinstance(each, BAD_ADDRESS) for each in inner):
-        # The text holds the address, maybe with a password.
-        return UnavailableError(
-            f"The address of {where}, or of the proxy before it, cannot be used ({request})",
-            sent=False,
-            retryable=False,
-            hint="Check --base-url, HTTPS_PROXY and HTTP_PROXY.",
-        )
-    if type(error) is OSError:  # from requests: the CA bundle is missing
-        return UsageError(str(error), hint="Check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE.")
-    return UnavailableError(f"The connection to {where} was lost: {_words(inner)} ({request})")
-
-
-def _unreachable(inner: list[BaseException], request: str, base_url: str) -> UnavailableError:
-    """Returns the error of a connection that could not be made."""
-    where, root = origin(base_url), _words(inner)
-    if tls := next((each for each in inner if isinstance(each, ssl.SSLError)), None):
-        why, hint = _explain_tls(tls, where)
-        return UnavailableError(
-            f"The TLS connection to {where} failed: {root} ({request})",
-            sent=False,
-            retryable=isinstance(tls, ssl.SSLEOFError),
-            why=why,
-            hint=hint,
-        )
-    if any(isinstance(each, ProxyError) for each in inner):
-        proxy = _shown(proxy_for(base_url) or "")
-        refused = re.search(r"Tunnel connection failed: (\d+)", str(inner[-1]))
-        return UnavailableError(
-            f"{where} cannot be reached by the proxy {proxy}: {root} ({request})",
-            sent=False,
-            retryable=refused is None or is_temporary(int(refused[1])),
-            hint="Check HTTPS_PROXY, HTTP_PROXY and NO_PROXY.",
-        )
-    hint = "Check --base-url, the network and the proxy settings."
-    if is_loopback(urlsplit(base_url).hostname or "") and any(map(Path.exists, CONTAINER_FILES)):
-        root = f"{root}; in a container, this address is the container itself"
-        hint = "Give the host's address in --base-url, or run the container with --network host."
-    return UnavailableError(f"{where} cannot be reached: {root} ({request})", sent=False, hint=hint)
-
-
-def _is_image_itself(failure: UnavailableError | UsageError, base_url: str) -> bool:
-    """Returns whether one of our images gets no response from itself: no GitLab will run there."""
-    return (
-        isinstance(failure, UnavailableError)
-        and not failure.sent
-        and sys.prefix == IMAGE_PREFIX
-        and is_loopback(urlsplit(base_url).hostname or "")
-    )
-
-
-def _explain_tls(error: ssl.SSLError, where: str) -> tuple[str, str]:
-    """Returns why there is no TLS connection, and what to do."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            "Its certificate is from an unknown authority, or for another host name.",
-            "Give the authority's certificate with --ca-file.",
-        )
-    if error.reason in NO_TLS:
-        return (
-            NO_TLS_WHY,
-            f"Check the port, or give --base-url {where.replace('https://', 'http://')}",
-        )
-    return (
-        "The server, or a proxy in front of it, does not use TLS as expected.",
-        "Check the scheme and the port in --base-url.",
-    )
-
-
-def _words(inner: list[BaseException]) -> str:
-    """Returns the innermost reason, which says more than the others, without credentials."""
-    root = inner[-1]
-    words = getattr(root, "strerror", None) or str(root).split(": ", 1)[-1] or type(root).__name__
-    return re.sub(r"//[^/@\s]*@", "//", words)
 
 
 def _is_nonsense(response: requests.Response) -> bool:

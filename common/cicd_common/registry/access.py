@@ -22,7 +22,9 @@ from cicd_common.errors import (
     TimeLimitError,
     UnavailableError,
 )
-from cicd_common.gitlab.session import NO_TLS_WHY, SafeSession, origin
+from cicd_common.gitlab.addresses import origin
+from cicd_common.gitlab.failures import NO_TLS_WHY
+from cicd_common.gitlab.session import SafeSession
 from cicd_common.gitlab.transport import is_loopback
 from cicd_common.registry.challenges import Challenge, parse_challenges
 from cicd_common.registry.logins import DOCKER_HUB, HUB_SERVER, Login, host_of

@@ -19,7 +19,7 @@ from cicd_common.errors import (
     UnavailableError,
 )
 from cicd_common.gitlab import retry
-from cicd_common.gitlab.session import origin
+from cicd_common.gitlab.addresses import origin
 from cicd_common.registry.access import (
     Bearer,
     RegistrySettings,

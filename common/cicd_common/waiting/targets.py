@@ -15,9 +15,9 @@ from cicd_common.errors import (
     UsageError,
 )
 from cicd_common.gitlab import fields
+from cicd_common.gitlab.addresses import same_origin
 from cicd_common.gitlab.client import PER_PAGE, GitLab, quoted
 from cicd_common.gitlab.projects import parse_project
-from cicd_common.gitlab.session import same_origin
 from cicd_common.parallel import side_by_side
 from cicd_common.waiting.events import Note
 from cicd_common.waiting.pipelines import (

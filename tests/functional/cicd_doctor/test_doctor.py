@@ -64,7 +64,7 @@ def test_without_a_project_the_server_and_the_token_are_checked(doctor: Doctor) 
 def test_an_unreachable_server_gets_one_request_and_nothing_else_is_checked(
     doctor: Doctor, clock: SkippingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cicd_common.gitlab.session.CONTAINER_FILES", ())
+    monkeypatch.setattr("cicd_common.gitlab.failures.CONTAINER_FILES", ())
     before = clock._skipped
     ending = doctor("--base-url", "http://127.0.0.1:9")
     assert (ending.code, ending.stderr) == (8, "")

@@ -26,8 +26,9 @@ from websockets.version import version
 
 from cicd_common import __version__
 from cicd_common.errors import UsageError
+from cicd_common.gitlab.addresses import origin
 from cicd_common.gitlab.responses import is_temporary
-from cicd_common.gitlab.session import CONNECT_TIMEOUT, origin
+from cicd_common.gitlab.session import CONNECT_TIMEOUT
 from cicd_common.gitlab.transport import proxy_for, whole_context
 from cicd_common.waiting.push import cable
 

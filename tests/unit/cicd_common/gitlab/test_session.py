@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cicd_common.errors import UnavailableError, UsageError
-from cicd_common.gitlab.session import SafeSession, origin, same_origin
+from cicd_common.gitlab.addresses import origin, same_origin
+from cicd_common.gitlab.session import SafeSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

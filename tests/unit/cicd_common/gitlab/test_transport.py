@@ -348,7 +348,7 @@ def test_in_a_container_a_loopback_address_fails_at_once_with_an_explanation(
     marker = tmp_path / ".dockerenv"
     if is_container:
         marker.touch()
-    monkeypatch.setattr("cicd_common.gitlab.session.CONTAINER_FILES", (marker,))
+    monkeypatch.setattr("cicd_common.gitlab.failures.CONTAINER_FILES", (marker,))
     with listening(close) as port:
         pass
     error = failure(session(f"http://127.0.0.1:{port}"))
@@ -360,7 +360,7 @@ def test_in_a_container_a_loopback_address_fails_at_once_with_an_explanation(
 def test_in_an_image_a_loopback_address_is_not_retried_before_its_first_response(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cicd_common.gitlab.session.IMAGE_PREFIX", sys.prefix)
+    monkeypatch.setattr("cicd_common.gitlab.failures.IMAGE_PREFIX", sys.prefix)
     with listening(answer(OK)) as port:
         reached = session(f"http://127.0.0.1:{port}")
         reached.get(f"http://127.0.0.1:{port}/x")
